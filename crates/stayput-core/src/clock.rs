@@ -1,0 +1,85 @@
+//! Time as a value. Nothing in Stayput asks the operating system for it except [`SystemClock`].
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A point in time: milliseconds since the Unix epoch.
+///
+/// Deadlines are compared as `deadline <= now` means *over*: a session with deadline `t` is dead at `t`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The largest point in time that every store can hold (a signed 64-bit count).
+    pub const MAX: Self = Self(i64::MAX as u64);
+
+    /// A point in time from milliseconds since the Unix epoch; capped at [`Timestamp::MAX`].
+    pub const fn from_millis(millis: u64) -> Self {
+        if millis > Self::MAX.0 { Self::MAX } else { Self(millis) }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This point plus `duration`, at most [`Timestamp::MAX`].
+    pub fn after(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self::from_millis(self.0.saturating_add(millis))
+    }
+
+    /// This point minus `duration`, at least the epoch.
+    pub fn before(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(millis))
+    }
+
+    /// How much later this point is than `earlier`; zero if it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}ms", self.0)
+    }
+}
+
+/// Where the time comes from: [`SystemClock`] in production, a clock that the test moves in tests.
+pub trait Clock: Send + Sync + fmt::Debug + 'static {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The operating system's wall clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        // A clock set before 1970 reads as the epoch: sessions then live longer, they are not lost.
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::default().after(since_epoch)
+    }
+}
+
+impl<C: Clock> Clock for std::sync::Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        assert_eq!(Timestamp::MAX.after(Duration::from_secs(1)), Timestamp::MAX);
+        assert_eq!(Timestamp::default().before(Duration::MAX), Timestamp::default());
+        assert_eq!(Timestamp::default().since(Timestamp::MAX), Duration::ZERO);
+        assert_eq!(Timestamp::from_millis(u64::MAX), Timestamp::MAX);
+    }
+}

@@ -1,0 +1,119 @@
+//! Who a session is: the id that only its client knows, and the key that only the store knows.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+
+use crate::random::{self, Random};
+
+/// The secret name of a session: 24 random bytes (192 bits; OWASP ASVS 5.0, 7.2.3 asks for 128).
+///
+/// It exists in the client's cookie and, while a request runs, in memory. It is never stored, logged or printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionId([u8; Self::LEN]);
+
+impl SessionId {
+    /// Length in bytes.
+    pub const LEN: usize = 24;
+
+    /// A new id.
+    pub fn generate(random: &dyn Random) -> Self {
+        Self(random::bytes(random))
+    }
+
+    /// The name that a store knows this session by.
+    pub fn storage_key(&self) -> StorageKey {
+        StorageKey::of(&self.0)
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId(…)")
+    }
+}
+
+/// The name of a record in a store: SHA-256 of the session id.
+///
+/// Who reads a store learns no session id from it, so a leaked store can't be replayed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StorageKey([u8; Self::LEN]);
+
+impl StorageKey {
+    /// Length in bytes.
+    pub const LEN: usize = 32;
+
+    /// The key of something that is not a session but lives among them, such as a marker of the application.
+    ///
+    /// Names can't meet session ids: a name is hashed with a prefix, an id without one.
+    pub fn named(name: &str) -> Self {
+        Self::of(format!("stayput name\0{name}").as_bytes())
+    }
+
+    /// A key as a store kept it.
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The key as a store keeps it.
+    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        Self(sha256(bytes))
+    }
+}
+
+impl fmt::Debug for StorageKey {
+    /// Four bytes: enough to tell two keys apart in a test, not enough to name a record in a store.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.0;
+        write!(f, "StorageKey({a:02x}{b:02x}{c:02x}{d:02x}…)")
+    }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 is 32 bytes long")
+}
+
+/// Counter of a session's renewals. Part of its cookie and of its record.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Generation(pub u32);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::random::SystemRandom;
+
+    #[test]
+    fn a_million_ids_are_unique() {
+        let ids: HashSet<_> = (0..1_000_000).map(|_| SessionId::generate(&SystemRandom).0).collect();
+        assert_eq!(ids.len(), 1_000_000);
+    }
+
+    #[test]
+    fn an_id_never_shows_in_debug_output() {
+        let id = SessionId([0xab; 24]);
+        assert_eq!(format!("{id:?}"), "SessionId(…)");
+    }
+
+    #[test]
+    fn the_storage_key_is_sha_256_of_the_id() {
+        // printf '%024d' 0 | tr 0 '\0' | sha256sum
+        let key = SessionId([0; 24]).storage_key();
+        assert_eq!(key.as_bytes()[..4], [0x9d, 0x90, 0x8e, 0xcf]);
+        assert_ne!(StorageKey::named(""), StorageKey::of(b""));
+    }
+}

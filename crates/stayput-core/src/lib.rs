@@ -1,0 +1,34 @@
+//! The vocabulary of Stayput: what every other crate speaks.
+//!
+//! Ids and cookies ([`SessionId`], [`StorageKey`], [`CookieValue`]), what a store keeps ([`Record`]), how it is
+//! sealed and signed ([`Keyring`]), how long it lives ([`Policy`]), and the contract of a store
+//! ([`SessionStore`]).
+//!
+//! This crate knows no HTTP server, no async runtime and no database driver, and it never will: whoever writes a
+//! store or a gateway depends on this and on nothing else of Stayput.
+
+mod clock;
+mod cookie;
+mod error;
+mod id;
+mod keyring;
+mod policy;
+mod random;
+mod record;
+mod seal;
+mod store;
+mod subject;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use cookie::{CookieRefused, CookieValue, DecodedCookie};
+pub use error::{StoreError, StoreErrorKind};
+pub use id::{Generation, SessionId, StorageKey};
+pub use keyring::{AffinityTag, Key, KeyId, Keyring, KeyringError};
+pub use policy::{CookiePolicy, Policy, PolicyError, SameSite};
+pub use random::{Random, SystemRandom};
+pub use record::{Header, Record, RecordError, State, Version, WriteTag};
+pub use seal::OpenError;
+pub use store::{
+    Created, Operation, Replaced, SWEEP_DELAY, SessionStore, StoreFuture, TOMBSTONE_LIFETIME, Touched,
+};
+pub use subject::{Subject, SubjectKey};

@@ -1,0 +1,356 @@
+//! What a store keeps under a storage key: a header that it may read, and sealed data that it can't.
+//!
+//! The encoding is versioned; a record of an unknown version is an error, never a missing session.
+
+use std::fmt;
+
+use crate::clock::Timestamp;
+use crate::id::{Generation, StorageKey};
+use crate::keyring::{Keyring, first_chunk};
+use crate::random::{self, Random};
+use crate::seal::OpenError;
+use crate::subject::SubjectKey;
+
+/// Names one write: random, so that a writer in doubt can tell its own from anybody else's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct WriteTag(pub u64);
+
+impl WriteTag {
+    /// A new tag.
+    pub fn generate(random: &dyn Random) -> Self {
+        Self(u64::from_be_bytes(random::bytes(random)))
+    }
+}
+
+/// What compare-and-swap compares: how many writes there were, and which was the last.
+///
+/// The counter alone would take two histories for one after a store lost its newest writes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Version {
+    /// Number of writes so far; the first is 1.
+    pub count: u64,
+    /// The last write.
+    pub tag: WriteTag,
+}
+
+/// Whether a record is a session that may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum State {
+    /// A session.
+    Live,
+    /// What a rotation left under the old id for the grace: it can be read, never written.
+    Remainder,
+}
+
+/// The part of a record that a store may read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// The last four writes, the newest first.
+    tags: [WriteTag; 4],
+    count: u64,
+    /// Live, or a remainder.
+    pub state: State,
+    /// The session's renewals so far.
+    pub generation: Generation,
+    /// When the session began.
+    pub created: Timestamp,
+    /// When its subject proved who they are; `None` while anonymous.
+    pub authenticated: Option<Timestamp>,
+    /// It ends then, no matter what.
+    pub absolute: Timestamp,
+    /// It ends then unless touched; never after `absolute`.
+    pub expires: Timestamp,
+    /// Who it is logged in as; `None` while anonymous.
+    pub subject: Option<SubjectKey>,
+}
+
+impl Header {
+    /// The header of a session that begins now: anonymous, live, at its first version.
+    pub fn new(now: Timestamp, absolute: Timestamp, expires: Timestamp, tag: WriteTag) -> Self {
+        Self {
+            tags: [tag; 4],
+            count: 1,
+            state: State::Live,
+            generation: Generation::default(),
+            created: now,
+            authenticated: None,
+            absolute,
+            expires: expires.min(absolute),
+            subject: None,
+        }
+    }
+
+    /// The version that a compare-and-swap against this record expects.
+    pub fn version(&self) -> Version {
+        Version { count: self.count, tag: self.tags[0] }
+    }
+
+    /// The header of the next write to this record.
+    pub fn next(&self, tag: WriteTag) -> Self {
+        let [a, b, c, _] = self.tags;
+        Self { tags: [tag, a, b, c], count: self.count + 1, ..self.clone() }
+    }
+
+    /// Whether the write `tag` is among the last four.
+    pub fn includes(&self, tag: WriteTag) -> bool {
+        self.tags.contains(&tag)
+    }
+
+    /// Whether the session has ended by `now`.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires <= now
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(FORMAT);
+        out.push(match self.state {
+            State::Live => 0,
+            State::Remainder => 1,
+        });
+        out.extend_from_slice(&self.count.to_be_bytes());
+        for tag in self.tags {
+            out.extend_from_slice(&tag.0.to_be_bytes());
+        }
+        out.extend_from_slice(&self.generation.0.to_be_bytes());
+        for time in [Some(self.created), self.authenticated, Some(self.absolute), Some(self.expires)] {
+            // The epoch stands for "never": no session was authenticated in 1970.
+            out.extend_from_slice(&time.unwrap_or_default().as_millis().to_be_bytes());
+        }
+        out.push(u8::from(self.subject.is_some()));
+        if let Some(subject) = &self.subject {
+            out.extend_from_slice(subject.as_bytes());
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, RecordError> {
+        match reader.byte()? {
+            FORMAT => {}
+            format => return Err(RecordError::UnknownFormat(format)),
+        }
+        let state = match reader.byte()? {
+            0 => State::Live,
+            1 => State::Remainder,
+            _ => return Err(RecordError::Malformed),
+        };
+        let count = reader.u64()?;
+        let mut tags = [WriteTag(0); 4];
+        for tag in &mut tags {
+            *tag = WriteTag(reader.u64()?);
+        }
+        let generation = Generation(u32::from_be_bytes(reader.take()?));
+        let mut time = || reader.u64().map(Timestamp::from_millis);
+        let (created, authenticated, absolute, expires) = (time()?, time()?, time()?, time()?);
+        let authenticated = (authenticated != Timestamp::default()).then_some(authenticated);
+        let subject = match reader.byte()? {
+            0 => None,
+            1 => Some(SubjectKey::from_bytes(reader.take()?)),
+            _ => return Err(RecordError::Malformed),
+        };
+        Ok(Self { tags, count, state, generation, created, authenticated, absolute, expires, subject })
+    }
+}
+
+/// A header and its sealed data.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// The part that a store may read.
+    pub header: Header,
+    sealed: Vec<u8>,
+}
+
+impl Record {
+    /// Seals `data` under `header` for the storage key `key`.
+    ///
+    /// The seal binds the key and all of the header but `expires`, which a touch moves without resealing: data
+    /// can't be swapped between records, nor a header between versions.
+    pub fn seal(
+        key: &StorageKey,
+        header: Header,
+        data: &[u8],
+        keyring: &Keyring,
+        random: &dyn Random,
+    ) -> Self {
+        let sealed = keyring.seal(&context(key, &header), data, random);
+        Self { header, sealed }
+    }
+
+    /// The data.
+    ///
+    /// # Errors
+    ///
+    /// The keyring lacks the key, or the record was changed or moved.
+    pub fn open(&self, key: &StorageKey, keyring: &Keyring) -> Result<Vec<u8>, OpenError> {
+        keyring.open(&context(key, &self.header), &self.sealed)
+    }
+
+    /// Whether the data is sealed under the keyring's primary key.
+    pub fn is_under_primary(&self, keyring: &Keyring) -> bool {
+        keyring.sealed_under_primary(&self.sealed)
+    }
+
+    /// The record as bytes for a store.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128 + self.sealed.len());
+        self.header.encode(&mut out);
+        out.extend_from_slice(&self.sealed);
+        out
+    }
+
+    /// A record from the bytes that a store kept.
+    ///
+    /// # Errors
+    ///
+    /// The format is of a newer Stayput, or the bytes are no record.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let mut reader = Reader(bytes);
+        let header = Header::decode(&mut reader)?;
+        Ok(Self { header, sealed: reader.0.to_vec() })
+    }
+
+    /// Bytes that the record takes, as encoded.
+    pub fn size(&self) -> usize {
+        let subject = self.header.subject.map_or(0, |_| SubjectKey::LEN);
+        HEADER_LEN + subject + self.sealed.len()
+    }
+}
+
+fn context(key: &StorageKey, header: &Header) -> Vec<u8> {
+    let mut context = Vec::with_capacity(192);
+    context.extend_from_slice(b"stayput record\0");
+    context.extend_from_slice(key.as_bytes());
+    Header { expires: Timestamp::default(), ..header.clone() }.encode(&mut context);
+    context
+}
+
+/// Version of the encoding.
+const FORMAT: u8 = 1;
+
+/// Length of an encoded header without a subject.
+const HEADER_LEN: usize = 2 + 8 + 4 * 8 + 4 + 4 * 8 + 1;
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let (head, rest) = self.0.split_at_checked(N).ok_or(RecordError::Malformed)?;
+        self.0 = rest;
+        Ok(first_chunk(head))
+    }
+
+    fn byte(&mut self) -> Result<u8, RecordError> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
+    fn u64(&mut self) -> Result<u64, RecordError> {
+        self.take().map(u64::from_be_bytes)
+    }
+}
+
+/// Why bytes from a store are no record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The format is not one that this Stayput reads.
+    UnknownFormat(u8),
+    /// The bytes end early or make no sense.
+    Malformed,
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownFormat(format) => {
+                write!(f, "record format {format} is newer than this Stayput, which reads up to {FORMAT}")
+            }
+            Self::Malformed => f.write_str("bytes are not a record"),
+        }
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SessionId;
+    use crate::random::SystemRandom;
+    use crate::subject::Subject;
+
+    fn record(keyring: &Keyring) -> (StorageKey, Record) {
+        let key = SessionId::generate(&SystemRandom).storage_key();
+        let at = Timestamp::from_millis;
+        let mut header = Header::new(at(1000), at(9000), at(5000), WriteTag::generate(&SystemRandom));
+        header.subject = Some(Subject::new("alice").key());
+        header.authenticated = Some(at(1000));
+        (key, Record::seal(&key, header, b"data", keyring, &SystemRandom))
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let keyring = Keyring::generate(&SystemRandom);
+        let (key, record) = record(&keyring);
+        let bytes = record.encode();
+        assert_eq!(bytes.len(), record.size());
+        let read = Record::decode(&bytes).unwrap();
+        assert_eq!(read, record);
+        assert_eq!(read.open(&key, &keyring).unwrap(), b"data");
+    }
+
+    #[test]
+    fn swapped_records_and_changed_headers_are_refused() {
+        let keyring = Keyring::generate(&SystemRandom);
+        let ((key, record), (other, _)) = (record(&keyring), record(&keyring));
+        assert_eq!(record.open(&other, &keyring), Err(OpenError::Broken));
+
+        let mut longer = record.clone();
+        longer.header.absolute = Timestamp::MAX;
+        assert_eq!(longer.open(&key, &keyring), Err(OpenError::Broken));
+        let mut stolen = record.clone();
+        stolen.header.subject = Some(Subject::new("mallory").key());
+        assert_eq!(stolen.open(&key, &keyring), Err(OpenError::Broken));
+    }
+
+    #[test]
+    fn a_touch_needs_no_new_seal() {
+        let keyring = Keyring::generate(&SystemRandom);
+        let (key, mut record) = record(&keyring);
+        record.header.expires = Timestamp::from_millis(6000);
+        assert!(record.open(&key, &keyring).is_ok());
+    }
+
+    #[test]
+    fn no_flipped_bit_or_cut_opens_or_panics() {
+        let keyring = Keyring::generate(&SystemRandom);
+        let (key, record) = record(&keyring);
+        let bytes = record.encode();
+        let expires = HEADER_LEN - 1 - 8..HEADER_LEN - 1;
+        let open = |bytes: &[u8]| Record::decode(bytes).map(|record| record.open(&key, &keyring));
+        for bit in (0..bytes.len() * 8).filter(|bit| !expires.contains(&(bit / 8))) {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(!matches!(open(&flipped), Ok(Ok(_))), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(!matches!(open(&bytes[..len]), Ok(Ok(_))), "cut to {len}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_an_error_that_says_so() {
+        let error = Record::decode(&[9; 200]).unwrap_err();
+        assert_eq!(error, RecordError::UnknownFormat(9));
+        assert!(error.to_string().contains("newer"));
+    }
+
+    #[test]
+    fn a_record_remembers_its_last_four_writes() {
+        let at = Timestamp::from_millis;
+        let mut header = Header::new(at(0), at(9), at(5), WriteTag(1));
+        for tag in 2..=5 {
+            header = header.next(WriteTag(tag));
+        }
+        assert!(!header.includes(WriteTag(1)));
+        assert!((2..=5).all(|tag| header.includes(WriteTag(tag))));
+        assert_eq!(header.version(), Version { count: 5, tag: WriteTag(5) });
+    }
+}

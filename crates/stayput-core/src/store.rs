@@ -1,0 +1,128 @@
+//! The contract between sessions and whatever keeps them.
+//!
+//! A store moves records; it never opens, extends or invents one. Its methods say exactly what happens to a missing,
+//! an expired and a removed record, because that is where session stores have differed and lost data.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::error::StoreError;
+use crate::id::StorageKey;
+use crate::record::{Record, Version};
+
+/// What a store's methods return: boxed, so that a store can be chosen at run time.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// How long a removed record's key stays unusable, so that a slower request can't bring the session back.
+pub const TOMBSTONE_LIFETIME: Duration = Duration::from_hours(1);
+
+/// How long after its deadline a record may be swept. It is dead for every reader from the deadline on.
+pub const SWEEP_DELAY: Duration = Duration::from_mins(1);
+
+/// Keeps records under storage keys.
+///
+/// For every method:
+/// * **Atomicity**: it happens wholly or not at all, and in one order for all clients of the store.
+/// * **Expiry**: a record whose `expires` has come by the store's clock is *missing*, whether or not it was swept.
+/// * **Cancellation**: dropping the future leaves the effect done or not done, never half done.
+/// * **Durability**: when it returns, the effect survives the death of the calling process if the store outlives it.
+///
+/// The conformance kit in `stayput-testkit` checks all of this.
+pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
+    /// Puts `record` under a key that holds nothing live.
+    ///
+    /// [`Created::Exists`] if a live record or a tombstone is there; it is left as it is. Retry safe only by looking
+    /// for the record's write tag after an unknown outcome.
+    fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created>;
+
+    /// The record under `key`; `None` if missing, removed or expired. Retry safe.
+    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Record>>;
+
+    /// Puts `record` in place of the one whose version is `expected`: compare-and-swap of counter and write tag.
+    ///
+    /// Never resurrects: a missing, removed or expired record is [`Replaced::Missing`]. A record that moved on comes
+    /// back in [`Replaced::Conflict`], so that the caller needs no second round trip. Retry safe only by looking for
+    /// the record's write tag after an unknown outcome.
+    fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced>;
+
+    /// Moves the idle deadline forward to `expires`, or to the record's absolute deadline if that comes first. Never
+    /// moves it back, never resurrects, and leaves the version as it is. Retry safe.
+    fn touch(&self, key: StorageKey, expires: Timestamp) -> StoreFuture<'_, Touched>;
+
+    /// Removes the record, present or not, and leaves a tombstone for [`TOMBSTONE_LIFETIME`]. It is gone for every
+    /// reader of the store when this returns. Retry safe.
+    fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()>;
+
+    /// Deletes at most `limit` records and tombstones that expired more than [`SWEEP_DELAY`] ago, without locking
+    /// out traffic, and says how many. Fewer than `limit` means that none are left. Retry safe.
+    fn sweep(&self, limit: usize) -> StoreFuture<'_, usize>;
+}
+
+/// Outcome of [`SessionStore::create`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Created {
+    /// The record is stored.
+    Created,
+    /// The key is taken by a live record or a tombstone.
+    Exists,
+}
+
+/// Outcome of [`SessionStore::replace`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Replaced {
+    /// The record is stored.
+    Replaced,
+    /// Another write came first; this is the record now.
+    Conflict(Box<Record>),
+    /// There is no live record.
+    Missing,
+}
+
+/// Outcome of [`SessionStore::touch`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Touched {
+    /// The deadline is now at least the one asked for, or the absolute one.
+    Touched,
+    /// There is no live record.
+    Missing,
+}
+
+/// A store's operations, to say in errors and measurements which one it was.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Opening or connecting.
+    Connect,
+    /// [`SessionStore::create`]
+    Create,
+    /// [`SessionStore::load`]
+    Load,
+    /// [`SessionStore::replace`]
+    Replace,
+    /// [`SessionStore::touch`]
+    Touch,
+    /// [`SessionStore::remove`]
+    Remove,
+    /// [`SessionStore::sweep`]
+    Sweep,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connect",
+            Self::Create => "create",
+            Self::Load => "load",
+            Self::Replace => "replace",
+            Self::Touch => "touch",
+            Self::Remove => "remove",
+            Self::Sweep => "sweep",
+        })
+    }
+}
