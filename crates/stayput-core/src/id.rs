@@ -4,6 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 
+use crate::keyring::first_chunk;
 use crate::random::{self, Random};
 
 /// The secret name of a session: 24 random bytes (192 bits; OWASP ASVS 5.0, 7.2.3 asks for 128).
@@ -76,8 +77,7 @@ impl StorageKey {
 impl fmt::Debug for StorageKey {
     /// Four bytes: enough to tell two keys apart in a test, not enough to name a record in a store.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.0;
-        write!(f, "StorageKey({a:02x}{b:02x}{c:02x}{d:02x}…)")
+        write!(f, "StorageKey({:08x}…)", u32::from_be_bytes(first_chunk(&self.0)))
     }
 }
 

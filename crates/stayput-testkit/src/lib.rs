@@ -1,1 +1,29 @@
-//! Placeholder.
+//! What tests of sessions need: a conformance kit for stores with a plain-map model as its oracle, time that the
+//! test moves, chance that replays from a seed, stores that fail on demand, and a client that behaves like a browser.
+//!
+//! Nothing in here waits for a time to pass; tests wait for conditions.
+//!
+//! A store of your own is tested by
+//!
+//! ```ignore
+//! stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
+//!     Arc::new(MyStore::new(clock)) as Arc<dyn SessionStore>
+//! });
+//! ```
+
+#[cfg(feature = "browser")]
+mod browser;
+mod chance;
+pub mod conformance;
+mod fault;
+mod model;
+mod records;
+mod time;
+
+#[cfg(feature = "browser")]
+pub use browser::{Browser, Reply};
+pub use chance::{Seed, SeededRandom};
+pub use fault::{Fault, FaultyStore};
+pub use model::ModelStore;
+pub use records::Records;
+pub use time::ManualClock;

@@ -1,0 +1,197 @@
+//! One shard: a map, and two indexes by deadline from which it is swept and room is made.
+//!
+//! Every method leaves the indexes and the byte count in step with the map.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use stayput_core::{
+    Created, Record, Replaced, SWEEP_DELAY, StorageKey, TOMBSTONE_LIFETIME, Timestamp, Touched, Version,
+};
+
+/// There is no room, and nothing that may be dropped.
+#[derive(Debug)]
+pub(super) struct Full;
+
+pub(super) struct Shard {
+    entries: HashMap<StorageKey, Entry, BuildHasherDefault<KeyHasher>>,
+    /// What may be dropped to make room: anonymous sessions and tombstones.
+    evictable: BTreeSet<(Timestamp, StorageKey)>,
+    /// What may not: the sessions of subjects.
+    kept: BTreeSet<(Timestamp, StorageKey)>,
+    bytes: usize,
+    capacity: usize,
+}
+
+enum Entry {
+    Record(Record),
+    Tombstone { expires: Timestamp },
+}
+
+impl Entry {
+    fn expires(&self) -> Timestamp {
+        match self {
+            Self::Record(record) => record.header.expires,
+            Self::Tombstone { expires } => *expires,
+        }
+    }
+
+    fn is_evictable(&self) -> bool {
+        match self {
+            Self::Record(record) => record.header.subject.is_none(),
+            Self::Tombstone { .. } => true,
+        }
+    }
+
+    fn size(&self) -> usize {
+        OVERHEAD
+            + match self {
+                Self::Record(record) => record.size(),
+                Self::Tombstone { .. } => 0,
+            }
+    }
+}
+
+impl Shard {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            entries: HashMap::default(),
+            evictable: BTreeSet::new(),
+            kept: BTreeSet::new(),
+            bytes: 0,
+            capacity,
+        }
+    }
+
+    pub(super) fn create(
+        &mut self,
+        key: StorageKey,
+        record: Record,
+        now: Timestamp,
+    ) -> Result<(Created, u64), Full> {
+        if self.entries.get(&key).is_some_and(|entry| entry.expires() > now) {
+            return Ok((Created::Exists, 0));
+        }
+        self.put(key, Entry::Record(record), now).map(|evicted| (Created::Created, evicted))
+    }
+
+    pub(super) fn replace(
+        &mut self,
+        key: StorageKey,
+        record: Record,
+        expected: Version,
+        now: Timestamp,
+    ) -> Result<(Replaced, u64), Full> {
+        match self.live(&key, now) {
+            None => Ok((Replaced::Missing, 0)),
+            Some(current) if current.header.version() != expected => {
+                Ok((Replaced::Conflict(Box::new(current.clone())), 0))
+            }
+            Some(_) => self.put(key, Entry::Record(record), now).map(|evicted| (Replaced::Replaced, evicted)),
+        }
+    }
+
+    pub(super) fn touch(&mut self, key: StorageKey, expires: Timestamp, now: Timestamp) -> Touched {
+        if self.live(&key, now).is_none() {
+            return Touched::Missing;
+        }
+        if let Some(Entry::Record(mut record)) = self.take(&key) {
+            let header = &mut record.header;
+            header.expires = header.expires.max(expires.min(header.absolute));
+            self.insert(key, Entry::Record(record));
+        }
+        Touched::Touched
+    }
+
+    pub(super) fn remove(&mut self, key: StorageKey, now: Timestamp) {
+        self.take(&key);
+        // A tombstone is put even where there is no room: it is small, and the next record makes room again.
+        self.insert(key, Entry::Tombstone { expires: now.after(TOMBSTONE_LIFETIME) });
+    }
+
+    pub(super) fn live(&self, key: &StorageKey, now: Timestamp) -> Option<&Record> {
+        match self.entries.get(key) {
+            Some(Entry::Record(record)) if !record.header.is_expired(now) => Some(record),
+            _ => None,
+        }
+    }
+
+    pub(super) fn sweep(&mut self, limit: usize, now: Timestamp) -> usize {
+        let mut swept = 0;
+        while swept < limit {
+            let Some(key) = self.expired(now.before(SWEEP_DELAY)) else { break };
+            self.take(&key);
+            swept += 1;
+        }
+        swept
+    }
+
+    /// Puts `entry` in place of whatever is under `key`, and says how many live sessions had to go for it.
+    fn put(&mut self, key: StorageKey, entry: Entry, now: Timestamp) -> Result<u64, Full> {
+        let replaced = self.entries.get(&key).map_or(0, Entry::size);
+        let evicted = self.make_room(entry.size().saturating_sub(replaced), &key, now)?;
+        self.take(&key);
+        self.insert(key, entry);
+        Ok(evicted)
+    }
+
+    fn make_room(&mut self, needed: usize, except: &StorageKey, now: Timestamp) -> Result<u64, Full> {
+        let mut evicted = 0;
+        while self.bytes + needed > self.capacity {
+            let expired = self.expired(now).filter(|key| key != except);
+            let victim =
+                expired.or_else(|| self.evictable.iter().map(|(_, key)| *key).find(|key| key != except));
+            let entry = victim.and_then(|key| self.take(&key)).ok_or(Full)?;
+            if matches!(&entry, Entry::Record(record) if !record.header.is_expired(now)) {
+                evicted += 1;
+            }
+        }
+        Ok(evicted)
+    }
+
+    /// Something whose deadline came at or before `deadline`.
+    fn expired(&self, deadline: Timestamp) -> Option<StorageKey> {
+        let first = |index: &BTreeSet<(Timestamp, StorageKey)>| {
+            index.first().filter(|(expires, _)| *expires <= deadline).map(|(_, key)| *key)
+        };
+        first(&self.evictable).or_else(|| first(&self.kept))
+    }
+
+    fn insert(&mut self, key: StorageKey, entry: Entry) {
+        self.bytes += entry.size();
+        self.index(&entry).insert((entry.expires(), key));
+        self.entries.insert(key, entry);
+    }
+
+    fn take(&mut self, key: &StorageKey) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.bytes -= entry.size();
+        self.index(&entry).remove(&(entry.expires(), *key));
+        Some(entry)
+    }
+
+    fn index(&mut self, entry: &Entry) -> &mut BTreeSet<(Timestamp, StorageKey)> {
+        if entry.is_evictable() { &mut self.evictable } else { &mut self.kept }
+    }
+}
+
+/// What an entry costs besides its record's bytes: the key three times, the header's padding, map and tree slots.
+const OVERHEAD: usize = 288;
+
+/// A storage key is a SHA-256 that only the server chooses: eight of its bytes are a hash already.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(tail) = bytes.last_chunk() {
+            self.0 = u64::from_ne_bytes(*tail);
+        }
+    }
+
+    fn write_usize(&mut self, _length_prefix: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

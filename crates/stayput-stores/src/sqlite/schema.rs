@@ -1,0 +1,122 @@
+//! Opening the file: its settings, its tables, and the checks that it is ours to write.
+//!
+//! A file of somebody else's, or of a newer Stayput, is never changed.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+/// A connection that may write, to a file that is known to be ours.
+pub(super) fn open(path: &Path) -> io::Result<Connection> {
+    // Made here and not by SQLite, so that nobody else may read it, whatever the umask.
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let deadline = Instant::now() + BUSY_LIMIT;
+    loop {
+        match connect(path).and_then(|mut db| prepare(&mut db).map(|()| db)) {
+            // Turning WAL on doesn't go through the busy handler, so processes that start together meet here.
+            Err(Problem::Sql(error)) if is_busy(&error) && Instant::now() < deadline => {
+                thread::sleep(BUSY_STEP);
+            }
+            outcome => return outcome.map_err(Problem::into_io),
+        }
+    }
+}
+
+/// A connection that only reads, to a file that [`open`] has prepared.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let mut db = Connection::open_with_flags(path, OPEN_FLAGS)?;
+    db.busy_handler(Some(wait_for_other_process))?;
+    db.pragma_update(None, "query_only", true)?;
+    Ok(db)
+}
+
+fn connect(path: &Path) -> Result<Connection, Problem> {
+    let mut db = Connection::open_with_flags(path, OPEN_FLAGS)?;
+    db.busy_handler(Some(wait_for_other_process))?;
+    Ok(db)
+}
+
+fn prepare(db: &mut Connection) -> Result<(), Problem> {
+    check_owner(db)?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    let setup = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been first.
+    if check_owner(&setup)? == 0 {
+        setup.execute_batch(SCHEMA)?;
+        setup.pragma_update(None, "application_id", APPLICATION_ID)?;
+        setup.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    Ok(setup.commit()?)
+}
+
+/// The schema version of the file, 0 for an empty one; an error if it isn't ours.
+fn check_owner(db: &Connection) -> Result<i32, Problem> {
+    let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    match (pragma("application_id")?, pragma("user_version")?) {
+        (0, 0) if tables == 0 => Ok(0),
+        (APPLICATION_ID, version) if version <= SCHEMA_VERSION => Ok(version),
+        (APPLICATION_ID, version) => Err(Problem::Refused(format!(
+            "the file was written by a newer Stayput (schema {version}; this one knows {SCHEMA_VERSION})"
+        ))),
+        _ => Err(Problem::Refused("the file is an SQLite database of another application".to_owned())),
+    }
+}
+
+enum Problem {
+    Sql(rusqlite::Error),
+    Refused(String),
+}
+
+impl Problem {
+    fn into_io(self) -> io::Error {
+        match self {
+            Self::Sql(error) => io::Error::other(error),
+            Self::Refused(reason) => io::Error::other(reason),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Problem {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// SQLite's own handler backs off to 100 ms, longer than a writer leaves the lock free, so that under load one of
+/// several processes would starve. This one asks again every millisecond.
+fn wait_for_other_process(tries: i32) -> bool {
+    thread::sleep(BUSY_STEP);
+    Duration::from_millis(u64::try_from(tries).unwrap_or_default()) < BUSY_LIMIT
+}
+
+/// How long to wait for another process's write.
+const BUSY_LIMIT: Duration = Duration::from_secs(5);
+const BUSY_STEP: Duration = Duration::from_millis(1);
+
+const OPEN_FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+/// "STPY"
+const APPLICATION_ID: i32 = 0x5354_5059;
+const SCHEMA_VERSION: i32 = 1;
+
+/// A tombstone is a row without a record. The table has a rowid, since records of some hundred bytes would make the
+/// tree of a table without one several levels deeper.
+const SCHEMA: &str = "
+    CREATE TABLE records (
+        key      BLOB NOT NULL UNIQUE,
+        expires  INTEGER NOT NULL,
+        absolute INTEGER NOT NULL,
+        record   BLOB
+    ) STRICT;
+    CREATE INDEX records_by_deadline ON records (expires);
+";

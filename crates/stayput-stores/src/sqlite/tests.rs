@@ -1,0 +1,134 @@
+//! What holds for SQLite beyond the contract: files, processes, strangers.
+
+use std::os::unix::fs::PermissionsExt;
+
+use stayput_testkit::{ManualClock, Records};
+use tempfile::TempDir;
+
+use super::*;
+
+stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open_with_clock(dir.path().join("sessions.db"), clock).await.unwrap();
+    // The file stays until the machine cleans its temporary directory: SQLite still has it open.
+    std::mem::forget(dir);
+    Arc::new(store) as Arc<dyn SessionStore>
+});
+
+fn somewhere() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.db");
+    (dir, path)
+}
+
+async fn open(path: &Path, records: &Records) -> SqliteStore {
+    SqliteStore::open_with_clock(path, records.clock()).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_when_the_file_is_opened_again() {
+    let ((_dir, path), records) = (somewhere(), Records::seeded());
+    let (key, record) = records.anonymous(b"cart");
+    let first = open(&path, &records).await;
+    assert_eq!(first.create(key, record.clone()).await.unwrap(), Created::Created);
+    // Opened while the first is still there, and with its WAL not yet folded into the file.
+    let second = open(&path, &records).await;
+    assert_eq!(second.load(key).await.unwrap(), Some(record.clone()));
+    drop((first, second));
+    assert_eq!(open(&path, &records).await.load(key).await.unwrap(), Some(record));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_openers_of_one_file_lose_no_swap() {
+    let ((_dir, path), records) = (somewhere(), Records::seeded());
+    // All at once, on a file that doesn't exist yet.
+    let stores: Vec<_> = futures_of(4, |_| {
+        let (path, clock) = (path.clone(), records.clock());
+        async move { Arc::new(SqliteStore::open_with_clock(path, clock).await.unwrap()) }
+    })
+    .await;
+    let (key, record) = records.anonymous(b"");
+    assert_eq!(stores[0].create(key, record.clone()).await.unwrap(), Created::Created);
+    let won: u64 = futures_of(64, |n| {
+        let (store, record, records) = (Arc::clone(&stores[n % 4]), record.clone(), records.clone());
+        async move {
+            let next = records.next(&key, &record, b"mine");
+            let outcome = store.replace(key, next, record.header.version()).await.unwrap();
+            u64::from(outcome == Replaced::Replaced)
+        }
+    })
+    .await
+    .into_iter()
+    .sum();
+    assert_eq!(won, 1);
+}
+
+async fn futures_of<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    count: usize,
+    make: impl Fn(usize) -> F,
+) -> Vec<T> {
+    let tasks: Vec<_> = (0..count).map(|n| tokio::spawn(make(n))).collect();
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
+}
+
+#[tokio::test]
+async fn only_the_owner_may_read_the_file() {
+    let ((_dir, path), records) = (somewhere(), Records::seeded());
+    let store = open(&path, &records).await;
+    let (key, record) = records.anonymous(b"");
+    assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
+    for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", file.file_name());
+    }
+}
+
+#[tokio::test]
+async fn a_strangers_database_is_refused_and_left_alone() {
+    let (_dir, path) = somewhere();
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)").unwrap();
+    drop(db);
+    let before = std::fs::read(&path).unwrap();
+    let error = SqliteStore::open(&path).await.unwrap_err();
+    assert!(format!("{error:?}").contains("another application"), "{error:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_a_non_database_too() {
+    let ((_dir, path), records) = (somewhere(), Records::seeded());
+    drop(open(&path, &records).await);
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = SqliteStore::open(&path).await.unwrap_err();
+    assert!(format!("{error:?}").contains("newer Stayput"), "{error:?}");
+
+    std::fs::write(&path, vec![b'x'; 8192]).unwrap();
+    assert_eq!(SqliteStore::open(&path).await.unwrap_err().kind(), StoreErrorKind::Refused);
+}
+
+#[tokio::test]
+async fn one_unreadable_record_is_an_error_that_leaves_it_and_the_others_alone() {
+    let ((_dir, path), records) = (somewhere(), Records::seeded());
+    let store = open(&path, &records).await;
+    let ((bad, record), (good, other)) = (records.anonymous(b""), records.anonymous(b""));
+    assert_eq!(store.create(bad, record.clone()).await.unwrap(), Created::Created);
+    assert_eq!(store.create(good, other.clone()).await.unwrap(), Created::Created);
+    let db = Connection::open(&path).unwrap();
+    db.execute("UPDATE records SET record = x'ff00' WHERE key = ?1", [bad.as_bytes()]).unwrap();
+
+    let error = store.load(bad).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (StoreErrorKind::Unreadable, false));
+    let error = store.replace(bad, record.clone(), record.header.version()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unreadable);
+    assert_eq!(store.load(good).await.unwrap(), Some(other));
+    let kept: Vec<u8> = db
+        .query_row("SELECT record FROM records WHERE key = ?1", [bad.as_bytes()], |row| row.get(0))
+        .unwrap();
+    assert_eq!(kept, [0xff, 0x00]);
+}

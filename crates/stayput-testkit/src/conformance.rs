@@ -1,0 +1,90 @@
+//! The contract of [`SessionStore`], as tests that any store can be put to.
+//!
+//! Each public function here is one promise. [`store_conformance!`](crate::store_conformance) makes a test of each.
+
+mod concurrency;
+mod history;
+mod single;
+
+use std::sync::Arc;
+
+use stayput_core::{Created, Record, SessionStore, StorageKey};
+
+use crate::{ManualClock, Records};
+
+pub use concurrency::*;
+pub use history::*;
+pub use single::*;
+
+/// A store under test, with its clock and records to fill it with.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    store: Arc<dyn SessionStore>,
+    clock: Arc<ManualClock>,
+    records: Records,
+}
+
+impl Bench {
+    /// A bench for the store that `make` makes on a clock; the seed of its records is printed.
+    pub async fn new<F: Future<Output = Arc<dyn SessionStore>>>(
+        make: impl FnOnce(Arc<ManualClock>) -> F,
+    ) -> Self {
+        let records = Records::seeded();
+        let clock = records.clock();
+        Self { store: make(Arc::clone(&clock)).await, clock, records }
+    }
+
+    async fn created(&self, data: &[u8]) -> (StorageKey, Record) {
+        let (key, record) = self.records.anonymous(data);
+        assert_eq!(self.store.create(key, record.clone()).await.unwrap(), Created::Created);
+        (key, record)
+    }
+
+    async fn load(&self, key: StorageKey) -> Option<Record> {
+        self.store.load(key).await.unwrap()
+    }
+}
+
+/// Makes a module `conformance` with a test for each promise of the contract, over the store that the closure makes.
+///
+/// The closure takes an `Arc<ManualClock>`, by which the store must tell the time, and returns a future of an
+/// `Arc<dyn SessionStore>`. Needs `tokio` with `macros` and `rt-multi-thread` among the dependencies.
+#[macro_export]
+macro_rules! store_conformance {
+    ($make:expr) => {
+        $crate::store_conformance!(@each $make,
+            create_is_loaded_as_it_was_written
+            create_leaves_a_live_record_alone
+            create_takes_the_place_of_an_expired_record
+            a_missing_record_is_missing_for_every_operation
+            replace_swaps_only_the_expected_version
+            replace_tells_equal_counts_apart_by_their_write_tag
+            replace_may_move_the_deadline_either_way
+            an_expired_record_is_missing_before_any_sweep
+            touch_moves_the_deadline_forward_only
+            touch_never_passes_the_absolute_deadline
+            touch_leaves_version_and_data_alone
+            a_removed_record_stays_gone
+            remove_leaves_a_tombstone_even_for_an_absent_key
+            sweep_deletes_only_what_expired_long_ago_in_bounded_steps
+            a_large_record_comes_back_whole
+            of_parallel_creates_one_wins
+            parallel_swaps_lose_no_update
+            a_dropped_call_happened_wholly_or_not_at_all
+            random_histories_go_as_in_the_model
+        );
+    };
+    (@each $make:expr, $($promise:ident)+) => {
+        mod conformance {
+            #[allow(unused_imports)]
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $promise() {
+                    let bench = $crate::conformance::Bench::new($make).await;
+                    $crate::conformance::$promise(&bench).await;
+                }
+            )+
+        }
+    };
+}

@@ -1,0 +1,102 @@
+//! A store that fails when told to, before or after the effect.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stayput_core::{
+    Created, Operation, Record, Replaced, SessionStore, StorageKey, StoreError, StoreErrorKind, StoreFuture,
+    Timestamp, Touched, Version,
+};
+
+/// How one call goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails at once; nothing happens.
+    Before,
+    /// It happens, but its caller gets [`StoreErrorKind::OutcomeUnknown`].
+    After,
+    /// It never happens and never returns.
+    Hang,
+}
+
+/// Passes calls on to a store, but for those that a fault was planned for.
+#[derive(Debug)]
+pub struct FaultyStore {
+    store: Arc<dyn SessionStore>,
+    plan: Mutex<VecDeque<(Operation, Fault)>>,
+}
+
+impl FaultyStore {
+    /// Wraps `store`; no fault is planned yet.
+    pub fn new(store: Arc<dyn SessionStore>) -> Self {
+        Self { store, plan: Mutex::default() }
+    }
+
+    /// Plans that the next call of `operation` that has no fault yet goes wrong. Faults of one operation come in the
+    /// order of their planning.
+    pub fn plan(&self, operation: Operation, fault: Fault) {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).push_back((operation, fault));
+    }
+
+    fn next_fault(&self, operation: Operation) -> Option<Fault> {
+        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = plan.iter().position(|(planned, _)| *planned == operation)?;
+        plan.remove(position).map(|(_, fault)| fault)
+    }
+
+    fn call<'a, T: Send + 'a>(
+        &'a self,
+        operation: Operation,
+        call: impl FnOnce(&'a dyn SessionStore) -> StoreFuture<'a, T>,
+    ) -> StoreFuture<'a, T> {
+        let error = move |kind| StoreError::new(kind, "faulty", operation);
+        match self.next_fault(operation) {
+            None => call(&*self.store),
+            Some(Fault::Before) => Box::pin(std::future::ready(Err(error(StoreErrorKind::Unavailable)))),
+            Some(Fault::Hang) => Box::pin(std::future::pending()),
+            Some(Fault::After) => {
+                let call = call(&*self.store);
+                Box::pin(async move {
+                    call.await?;
+                    Err(error(StoreErrorKind::OutcomeUnknown))
+                })
+            }
+        }
+    }
+}
+
+impl SessionStore for FaultyStore {
+    fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created> {
+        self.call(Operation::Create, |store| store.create(key, record))
+    }
+
+    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Record>> {
+        self.call(Operation::Load, |store| store.load(key))
+    }
+
+    fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced> {
+        self.call(Operation::Replace, |store| store.replace(key, record, expected))
+    }
+
+    fn touch(&self, key: StorageKey, expires: Timestamp) -> StoreFuture<'_, Touched> {
+        self.call(Operation::Touch, |store| store.touch(key, expires))
+    }
+
+    fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()> {
+        self.call(Operation::Remove, |store| store.remove(key))
+    }
+
+    fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
+        self.call(Operation::Sweep, |store| store.sweep(limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ModelStore;
+
+    crate::store_conformance!(|clock: Arc<crate::ManualClock>| async move {
+        Arc::new(FaultyStore::new(Arc::new(ModelStore::new(clock)))) as Arc<dyn SessionStore>
+    });
+}

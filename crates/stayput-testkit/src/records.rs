@@ -1,0 +1,80 @@
+//! Records for tests: sealed under a keyring of the test's own, at the time of its clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stayput_core::{Clock, Header, Keyring, Record, SessionId, StorageKey, Subject, Timestamp, WriteTag};
+
+use crate::{ManualClock, Seed, SeededRandom};
+
+/// Makes records that differ from each other in key, write tag and ciphertext.
+#[derive(Clone, Debug)]
+pub struct Records {
+    clock: Arc<ManualClock>,
+    random: Arc<SeededRandom>,
+    keyring: Arc<Keyring>,
+}
+
+/// Idle timeout of the records made here.
+const IDLE: Duration = Duration::from_mins(30);
+/// Absolute timeout of the records made here.
+const ABSOLUTE: Duration = Duration::from_hours(12);
+
+impl Records {
+    /// Records by a clock of their own and a seed that is printed.
+    pub fn seeded() -> Self {
+        Self::new(Arc::default(), Seed::announce())
+    }
+
+    /// Records by `clock` and `seed`.
+    pub fn new(clock: Arc<ManualClock>, seed: Seed) -> Self {
+        let random = SeededRandom::new(seed);
+        let keyring = Keyring::generate(&random);
+        Self { clock, random: Arc::new(random), keyring: Arc::new(keyring) }
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> Arc<ManualClock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// A new anonymous session with 30 minutes to live, 12 hours at most.
+    pub fn anonymous(&self, data: &[u8]) -> (StorageKey, Record) {
+        self.record(None, data)
+    }
+
+    /// The same, logged in.
+    pub fn logged_in(&self, subject: &Subject, data: &[u8]) -> (StorageKey, Record) {
+        self.record(Some(subject), data)
+    }
+
+    /// The next write to `record`, with its deadlines as they are.
+    pub fn next(&self, key: &StorageKey, record: &Record, data: &[u8]) -> Record {
+        self.next_until(key, record, record.header.expires, data)
+    }
+
+    /// The next write to `record`, with the idle deadline `expires`.
+    pub fn next_until(&self, key: &StorageKey, record: &Record, expires: Timestamp, data: &[u8]) -> Record {
+        let mut header = record.header.next(WriteTag::generate(&*self.random));
+        header.expires = expires.min(header.absolute);
+        Record::seal(key, header, data, &self.keyring, &*self.random)
+    }
+
+    /// What is sealed in `record`.
+    ///
+    /// # Panics
+    ///
+    /// If it can't be opened: some store changed it.
+    pub fn open(&self, key: &StorageKey, record: &Record) -> Vec<u8> {
+        record.open(key, &self.keyring).expect("a record comes back from a store as it went in")
+    }
+
+    fn record(&self, subject: Option<&Subject>, data: &[u8]) -> (StorageKey, Record) {
+        let (now, random) = (self.clock.now(), &*self.random);
+        let key = SessionId::generate(random).storage_key();
+        let mut header = Header::new(now, now.after(ABSOLUTE), now.after(IDLE), WriteTag::generate(random));
+        header.subject = subject.map(Subject::key);
+        header.authenticated = subject.map(|_| now);
+        (key, Record::seal(&key, header, data, &self.keyring, random))
+    }
+}
