@@ -32,6 +32,9 @@ pub const SWEEP_DELAY: Duration = Duration::from_mins(1);
 ///
 /// The conformance kit in `stayput-testkit` checks all of this.
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
+    /// What kind of store this is, for errors and measurements: `SQLite`, `memory`.
+    fn name(&self) -> &'static str;
+
     /// Puts `record` under a key that holds nothing live.
     ///
     /// [`Created::Exists`] if a live record or a tombstone is there; it is left as it is. Retry safe only by looking

@@ -61,7 +61,7 @@ impl MemoryStore {
                 self.evicted.fetch_add(evicted, Ordering::Relaxed);
                 Ok(value)
             }
-            Err(Full) => Err(StoreError::new(StoreErrorKind::Full, "memory", operation)),
+            Err(Full) => Err(StoreError::new(StoreErrorKind::Full, NAME, operation)),
         }))
     }
 }
@@ -80,6 +80,10 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl SessionStore for MemoryStore {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created> {
         let outcome = self.shard(&key).create(key, record, self.clock.now());
         self.answer(Operation::Create, outcome)
@@ -119,6 +123,8 @@ impl SessionStore for MemoryStore {
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+const NAME: &str = "memory";
 
 /// Enough that 16 threads seldom meet; each costs two empty trees.
 const SHARDS: usize = 64;

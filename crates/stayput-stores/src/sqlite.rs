@@ -97,6 +97,10 @@ impl fmt::Debug for SqliteStore {
 }
 
 impl SessionStore for SqliteStore {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created> {
         let clock = Arc::clone(&self.clock);
         self.write(Operation::Create, Durability::Disk, move |db| {
@@ -135,8 +139,10 @@ impl SessionStore for SqliteStore {
 }
 
 fn error_of(kind: StoreErrorKind, operation: Operation) -> StoreError {
-    StoreError::new(kind, "SQLite", operation)
+    StoreError::new(kind, NAME, operation)
 }
+
+const NAME: &str = "SQLite";
 
 #[cfg(test)]
 mod tests;

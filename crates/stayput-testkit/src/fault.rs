@@ -49,7 +49,8 @@ impl FaultyStore {
         operation: Operation,
         call: impl FnOnce(&'a dyn SessionStore) -> StoreFuture<'a, T>,
     ) -> StoreFuture<'a, T> {
-        let error = move |kind| StoreError::new(kind, "faulty", operation);
+        let name = self.store.name();
+        let error = move |kind| StoreError::new(kind, name, operation).with_source("planned by the test");
         match self.next_fault(operation) {
             None => call(&*self.store),
             Some(Fault::Before) => Box::pin(std::future::ready(Err(error(StoreErrorKind::Unavailable)))),
@@ -66,6 +67,10 @@ impl FaultyStore {
 }
 
 impl SessionStore for FaultyStore {
+    fn name(&self) -> &'static str {
+        self.store.name()
+    }
+
     fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created> {
         self.call(Operation::Create, |store| store.create(key, record))
     }

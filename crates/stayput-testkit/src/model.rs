@@ -43,6 +43,10 @@ fn put(entries: &mut Entries, key: StorageKey, record: Record) {
 }
 
 impl SessionStore for ModelStore {
+    fn name(&self) -> &'static str {
+        "model"
+    }
+
     fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created> {
         self.answer(|entries, now| {
             if entries.get(&key).is_some_and(|(expires, _)| *expires > now) {

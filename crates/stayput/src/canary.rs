@@ -1,0 +1,64 @@
+//! Whether this server's keyring is the one that the store's sessions are sealed with.
+//!
+//! Under a name of its own the store keeps a small sealed record. Who can't open it has another keyring, and would
+//! turn every user away: better to find that out before the first request.
+
+use stayput_core::{
+    Created, Header, OpenError, Operation, Record, Replaced, StorageKey, Timestamp, WriteTag,
+};
+
+use crate::{Error, Sessions};
+
+/// What [`Sessions::check_keyring`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum KeyringCheck {
+    /// The keyring fits, or the store was new and has been marked with it.
+    Fits,
+    /// The store's sessions were sealed with a keyring that shares no key with this one's.
+    Differs(OpenError),
+}
+
+impl Sessions {
+    /// Checks that the keyring can open what the store holds, and marks a new store with it.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn check_keyring(&self) -> Result<KeyringCheck, Error> {
+        let key = StorageKey::named("keyring canary");
+        loop {
+            let Some(record) = self.call(Operation::Load, self.inner.store.load(key)).await? else {
+                let header =
+                    Header::new(self.inner.clock.now(), Timestamp::MAX, Timestamp::MAX, self.write_tag());
+                let record = self.seal(&key, header, CANARY);
+                match self.call(Operation::Create, self.inner.store.create(key, record)).await? {
+                    Created::Created => return Ok(KeyringCheck::Fits),
+                    Created::Exists => continue,
+                }
+            };
+            if let Err(error) = record.open(&key, &self.inner.keyring) {
+                return Ok(KeyringCheck::Differs(error));
+            }
+            if record.is_under_primary(&self.inner.keyring) || self.reseal(key, &record).await? {
+                return Ok(KeyringCheck::Fits);
+            }
+        }
+    }
+
+    async fn reseal(&self, key: StorageKey, record: &Record) -> Result<bool, Error> {
+        let next = self.seal(&key, record.header.next(self.write_tag()), CANARY);
+        let swap = self.inner.store.replace(key, next, record.header.version());
+        Ok(self.call(Operation::Replace, swap).await? == Replaced::Replaced)
+    }
+
+    pub(crate) fn write_tag(&self) -> WriteTag {
+        WriteTag::generate(&*self.inner.random)
+    }
+
+    pub(crate) fn seal(&self, key: &StorageKey, header: Header, data: &[u8]) -> Record {
+        Record::seal(key, header, data, &self.inner.keyring, &*self.inner.random)
+    }
+}
+
+const CANARY: &[u8] = b"sealed with the keyring of this store";

@@ -1,0 +1,73 @@
+//! Finding Stayput's cookies in a request. Any bytes may stand there.
+
+use http::HeaderMap;
+use http::header::{COOKIE, HeaderValue};
+
+/// The `Cookie` headers of a request, kept unparsed until somebody asks for the session.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RequestCookies {
+    first: Option<HeaderValue>,
+    more: Vec<HeaderValue>,
+}
+
+impl RequestCookies {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut all = headers.get_all(COOKIE).iter().cloned();
+        Self { first: all.next(), more: all.collect() }
+    }
+
+    /// The value of the cookie `name`; of duplicates none, since somebody else may have planted one of them.
+    pub(crate) fn single(&self, name: &str) -> Presented<'_> {
+        let mut found = Presented::Absent;
+        for header in self.first.iter().chain(&self.more) {
+            for pair in header.as_bytes().split(|byte| *byte == b';') {
+                let pair = pair.trim_ascii();
+                let Some(value) = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+                else {
+                    continue;
+                };
+                found = match found {
+                    Presented::Absent => Presented::Once(value),
+                    Presented::Once(_) | Presented::Several => Presented::Several,
+                };
+            }
+        }
+        found
+    }
+}
+
+/// How a cookie appears in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presented<'a> {
+    Absent,
+    Once(&'a [u8]),
+    Several,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cookies(headers: &[&'static str]) -> RequestCookies {
+        let mut map = HeaderMap::new();
+        for header in headers {
+            map.append(COOKIE, HeaderValue::from_static(header));
+        }
+        RequestCookies::of(&map)
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others_and_across_headers() {
+        let cookies = cookies(&["a=1; sid=x=y ;b=2", "sid2=3"]);
+        assert_eq!(cookies.single("sid"), Presented::Once(b"x=y"));
+        assert_eq!(cookies.single("sid2"), Presented::Once(b"3"));
+        assert_eq!(cookies.single("si"), Presented::Absent);
+    }
+
+    #[test]
+    fn duplicates_are_told_from_one() {
+        assert_eq!(cookies(&["sid=1; sid=1"]).single("sid"), Presented::Several);
+        assert_eq!(cookies(&["sid=1", "sid=2"]).single("sid"), Presented::Several);
+        assert_eq!(cookies(&["SID=1; sid=2"]).single("sid"), Presented::Once(b"2"));
+    }
+}

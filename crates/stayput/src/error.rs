@@ -1,0 +1,106 @@
+//! What can go wrong with a session, and what to answer then.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use http::StatusCode;
+use stayput_core::{OpenError, StoreError};
+
+/// Why a session could not be read or written.
+///
+/// None of these means "not logged in": for that, [`Session::subject`](crate::Session::subject) gives `None`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store failed or gave no answer. Nobody is logged out by it; trying again may help.
+    Store(StoreError),
+    /// The record is sealed under a key that this server's keyring lacks: the servers' keyrings differ.
+    Keyring(OpenError),
+    /// Other requests kept writing the same session until time ran out. Trying again helps.
+    Conflict,
+    /// The session ended while the request ran: a logout or a time-out elsewhere. It does not come back.
+    Ended,
+    /// A parallel login gave the session a new id while the request ran; what is left under the old one can only be
+    /// read. The request can be made again with the new cookie.
+    Superseded,
+    /// The response head has left, so nothing commits by itself any more: call
+    /// [`Session::save`](crate::Session::save), or make the change earlier. Logins need a head to put their cookie in.
+    Committed,
+    /// The value can't be encoded.
+    Encode {
+        /// Key of the value.
+        key: String,
+        /// What is wrong with it.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The stored value is not of the type asked for. Other keys are not concerned.
+    Decode {
+        /// Key of the value.
+        key: String,
+        /// What is wrong with it.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The session's values would take more than [`Policy::max_data`](crate::Policy::max_data).
+    TooLarge {
+        /// Bytes they would take.
+        bytes: usize,
+        /// Bytes they may take.
+        limit: usize,
+    },
+}
+
+impl Error {
+    /// The status to answer a request with that failed on this.
+    ///
+    /// 503 where trying again may help, 409 where the session changed under the request, 500 where the server or the
+    /// application is at fault.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Store(error) if !error.is_retryable() => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store(_) | Self::Keyring(_) | Self::Conflict => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Ended | Self::Superseded => StatusCode::CONFLICT,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Committed | Self::Encode { .. } | Self::Decode { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Logs the error with its causes, where the client is told less.
+    pub(crate) fn log(&self) {
+        tracing::error!(error = self as &dyn StdError, "session error");
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(_) => f.write_str("session store failed"),
+            Self::Keyring(_) => f.write_str("keyring does not open this session"),
+            Self::Conflict => f.write_str("session was written by too many requests at once"),
+            Self::Ended => f.write_str("session ended while the request ran"),
+            Self::Superseded => f.write_str("session got a new id while the request ran"),
+            Self::Committed => f.write_str("session changed after the response head had left"),
+            Self::Encode { key, .. } => write!(f, "session value `{key}` can't be encoded"),
+            Self::Decode { key, .. } => write!(f, "session value `{key}` is not of the type asked for"),
+            Self::TooLarge { bytes, limit } => {
+                write!(f, "session would hold {bytes} bytes where {limit} are allowed")
+            }
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Keyring(error) => Some(error),
+            Self::Encode { source, .. } | Self::Decode { source, .. } => Some(&**source),
+            _ => None,
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

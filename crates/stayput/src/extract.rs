@@ -1,0 +1,64 @@
+//! `Session` as an axum extractor, `Error` as an axum response.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use axum_core::extract::FromRequestParts;
+use axum_core::response::{IntoResponse, Response};
+use http::header::RETRY_AFTER;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+
+use crate::{Error, Session};
+
+impl<S: Sync> FromRequestParts<S> for Session {
+    type Rejection = MissingLayer;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        parts.extensions.get::<Self>().cloned().ok_or(MissingLayer)
+    }
+}
+
+/// A handler asked for its session, but the route has no session layer.
+#[derive(Clone, Copy, Debug)]
+pub struct MissingLayer;
+
+impl fmt::Display for MissingLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("route has no session layer; add `.layer(sessions.layer())` to its router")
+    }
+}
+
+impl StdError for MissingLayer {}
+
+impl IntoResponse for MissingLayer {
+    fn into_response(self) -> Response {
+        tracing::error!("{self}");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
+
+impl IntoResponse for Error {
+    /// The status of [`Error::status`], with a text that tells the client no internals; those are logged.
+    fn into_response(self) -> Response {
+        self.log();
+        let status = self.status();
+        let mut response = (status, public_text(&self)).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+fn public_text(error: &Error) -> &'static str {
+    match error {
+        Error::Ended => "Your session ended. Please log in again.",
+        Error::Superseded => "Your session was renewed meanwhile. Please try again.",
+        Error::TooLarge { .. } => "Your session holds too much.",
+        error if error.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            "Sessions are briefly unavailable. You are not logged out; please try again."
+        }
+        _ => "Something went wrong with your session.",
+    }
+}

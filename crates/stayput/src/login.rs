@@ -1,0 +1,173 @@
+//! Login and logout: a session's id changes with who it belongs to.
+//!
+//! Whoever planted or stole the id from before a login gains nothing by it: the logged-in session has a new one, and
+//! what is left under the old one can be read for the grace and then is gone.
+
+use std::sync::Arc;
+
+use stayput_core::{
+    CookieValue, Generation, Header, Operation, SessionId, State as RecordState, Subject, Timestamp,
+};
+
+use crate::Error;
+use crate::answer::{Answer, CookieChange};
+use crate::commit::{Attempts, Written};
+use crate::data::{Changes, Data};
+use crate::session::{Current, Session};
+
+impl Session {
+    /// Logs the session in as `subject`, under a new id.
+    ///
+    /// Of an anonymous session, and of one of the same subject, the values under the policy's `carry` keys come along;
+    /// changes buffered by this request do in any case. The old session can be read for the policy's grace, so that
+    /// parallel requests still find it, and not written.
+    ///
+    /// Done when this returns, even if the request is cancelled meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Committed`] if the response head has left; [`Error::TooLarge`]; errors of the store. The old session
+    /// is then as it was, or a remainder of it.
+    pub async fn login(&self, subject: Subject) -> Result<(), Error> {
+        let this = self.clone();
+        // A task of its own: between its steps a cancelled request would leave neither the old session nor the new.
+        uncancelled(async move { this.log_in(subject).await }).await
+    }
+
+    /// Ends the session in the store and in the browser. It is gone for every server when this returns, and no slower
+    /// request brings it back. Changes buffered by this request are dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Committed`] if the response head has left; errors of the store: then the session goes on.
+    pub async fn logout(&self) -> Result<(), Error> {
+        let _turn = self.turn().await;
+        self.state().check_head()?;
+        self.load().await?;
+        let current = self.state().current.as_ref().map(|current| current.key);
+        if let Some(key) = current {
+            self.sessions().call(Operation::Remove, self.sessions().inner.store.remove(key)).await?;
+            tracing::info!("session ended by logout");
+        }
+        let mut state = self.state();
+        state.current = None;
+        state.changes.clear();
+        state.answer = Answer {
+            session: Some(CookieChange::Delete),
+            anonymous: Some(CookieChange::Delete),
+            logged_out: true,
+        };
+        Ok(())
+    }
+
+    async fn log_in(&self, subject: Subject) -> Result<(), Error> {
+        let _turn = self.turn().await;
+        self.state().check_head()?;
+        self.load().await?;
+        let mut old = self.state().current.clone();
+        let changes = self.state().changes.clone();
+
+        let first = self.begin(&subject, old.as_ref(), &changes)?;
+        self.sessions().create(&first).await?;
+        let mut attempts = Attempts::begin();
+        while let Some(session) = &old {
+            match self.leave_remainder(session).await? {
+                Some(newer) => old = Some(newer),
+                None => break,
+            }
+            attempts.next(self.sessions()).await?;
+        }
+        // What a parallel request wrote to the old session just before it was closed comes along.
+        let session = self.extend(first, &subject, old.as_ref(), &changes).await?;
+        tracing::info!("session logged in");
+        self.hand_over(session, &changes);
+        Ok(())
+    }
+
+    /// The new session, which ends by itself within the grace unless it is extended.
+    fn begin(&self, subject: &Subject, old: Option<&Current>, changes: &Changes) -> Result<Current, Error> {
+        let inner = &self.sessions().inner;
+        let data = self.carried(subject, old, changes)?;
+        let (id, now) = (SessionId::generate(&*inner.random), inner.clock.now());
+        let absolute = now.after(inner.policy.absolute_timeout);
+        let mut header = Header::new(now, absolute, self.after_grace(), self.sessions().write_tag());
+        header.subject = Some(subject.key());
+        header.authenticated = Some(now);
+        Ok(Current { key: id.storage_key(), id, header, data: Arc::new(data) })
+    }
+
+    /// Closes the old session. Gives it back as it is by now if another write came first; `None` when it is closed.
+    async fn leave_remainder(&self, old: &Current) -> Result<Option<Current>, Error> {
+        if old.header.state == RecordState::Remainder {
+            return Ok(None);
+        }
+        let mut header = old.header.next(self.sessions().write_tag());
+        header.state = RecordState::Remainder;
+        header.expires = header.expires.min(self.after_grace());
+        let remainder = Current { header, ..old.clone() };
+        match self.sessions().replace(remainder, old.header.version()).await {
+            Ok(Written::Conflict(newer)) => Ok(Some(newer)),
+            // Ended by somebody else: so much the better.
+            Ok(Written::Done(_)) | Err(Error::Ended) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn extend(
+        &self,
+        first: Current,
+        subject: &Subject,
+        old: Option<&Current>,
+        changes: &Changes,
+    ) -> Result<Current, Error> {
+        let policy = &self.sessions().inner.policy;
+        let mut header = first.header.next(self.sessions().write_tag());
+        header.expires = policy.expiry(header.absolute, header.created, false);
+        let data = Arc::new(self.carried(subject, old, changes)?);
+        let expected = first.header.version();
+        match self.sessions().replace(Current { header, data, ..first }, expected).await? {
+            Written::Done(session) => Ok(session),
+            // Nobody else knows its id yet.
+            Written::Conflict(_) => Err(Error::Conflict),
+        }
+    }
+
+    /// What the new session begins with.
+    fn carried(&self, subject: &Subject, old: Option<&Current>, changes: &Changes) -> Result<Data, Error> {
+        let mut data = Data { subject: Some(subject.clone()), ..Data::default() };
+        if let Some(old) = old
+            && old.data.subject.as_ref().is_none_or(|owner| owner == subject)
+        {
+            let carry = &self.sessions().inner.policy.carry;
+            let values = old.data.values.iter().filter(|(key, _)| carry.contains(key));
+            data.values = values.map(|(key, value)| (key.clone(), value.clone())).collect();
+        }
+        data.apply(changes);
+        self.check_size(&data)?;
+        Ok(data)
+    }
+
+    fn hand_over(&self, session: Current, changes: &Changes) {
+        let names = &self.sessions().inner.names;
+        let value = CookieValue { id: session.id.clone(), generation: Generation::default() };
+        let cookie = self.cookie(&names.session, &value);
+        let mut state = self.state();
+        state.answer.session = Some(cookie);
+        state.answer.anonymous = Some(CookieChange::Delete);
+        drop(state);
+        self.settle(Some(session), changes);
+    }
+
+    fn after_grace(&self) -> Timestamp {
+        let inner = &self.sessions().inner;
+        inner.clock.now().after(inner.policy.grace)
+    }
+}
+
+/// Runs `work` to its end, even if the caller is dropped.
+async fn uncancelled<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await {
+        Ok(outcome) => outcome,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}

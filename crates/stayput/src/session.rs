@@ -1,0 +1,290 @@
+//! The session of one request: loaded when first asked for, written once before the answer leaves.
+//!
+//! A request that never asks costs a clone of its `Cookie` header. Nothing here decides how a write wins against
+//! parallel ones; that is [`commit`](crate::commit).
+
+mod find;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stayput_core::{Header, SessionId, StorageKey, Subject, Timestamp};
+use tokio::sync::OnceCell;
+
+use crate::answer::{Answer, CookieChange};
+use crate::cookies::RequestCookies;
+use crate::data::{self, Changes, Data, Values};
+use crate::{Error, Sessions};
+
+/// The session of the request at hand. Cheap to clone; all clones are the same session.
+///
+/// Anonymous visitors have a session too; it comes into being, with a cookie, when something is first written to it.
+#[derive(Clone)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    sessions: Sessions,
+    cookies: RequestCookies,
+    used: AtomicBool,
+    loaded: OnceCell<()>,
+    /// Whose turn it is to write, among the handlers and tasks of this one request: two of them must not both create
+    /// its session. Nobody else ever waits for it.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+/// What this request knows and wants.
+#[derive(Default)]
+pub(crate) struct State {
+    /// The session as last seen in the store.
+    pub(crate) current: Option<Current>,
+    /// Changes that wait for the commit.
+    pub(crate) changes: Changes,
+    /// Cookies that wait for the response head.
+    pub(crate) answer: Answer,
+    head_left: bool,
+}
+
+/// A session as it is in the store.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) id: SessionId,
+    pub(crate) key: StorageKey,
+    pub(crate) header: Header,
+    pub(crate) data: Arc<Data>,
+}
+
+impl Session {
+    pub(crate) fn new(sessions: Sessions, cookies: RequestCookies) -> Self {
+        let shared = Shared {
+            sessions,
+            cookies,
+            used: AtomicBool::new(false),
+            loaded: OnceCell::new(),
+            turn: tokio::sync::Mutex::new(()),
+            state: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The value under `key`; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Decode`] if the value is of another type; errors of the store.
+    pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        let buffered = self.state().changes.get(key).cloned();
+        let value = if let Some(change) = buffered {
+            change
+        } else {
+            self.load().await?;
+            self.state().current.as_ref().and_then(|current| current.data.values.get(key).cloned())
+        };
+        value.map(|value| data::decode(key, &value)).transpose()
+    }
+
+    /// Sets the value under `key`, together with all other buffered changes, when the handler has returned. Of
+    /// parallel requests that set the same key the last one wins; other keys are not touched.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Encode`]; [`Error::Committed`] if the response head has left.
+    pub fn insert<T: Serialize>(&self, key: &str, value: T) -> Result<(), Error> {
+        self.buffer(key, Some(data::encode(key, &value)?))
+    }
+
+    /// Removes the value under `key`, on the terms of [`Session::insert`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Committed`] if the response head has left.
+    pub fn remove(&self, key: &str) -> Result<(), Error> {
+        self.buffer(key, None)
+    }
+
+    /// Changes the value under `key` (at first its default) atomically, and returns it as it is then. Commits at once,
+    /// buffered changes with it.
+    ///
+    /// `change` is run again when a parallel request wrote first, so it must have no effect but on its argument.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`], [`Error::Ended`], [`Error::Superseded`], [`Error::Decode`], [`Error::TooLarge`]; errors of
+    /// the store.
+    pub async fn update<T>(&self, key: &str, mut change: impl FnMut(&mut T)) -> Result<T, Error>
+    where
+        T: Serialize + DeserializeOwned + Default,
+    {
+        self.write(|values| {
+            let mut value = stored_or_default(key, values)?;
+            change(&mut value);
+            values.insert(key.to_owned(), data::encode(key, &value)?);
+            Ok(value)
+        })
+        .await
+    }
+
+    /// As [`Session::update`], with a result of the closure's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::update`].
+    pub async fn update_with<T, R>(&self, key: &str, mut change: impl FnMut(&mut T) -> R) -> Result<R, Error>
+    where
+        T: Serialize + DeserializeOwned + Default,
+    {
+        self.try_update(key, |value| Ok(change(value))).await
+    }
+
+    /// As [`Session::update_with`]; nothing is written if the closure fails.
+    ///
+    /// # Errors
+    ///
+    /// The closure's error, or as [`Session::update`].
+    pub async fn try_update<T, R, E>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(&mut T) -> Result<R, E>,
+    ) -> Result<R, E>
+    where
+        T: Serialize + DeserializeOwned + Default,
+        E: From<Error>,
+    {
+        self.write(|values| {
+            let mut value = stored_or_default(key, values)?;
+            let result = change(&mut value)?;
+            values.insert(key.to_owned(), data::encode(key, &value)?);
+            Ok(result)
+        })
+        .await
+    }
+
+    /// Who the session is logged in as; `None` if it is anonymous.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the store, which do not mean that nobody is logged in.
+    pub async fn subject(&self) -> Result<Option<Subject>, Error> {
+        self.load().await?;
+        Ok(self.state().current.as_ref().and_then(|current| current.data.subject.clone()))
+    }
+
+    /// When the subject proved who they are; `None` if the session is anonymous.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the store.
+    pub async fn authenticated_at(&self) -> Result<Option<Timestamp>, Error> {
+        self.load().await?;
+        Ok(self.state().current.as_ref().and_then(|current| current.header.authenticated))
+    }
+
+    /// Commits buffered changes now instead of when the handler has returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::update`].
+    pub async fn save(&self) -> Result<(), Error> {
+        self.write(|_| Ok(())).await
+    }
+
+    /// What the layer does when the handler has returned: commits, and hands out the cookies.
+    pub(crate) async fn finish(self) -> Result<Answer, Error> {
+        let _turn = self.turn().await;
+        if self.state().changes.is_empty() {
+            self.touch_if_due().await;
+        } else {
+            self.commit(|_| Ok::<_, Error>(())).await?;
+        }
+        let mut state = self.state();
+        state.head_left = true;
+        Ok(std::mem::take(&mut state.answer))
+    }
+
+    /// Whether anything was asked of the session.
+    pub(crate) fn is_used(&self) -> bool {
+        self.shared.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
+    }
+
+    pub(crate) fn cookies(&self) -> &RequestCookies {
+        &self.shared.cookies
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.mark_used();
+        self.shared.turn.lock().await
+    }
+
+    /// Looks the session up, the first time it is called; a failure is not remembered.
+    pub(crate) async fn load(&self) -> Result<(), Error> {
+        self.mark_used();
+        let find = || async {
+            let found = self.find().await?;
+            let mut state = self.state();
+            if let Some((current, reissue)) = found {
+                if let Some(cookie) = reissue {
+                    *state.cookie_for(&current) = Some(cookie);
+                }
+                state.current = Some(current);
+            }
+            Ok(())
+        };
+        self.shared.loaded.get_or_try_init(find).await?;
+        Ok(())
+    }
+
+    fn mark_used(&self) {
+        self.shared.used.store(true, Ordering::Relaxed);
+    }
+
+    fn buffer(&self, key: &str, change: Option<serde_bytes::ByteBuf>) -> Result<(), Error> {
+        self.mark_used();
+        let mut state = self.state();
+        state.check_head()?;
+        state.changes.insert(key.to_owned(), change);
+        Ok(())
+    }
+
+    async fn write<R, E: From<Error>>(
+        &self,
+        change: impl FnMut(&mut Values) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let _turn = self.turn().await;
+        self.commit(change).await
+    }
+}
+
+impl State {
+    /// Fails if the response head has left, so that no cookie can be set any more.
+    pub(crate) fn check_head(&self) -> Result<(), Error> {
+        if self.head_left { Err(Error::Committed) } else { Ok(()) }
+    }
+
+    /// The change to the cookie that carries `session`.
+    pub(crate) fn cookie_for(&mut self, session: &Current) -> &mut Option<CookieChange> {
+        if session.header.subject.is_some() { &mut self.answer.session } else { &mut self.answer.anonymous }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("used", &self.is_used()).finish_non_exhaustive()
+    }
+}
+
+fn stored_or_default<T: DeserializeOwned + Default>(key: &str, values: &Values) -> Result<T, Error> {
+    values.get(key).map_or_else(|| Ok(T::default()), |value| data::decode(key, value))
+}

@@ -1,0 +1,83 @@
+//! From a request's cookies to its session, or to none: whatever doesn't fit in every respect is no session.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use stayput_core::{CookieValue, DecodedCookie, OpenError, Operation};
+
+use super::{Current, Session};
+use crate::Error;
+use crate::answer::CookieChange;
+use crate::cookies::Presented;
+use crate::data::Data;
+
+/// A session, and its cookie if that is to be issued again.
+type Found = (Current, Option<CookieChange>);
+
+impl Session {
+    /// The session of the session cookie or, if that has none, of the anonymous cookie.
+    pub(super) async fn find(&self) -> Result<Option<Found>, Error> {
+        let names = &self.sessions().inner.names;
+        for (name, with_subject) in [(&names.session, true), (&names.anonymous, false)] {
+            let Some(cookie) = self.decode(name) else { continue };
+            if let Some(current) = self.fetch(&cookie.value, with_subject).await? {
+                let reissue = (!cookie.under_primary).then(|| self.cookie(name, &cookie.value));
+                return Ok(Some((current, reissue)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The cookie `name` that carries `value`.
+    pub(crate) fn cookie(&self, name: &str, value: &CookieValue) -> CookieChange {
+        CookieChange::Set(value.encode(name, &self.sessions().inner.keyring))
+    }
+
+    fn decode(&self, name: &str) -> Option<DecodedCookie> {
+        match self.cookies().single(name) {
+            Presented::Absent => None,
+            Presented::Several => refuse("the cookie was sent more than once"),
+            Presented::Once(value) => {
+                CookieValue::decode(name, value, &self.sessions().inner.keyring).or_else_refuse()
+            }
+        }
+    }
+
+    async fn fetch(&self, cookie: &CookieValue, with_subject: bool) -> Result<Option<Current>, Error> {
+        let inner = &self.sessions().inner;
+        let key = cookie.id.storage_key();
+        let Some(record) = self.sessions().call(Operation::Load, inner.store.load(key)).await? else {
+            return Ok(refuse("no such session: it ended or expired"));
+        };
+        let header = record.header.clone();
+        if header.generation != cookie.generation {
+            return Ok(refuse("the cookie is of another generation"));
+        }
+        if header.subject.is_some() != with_subject {
+            return Ok(refuse("the cookie is of another kind than its session"));
+        }
+        let data = match record.open(&key, &inner.keyring) {
+            Ok(bytes) => Data::decode(&bytes).or_else_refuse(),
+            // The cookie is ours and so is the session: this server lacks a key. Nobody is logged out by that.
+            Err(error @ OpenError::UnknownKey(_)) => return Err(Error::Keyring(error)),
+            Err(error) => Err::<Data, _>(error).or_else_refuse(),
+        };
+        Ok(data.map(|data| Current { id: cookie.id.clone(), key, header, data: Arc::new(data) }))
+    }
+}
+
+fn refuse<T>(reason: &str) -> Option<T> {
+    tracing::info!(reason, "refused a session cookie");
+    None
+}
+
+trait OrRefuse<T> {
+    /// The value or, after the refusal was logged, none.
+    fn or_else_refuse(self) -> Option<T>;
+}
+
+impl<T, E: StdError> OrRefuse<T> for Result<T, E> {
+    fn or_else_refuse(self) -> Option<T> {
+        self.map_or_else(|error| refuse(&error.to_string()), Some)
+    }
+}

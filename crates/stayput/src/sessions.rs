@@ -1,0 +1,126 @@
+//! The application's sessions: store, keyring, rules, put together once and shared by all requests.
+
+use std::fmt;
+use std::sync::Arc;
+
+use stayput_core::{Clock, Keyring, Policy, PolicyError, Random, SessionStore, SystemClock, SystemRandom};
+
+use crate::{SessionLayer, sweeper};
+
+/// All sessions of an application. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) policy: Policy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) names: CookieNames,
+}
+
+/// The cookies' names and attributes, rendered once.
+pub(crate) struct CookieNames {
+    pub(crate) session: String,
+    pub(crate) anonymous: String,
+    pub(crate) attributes: String,
+}
+
+impl Sessions {
+    /// Begins to build sessions over `store`.
+    pub fn builder(store: impl SessionStore) -> Builder {
+        Self::builder_shared(Arc::new(store))
+    }
+
+    /// The same over a store chosen at run time.
+    pub fn builder_shared(store: Arc<dyn SessionStore>) -> Builder {
+        Builder {
+            store,
+            keyring: None,
+            policy: Policy::web(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        }
+    }
+
+    /// The tower layer that gives every request its [`Session`](crate::Session).
+    pub fn layer(&self) -> SessionLayer {
+        SessionLayer::new(self.clone())
+    }
+
+    /// The rules.
+    pub fn policy(&self) -> &Policy {
+        &self.inner.policy
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("store", &self.inner.store).finish_non_exhaustive()
+    }
+}
+
+/// Builds [`Sessions`].
+#[derive(Debug)]
+#[must_use]
+pub struct Builder {
+    store: Arc<dyn SessionStore>,
+    keyring: Option<Arc<Keyring>>,
+    policy: Policy,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl Builder {
+    /// The rules; [`Policy::web`] unless set.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The keys that sign cookies and seal records. All servers of an application share one keyring, and keep it
+    /// across restarts; without this call a new one is made, and a restart logs everybody out.
+    pub fn keyring(mut self, keyring: impl Into<Arc<Keyring>>) -> Self {
+        self.keyring = Some(keyring.into());
+        self
+    }
+
+    /// Tells the time by `clock` instead of the system's. For tests.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Draws ids and nonces from `random` instead of the system's. For tests.
+    pub fn random(mut self, random: Arc<dyn Random>) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Checks the rules and puts the sessions together. Inside a tokio runtime it also starts the task that sweeps
+    /// expired records out of the store, which ends with the last clone of the sessions.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes in the policy.
+    pub fn build(self) -> Result<Sessions, PolicyError> {
+        self.policy.validate()?;
+        let cookie = &self.policy.cookie;
+        let names = CookieNames {
+            session: cookie.session_name(),
+            anonymous: cookie.anonymous_name(),
+            attributes: cookie.attributes(),
+        };
+        let keyring = self.keyring.unwrap_or_else(|| {
+            tracing::warn!("no keyring given: sessions end when this process does");
+            Arc::new(Keyring::generate(&*self.random))
+        });
+        let Self { store, policy, clock, random, .. } = self;
+        let inner = Arc::new(Inner { store, keyring, policy, clock, random, names });
+        sweeper::start(&inner);
+        Ok(Sessions { inner })
+    }
+}
