@@ -1,1 +1,70 @@
-//! Placeholder.
+//! The affinity gateway: an HTTP/1.1 data plane that keeps each client on one server and loses nobody when servers
+//! fail.
+//!
+//! A request flows through one task on one thread, without a channel, lock or allocation of its own:
+//!
+//! ```text
+//! client ──> head (scanned, parsed, judged) ──> request (rewritten as bytes) ─┐
+//!                                                                             v
+//!            upload   (head and body, checked as they pass)  <── exchange (whom to ask, and again?)
+//!            download (answer's head rewritten, its body checked)             │
+//! client <───────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! | to learn | read |
+//! |---|---|
+//! | what is refused, and where bodies end | `head`, `framing`, `chunked`, `request`, `answer` |
+//! | which upstream a client gets | `affinity`, `choice`, `upstream` |
+//! | when a request is sent again | `exchange`, `retry` |
+//! | how bytes move, both ways at once | `transfer`, `body`, `buffer`, `io` |
+//! | how connections live and end | `client`, `idle`, `closing`, `watch` |
+//! | threads, sockets, shutdown | `gateway`, `worker`, `listener` |
+//!
+//! It never opens a session: it sees cookies pass, takes off its own, and leaves the others as they are. Ambiguous
+//! HTTP is refused and never forwarded.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use stayput_core::{Keyring, SystemRandom};
+//! use stayput_gateway::{Config, Gateway, UpstreamConfig};
+//!
+//! let keyring = Keyring::generate(&SystemRandom);
+//! let upstream = UpstreamConfig { name: "shop-1".into(), address: "10.0.0.1:3000".parse()? };
+//! let gateway = Gateway::bind(Config::new("127.0.0.1:8080".parse()?, vec![upstream]), &keyring)?.start()?;
+//! // … until it is time to go:
+//! gateway.shutdown(Duration::from_secs(30)).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod access_log;
+mod affinity;
+mod answer;
+mod body;
+mod buffer;
+mod choice;
+mod chunked;
+mod client;
+mod closing;
+mod config;
+mod exchange;
+mod framing;
+mod gateway;
+mod head;
+mod idle;
+mod io;
+mod listener;
+mod refusal;
+mod request;
+mod retry;
+mod transfer;
+mod upstream;
+mod watch;
+mod worker;
+
+pub use config::{
+    AccessLog, AffinityConfig, Config, ConfigMistake, Limits, LogFormat, Timeouts, UpstreamConfig,
+};
+pub use gateway::{BindError, Gateway, Running};
+pub use upstream::UpstreamStatus;

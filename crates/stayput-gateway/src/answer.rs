@@ -1,0 +1,211 @@
+//! An answer's head: judged, and rewritten for the client in the same pass.
+//!
+//! It never passes on an answer whose end is in doubt, and never a switch of protocols.
+
+use std::mem::MaybeUninit;
+
+use crate::buffer::Buffer;
+use crate::framing::{self, Framing};
+use crate::head::{Fields, Kind, MAX_FIELDS};
+use crate::request::Request;
+
+/// An answer's head, as far as it matters once it is rewritten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) framing: Framing,
+    /// Whether the upstream goes on with its connection.
+    pub(crate) upstream_keeps: bool,
+    /// Whether the client may go on with its connection.
+    pub(crate) client_keeps: bool,
+}
+
+impl Answer {
+    /// Whether another answer follows (RFC 9110, 15.2).
+    pub(crate) fn is_interim(&self) -> bool {
+        self.status < 200
+    }
+}
+
+/// An answer that can't be passed on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// Judges the whole head `raw` of an answer to `request`, and writes the head for the client to `out`: with the
+/// line `set_cookie`, and announcing the connection's end unless `keep`.
+pub(crate) fn read(
+    raw: &[u8],
+    request: &Request,
+    set_cookie: Option<&[u8]>,
+    keep: bool,
+    out: &mut Buffer,
+) -> Result<Answer, Malformed> {
+    let mut storage = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut head = httparse::Response::new(&mut []);
+    let parsed =
+        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, raw, &mut storage);
+    let (Ok(httparse::Status::Complete(_)), Some(version), Some(status)) = (parsed, head.version, head.code)
+    else {
+        return Err(Malformed);
+    };
+    if status < 100 || status == 101 {
+        return Err(Malformed);
+    }
+    let fields = Fields::new(raw, head.headers).map_err(|_| Malformed)?;
+    let has_body = !request.method.is_head() && status >= 200 && status != 204 && status != 304;
+    let framing = framing::of_answer(&fields, version == 0, has_body).map_err(|_| Malformed)?;
+    let ends_with_connection = match framing {
+        Framing::UntilClose => true,
+        Framing::Chunked => request.is_1_0,
+        Framing::Empty | Framing::Length(_) => false,
+    };
+    let answer = Answer {
+        status,
+        framing,
+        upstream_keeps: !fields.close && (version == 1 || fields.keep_alive),
+        client_keeps: keep && !ends_with_connection,
+    };
+    write(&fields, &answer, request, set_cookie, out);
+    Ok(answer)
+}
+
+fn write(
+    fields: &Fields<'_, '_>,
+    answer: &Answer,
+    request: &Request,
+    set_cookie: Option<&[u8]>,
+    out: &mut Buffer,
+) {
+    out.put(b"HTTP/1.1");
+    out.put(&fields.start_line()[b"HTTP/1.1".len()..]);
+    fields.copy(is_replaced, out);
+    if answer.framing == Framing::Chunked && !request.is_1_0 {
+        out.put(b"Transfer-Encoding: chunked\r\n");
+    }
+    // RFC 9110, 8.6: 1xx and 204 have no length; the answer to a HEAD and a 304 may tell what it would be.
+    if !answer.is_interim() && answer.status != 204 {
+        for length in fields.all(Kind::ContentLength) {
+            out.put_all(&[b"Content-Length: ", length, b"\r\n"]);
+        }
+    }
+    if !answer.is_interim() {
+        write_connection(answer, request, out);
+        write_cookie(fields, set_cookie, out);
+    }
+    out.put(b"\r\n");
+}
+
+fn write_connection(answer: &Answer, request: &Request, out: &mut Buffer) {
+    if !answer.client_keeps {
+        out.put(b"Connection: close\r\n");
+    } else if request.is_1_0 {
+        out.put(b"Connection: keep-alive\r\n");
+    }
+}
+
+/// A shared cache must not give one client's pin to all.
+fn write_cookie(fields: &Fields<'_, '_>, set_cookie: Option<&[u8]>, out: &mut Buffer) {
+    if let Some(line) = set_cookie {
+        out.put(line);
+        if !fields.all(Kind::CacheControl).any(is_private) {
+            out.put(b"Cache-Control: private\r\n");
+        }
+    }
+}
+
+fn is_private(cache_control: &[u8]) -> bool {
+    let mut directives = cache_control.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    directives.any(|one| one.eq_ignore_ascii_case(b"private") || one.eq_ignore_ascii_case(b"no-store"))
+}
+
+fn is_replaced(kind: Kind) -> bool {
+    matches!(kind, Kind::Connection | Kind::ContentLength | Kind::HopByHop | Kind::TransferEncoding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Method;
+
+    const REQUEST: Request = Request {
+        framing: Framing::Empty,
+        pin: None,
+        is_1_0: false,
+        method: Method::Idempotent,
+        keep_alive: true,
+    };
+
+    fn read_as(raw: &str, request: &Request, cookie: Option<&str>) -> Result<(Answer, String), Malformed> {
+        let mut out = Buffer::default();
+        let answer = read(raw.as_bytes(), request, cookie.map(str::as_bytes), request.keep_alive, &mut out)?;
+        Ok((answer, String::from_utf8(out.filled().to_vec()).unwrap()))
+    }
+
+    #[test]
+    fn a_head_is_rewritten_as_bytes() {
+        let raw = "HTTP/1.1 200 Fine by me\r\nServer:  x\r\nConnection: keep-alive, X-Gone\r\nX-Gone: 1\r\n\
+                   Keep-Alive: timeout=5\r\nSet-Cookie: a=1\r\nContent-Length: 5\r\n\r\n";
+        let (answer, written) = read_as(raw, &REQUEST, None).unwrap();
+        assert_eq!(
+            written,
+            "HTTP/1.1 200 Fine by me\r\nServer:  x\r\nSet-Cookie: a=1\r\nContent-Length: 5\r\n\r\n"
+        );
+        assert!(answer.upstream_keeps && answer.client_keeps);
+    }
+
+    #[test]
+    fn a_pin_comes_with_a_private_answer_unless_it_is_private_enough() {
+        let cookie = Some("Set-Cookie: p=1\r\n");
+        let written = |control: &str| {
+            let raw = format!("HTTP/1.1 200 OK\r\n{control}Content-Length: 0\r\n\r\n");
+            read_as(&raw, &REQUEST, cookie).unwrap().1
+        };
+        assert!(written("").ends_with("Set-Cookie: p=1\r\nCache-Control: private\r\n\r\n"));
+        let public = written("Cache-Control: public, private=\"a\"\r\n");
+        assert!(public.ends_with("Cache-Control: private\r\n\r\n"));
+        for control in ["Cache-Control: no-store\r\n", "cache-control: max-age=1, Private\r\n"] {
+            assert!(written(control).ends_with("Set-Cookie: p=1\r\n\r\n"), "{control}");
+        }
+    }
+
+    #[test]
+    fn answers_in_doubt_are_refused() {
+        for raw in [
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "HTTP/1.1 099 Odd\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+        ] {
+            assert_eq!(read_as(raw, &REQUEST, None).map(|_| ()), Err(Malformed), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_1_0_client_gets_no_coding_and_a_close() {
+        let request = Request { is_1_0: true, ..REQUEST };
+        let raw = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (answer, written) = read_as(raw, &request, None).unwrap();
+        assert_eq!(written, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+        assert!(!answer.client_keeps);
+        let (answer, written) = read_as("HTTP/1.1 204 No\r\n\r\n", &request, None).unwrap();
+        assert_eq!(written, "HTTP/1.1 204 No\r\nConnection: keep-alive\r\n\r\n");
+        assert!(answer.client_keeps);
+    }
+
+    #[test]
+    fn what_has_no_body_keeps_the_length_it_may_have() {
+        let head = Request { method: Method::Head, ..REQUEST };
+        let raw = |status: u16| format!("HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\n");
+        for (status, request, keeps_length) in
+            [(200, &head, true), (304, &REQUEST, true), (204, &REQUEST, false), (103, &REQUEST, false)]
+        {
+            let (answer, written) = read_as(&raw(status), request, None).unwrap();
+            assert_eq!(answer.framing, Framing::Empty, "{status}");
+            assert_eq!(written.contains("Content-Length: 5"), keeps_length, "{status}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A client's connection: one request after the other, and a proper end.
+//!
+//! It holds no buffer while it is idle.
+
+use std::fmt::Write as _;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use crate::access_log::Entry;
+use crate::buffer::Buffer;
+use crate::closing::Place;
+use crate::exchange::Exchange;
+use crate::head::Scanner;
+use crate::io;
+use crate::refusal::Refusal;
+use crate::request::{self, Additions, Request};
+use crate::watch::Watch;
+use crate::worker::Worker;
+
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    pub(crate) address: IpAddr,
+    /// What the client has sent and nobody has used yet.
+    pub(crate) input: Buffer,
+    pub(crate) watch: Watch,
+    /// What upstreams are told of the client.
+    forwarded: String,
+}
+
+/// What becomes of a connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// The next request.
+    Next,
+    /// The client has asked for the end.
+    Close,
+    /// The gateway ends it, and the client may still be sending.
+    Linger,
+    /// The client must notice that its answer is not whole.
+    Abort,
+}
+
+/// Why there is no next request.
+enum NoRequest {
+    /// The client left, or did not come back in time.
+    Over,
+    Refused(Refusal),
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, address: IpAddr) {
+    let mut client = Client::new(stream, address, worker.shared.timeouts.head);
+    // Nothing to be done about a socket that refuses it; it will fail in use.
+    let _ = client.stream.set_nodelay(true);
+    let mut wait = worker.shared.timeouts.head;
+    worker.clock.read();
+    while client.is_coming(&worker, &place, wait).await {
+        let mut head = worker.buffers.take();
+        let after = match client.next_request(&worker, &mut head).await {
+            Ok(request) => Exchange::new(&worker, &request).run(&mut client, &mut head).await,
+            Err(NoRequest::Over) => After::Close,
+            Err(NoRequest::Refused(refusal)) => client.turn_away(&worker, refusal).await,
+        };
+        worker.buffers.give(head);
+        match after {
+            After::Next => wait = worker.shared.timeouts.keep_alive,
+            After::Close => return,
+            After::Linger => return client.linger(&worker).await,
+            After::Abort => return io::abort(&client.stream),
+        }
+    }
+}
+
+/// Tells a client that there is no room for it.
+pub(crate) async fn shed(worker: Rc<Worker>, stream: TcpStream, address: IpAddr) {
+    let mut client = Client::new(stream, address, worker.shared.timeouts.head);
+    client.turn_away(&worker, Refusal::Overloaded).await;
+    client.linger(&worker).await;
+}
+
+impl Client {
+    fn new(stream: TcpStream, address: IpAddr, wait: Duration) -> Self {
+        let address = address.to_canonical();
+        let mut forwarded = String::new();
+        write!(forwarded, "X-Forwarded-For: {address}\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
+            .expect("a string takes all there is memory for");
+        Self { stream, address, input: Buffer::default(), watch: Watch::new(wait), forwarded }
+    }
+
+    /// Waits, without a buffer, until something comes. False if nothing does.
+    async fn is_coming(&mut self, worker: &Worker, place: &Place, limit: Duration) -> bool {
+        if !self.input.is_empty() {
+            return true;
+        }
+        worker.buffers.give(std::mem::take(&mut self.input));
+        self.watch.set_at(worker.clock.last_read() + limit);
+        let is_coming = poll_fn(|cx| {
+            if self.stream.poll_read_ready(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            if place.poll_closing(cx).is_ready() {
+                return Poll::Ready(io::has_unread(&self.stream));
+            }
+            self.watch.poll_expired(cx).map(|_| false)
+        })
+        .await;
+        if is_coming {
+            self.input = worker.buffers.take();
+        }
+        is_coming
+    }
+
+    /// Reads a whole head; leaves the one for the upstream in `out`.
+    async fn next_request(&mut self, worker: &Worker, out: &mut Buffer) -> Result<Request, NoRequest> {
+        let most = worker.shared.limits.head_bytes;
+        let mut scanner = Scanner::default();
+        let mut is_waiting = false;
+        loop {
+            skip_empty_lines(&mut scanner, &mut self.input);
+            let bytes = self.input.filled();
+            match scanner.scan(bytes) {
+                Err(_) => return Err(NoRequest::Refused(Refusal::LineBreak)),
+                Ok(Some(length)) if length <= most => return self.read_request(worker, length, out),
+                Ok(None) if bytes.len() < most => {}
+                Ok(_) => return Err(NoRequest::Refused(Refusal::HeadTooLarge)),
+            }
+            if !std::mem::replace(&mut is_waiting, true) {
+                self.watch.set(worker.shared.timeouts.head);
+            }
+            self.read_more().await?;
+            worker.clock.read();
+        }
+    }
+
+    fn read_request(
+        &mut self,
+        worker: &Worker,
+        length: usize,
+        out: &mut Buffer,
+    ) -> Result<Request, NoRequest> {
+        let additions = Additions {
+            affinity: &worker.shared.affinity,
+            forwarded: self.forwarded.as_bytes(),
+            default_host: worker.shared.host.as_bytes(),
+        };
+        let request =
+            request::read(&self.input.filled()[..length], &additions, out).map_err(NoRequest::Refused)?;
+        self.input.consume(length);
+        Ok(request)
+    }
+
+    async fn read_more(&mut self) -> Result<(), NoRequest> {
+        /// So that a buffer which is nearly full does not cause a read per byte.
+        const WORTH_A_READ: usize = 1024;
+        self.input.reserve(WORTH_A_READ);
+        let is_silent = self.input.is_empty();
+        let (mut from, _) = self.stream.split();
+        match self.watch.guard(io::read(&mut from, &mut self.input)).await {
+            Ok(Ok(1..)) => Ok(()),
+            Err(_) if !is_silent => Err(NoRequest::Refused(Refusal::HeadTooSlow)),
+            Ok(Ok(0) | Err(_)) | Err(_) => Err(NoRequest::Over),
+        }
+    }
+
+    /// Answers something that is no request.
+    async fn turn_away(&mut self, worker: &Worker, refusal: Refusal) -> After {
+        let started = Instant::now();
+        let bytes = self.refuse(worker, refusal, true, false).await;
+        if let Some(log) = &worker.shared.log {
+            log.record(&Entry {
+                line: b"- -",
+                client: self.address,
+                status: refusal.status(),
+                bytes,
+                started,
+                upstream: None,
+                retries: 0,
+            });
+        }
+        After::Linger
+    }
+
+    /// Sends an answer of the gateway's own; says how many bytes left.
+    pub(crate) async fn refuse(
+        &mut self,
+        worker: &Worker,
+        refusal: Refusal,
+        close: bool,
+        head_only: bool,
+    ) -> u64 {
+        let mut out = worker.buffers.take();
+        refusal.write(close, head_only, &mut out);
+        self.watch.set(worker.shared.timeouts.body);
+        let (_, mut to) = self.stream.split();
+        let mut sent = 0;
+        // If the client is gone or reads nothing there is nobody to tell.
+        let _ = self.watch.guard(io::write_all(&mut to, out.filled(), |n| sent += n as u64)).await;
+        worker.buffers.give(out);
+        sent
+    }
+
+    /// Ends the connection and reads on for a while: closing with bytes unread would make the kernel send a reset,
+    /// which may take the answer away from the client before it has read it.
+    async fn linger(&mut self, worker: &Worker) {
+        self.watch.set(worker.shared.timeouts.linger);
+        io::shut_down_writing(&mut self.stream).await;
+        worker.buffers.give(std::mem::replace(&mut self.input, worker.buffers.take()));
+        let (mut from, _) = self.stream.split();
+        loop {
+            self.input.clear();
+            if !matches!(self.watch.guard(io::read(&mut from, &mut self.input)).await, Ok(Ok(1..))) {
+                return;
+            }
+        }
+    }
+}
+
+/// Empty lines before a request are left over from another one's body (RFC 9112, 2.2).
+fn skip_empty_lines(scanner: &mut Scanner, input: &mut Buffer) {
+    while scanner.is_in_first_line() && input.filled().starts_with(b"\r\n") {
+        input.consume(2);
+        *scanner = Scanner::default();
+    }
+}

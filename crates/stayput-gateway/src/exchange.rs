@@ -1,0 +1,270 @@
+//! One request of a client, from its rewritten head to the end of its answer: whom to ask, and what to do when they
+//! fail.
+//!
+//! It never sends a request again that may have been acted on, unless doing it twice is doing it once.
+
+use std::io;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::access_log::Entry;
+use crate::body::Body;
+use crate::buffer::Buffer;
+use crate::choice;
+use crate::client::{After, Client};
+use crate::refusal::Refusal;
+use crate::request::Request;
+use crate::transfer::{Ended, Progress, Transfer, Upload};
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+
+/// How often one request may be sent, and how many upstreams it may fail to reach.
+const MAX_SENT: usize = 4;
+const MAX_UNREACHABLE: usize = 8;
+
+/// A request on its way.
+pub(crate) struct Exchange<'a> {
+    worker: &'a Worker,
+    request: &'a Request,
+    progress: Progress,
+    /// Whether all of the request is in the buffer with its head, so that it can be sent again.
+    is_kept: bool,
+    /// The upstream that is being asked, or was last.
+    upstream: Option<usize>,
+    retries: u32,
+}
+
+/// What to try next.
+#[derive(Clone, Copy, Default)]
+struct Plan {
+    /// This one again, through a new connection.
+    again: Option<usize>,
+    /// Not this one.
+    avoid: Option<usize>,
+}
+
+/// Why no connection came about.
+enum Unconnected {
+    /// The upstream can't be reached.
+    Unreachable,
+    /// This machine has run out of something; the upstream is not to blame.
+    Exhausted,
+}
+
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(worker: &'a Worker, request: &'a Request) -> Self {
+        Self { worker, request, progress: Progress::default(), is_kept: false, upstream: None, retries: 0 }
+    }
+
+    /// Answers the request whose head for the upstream is in `head`.
+    pub(crate) async fn run(mut self, client: &mut Client, head: &mut Buffer) -> After {
+        let started = self.worker.clock.last_read();
+        self.worker.budget.pay_in();
+        let ended = match self.take_body(client, head) {
+            Ok(body) => self.ask(client, head.filled(), body).await,
+            Err(refusal) => Ended::Refused(refusal),
+        };
+        let (status, after) = self.finish(client, ended).await;
+        if let Some(log) = &self.worker.shared.log {
+            log.record(&Entry {
+                line: head.filled(),
+                client: client.address,
+                status,
+                bytes: self.progress.answered.get(),
+                started,
+                upstream: self.upstream,
+                retries: self.retries,
+            });
+        }
+        after
+    }
+
+    /// Moves what has come of the body behind the head: the two leave together, and are there for another attempt.
+    fn take_body(&self, client: &mut Client, head: &mut Buffer) -> Result<Body, Refusal> {
+        let mut body = Body::new(self.request.framing, self.worker.shared.limits.body_bytes)?;
+        let room = head.spare().min(client.input.filled().len());
+        let n = body.accept(&client.input.filled()[..room])?;
+        head.put(&client.input.filled()[..n]);
+        client.input.consume(n);
+        Ok(body)
+    }
+
+    async fn ask(&mut self, client: &mut Client, head: &[u8], mut body: Body) -> Ended {
+        self.is_kept = body.is_complete();
+        let mut plan = Plan::default();
+        let (mut sent, mut unreachable) = (0, 0);
+        while sent < MAX_SENT && unreachable < MAX_UNREACHABLE {
+            let Some(index) = self.pick(plan) else { break };
+            self.upstream = Some(index);
+            let upstream = &self.worker.shared.upstreams[index];
+            let (mut stream, is_used) = match self.connection(index, plan.again.is_some()).await {
+                Ok(connection) => connection,
+                Err(Unconnected::Unreachable) => {
+                    upstream.mark_down(self.worker.clock.read(), self.worker.shared.timeouts.down);
+                    (unreachable, plan) = (unreachable + 1, Plan::default());
+                    continue;
+                }
+                Err(Unconnected::Exhausted) => break,
+            };
+            sent += 1;
+            self.progress = Progress::default();
+            let ended = self.send(client, index, &mut stream, head, &mut body).await;
+            match ended {
+                Ended::Broken if self.may_send_again() => {
+                    self.worker.clock.read();
+                    upstream.count_retry();
+                    self.retries += 1;
+                    // A connection that was idle may simply have been closed meanwhile; one that was new was not.
+                    plan = if is_used {
+                        Plan { again: Some(index), avoid: None }
+                    } else {
+                        Plan { again: None, avoid: Some(index) }
+                    };
+                }
+                Ended::Broken => return Ended::Refused(Refusal::UpstreamFailed),
+                Ended::Delivered { upstream_keeps: true, .. } => {
+                    self.worker.idle.put(index, stream, self.worker.clock.last_read());
+                    return ended;
+                }
+                _ => return ended,
+            }
+        }
+        let refusal = if sent > 0 { Refusal::UpstreamFailed } else { Refusal::NoUpstream };
+        Ended::Refused(refusal)
+    }
+
+    /// The upstream to ask: the client's own if it may be, else one chosen by load.
+    fn pick(&self, plan: Plan) -> Option<usize> {
+        let now = self.worker.clock.last_read();
+        let shared = &self.worker.shared;
+        let admits = |index: usize| shared.upstreams[index].admit(now, shared.timeouts.down);
+        let own = plan.again.or(self.request.pin.map(|pin| pin.upstream));
+        if let Some(own) = own.filter(|&own| Some(own) != plan.avoid && admits(own)) {
+            return Some(own);
+        }
+        loop {
+            let index = choice::choose(&shared.upstreams, plan.avoid, &self.worker.chance, now)?;
+            // Another worker may have taken the probe of a down upstream just now; then it is not available any more.
+            if admits(index) {
+                shared.upstreams[index].assign(now);
+                return Some(index);
+            }
+        }
+    }
+
+    /// A connection to the upstream, and whether it has been used before.
+    async fn connection(&self, index: usize, is_new: bool) -> Result<(TcpStream, bool), Unconnected> {
+        if !is_new && let Some(stream) = self.worker.idle.take(index, self.worker.clock.last_read()) {
+            return Ok((stream, true));
+        }
+        let upstream = &self.worker.shared.upstreams[index];
+        match timeout(self.worker.shared.timeouts.connect, connect(upstream)).await {
+            Ok(Ok(stream)) => {
+                upstream.mark_up();
+                self.worker.clock.read();
+                Ok((stream, false))
+            }
+            Ok(Err(error)) if is_ours(&error) => {
+                tracing::warn!(%error, upstream = %upstream.name, "no connection can be made from here");
+                Err(Unconnected::Exhausted)
+            }
+            Ok(Err(_)) | Err(_) => Err(Unconnected::Unreachable),
+        }
+    }
+
+    async fn send(
+        &self,
+        client: &mut Client,
+        index: usize,
+        stream: &mut TcpStream,
+        head: &[u8],
+        body: &mut Body,
+    ) -> Ended {
+        let worker = self.worker;
+        let shared = &worker.shared;
+        let is_pinned = self.request.pin.is_some_and(|pin| pin.upstream == index && pin.is_current);
+        let transfer = Transfer {
+            request: self.request,
+            set_cookie: (!is_pinned).then(|| shared.affinity.set_cookie(index)),
+            closing: &worker.closing,
+            limits: &shared.limits,
+            timeouts: &shared.timeouts,
+            buffers: &worker.buffers,
+            watch: &client.watch,
+            clock: &worker.clock,
+            progress: &self.progress,
+        };
+        let _in_flight = shared.upstreams[index].begin();
+        let (mut input, mut out) = (worker.buffers.take(), worker.buffers.take());
+        let upload = Upload { head, input: &mut client.input, body };
+        let ended = transfer.run(&mut client.stream, stream, upload, &mut input, &mut out).await;
+        worker.buffers.give(input);
+        worker.buffers.give(out);
+        ended
+    }
+
+    /// Whether a request that broke off without an answer may be sent again.
+    fn may_send_again(&self) -> bool {
+        self.progress.sent.get() == 0
+            || self.request.method.is_idempotent() && self.is_kept && self.worker.budget.allows()
+    }
+
+    /// Tells the client what it has not been told, and what happens to its connection.
+    async fn finish(&self, client: &mut Client, ended: Ended) -> (u16, After) {
+        let pin = self.request.pin.map(|pin| pin.upstream);
+        match ended {
+            Ended::Delivered { client_keeps, .. } => {
+                if let Some(left) = pin.filter(|_| pin != self.upstream) {
+                    self.worker.shared.upstreams[left].count_remap();
+                }
+                let status = self.progress.status.get().unwrap_or_default();
+                let after = match client_keeps {
+                    true => After::Next,
+                    false if self.request.keep_alive || !self.is_read() => After::Linger,
+                    false => After::Close,
+                };
+                (status, after)
+            }
+            Ended::Refused(refusal) => {
+                let goes_on = self.request.keep_alive && !self.request.is_1_0 && self.is_read();
+                let close = !goes_on || self.worker.closing.has_begun();
+                let sent = client.refuse(self.worker, refusal, close, self.request.method.is_head()).await;
+                self.progress.answered.set(sent);
+                (refusal.status(), if close { After::Linger } else { After::Next })
+            }
+            Ended::Broken | Ended::Aborted => {
+                (self.progress.status.get().unwrap_or(CLIENT_GONE), After::Abort)
+            }
+        }
+    }
+
+    /// Whether nothing of the request is left to be read.
+    fn is_read(&self) -> bool {
+        self.is_kept || self.progress.is_uploaded()
+    }
+}
+
+/// What nginx logs for it, too.
+const CLIENT_GONE: u16 = 499;
+
+async fn connect(upstream: &Upstream) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(upstream.address).await?;
+    // Without a listener, connecting to a local port of the ephemeral range may meet itself (simultaneous open).
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Whether the cause is here: no descriptor, memory or port is left.
+fn is_ours(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected, TimedOut,
+    };
+    !matches!(
+        error.kind(),
+        ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable | NotConnected | TimedOut
+    )
+}

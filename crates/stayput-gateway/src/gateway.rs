@@ -1,0 +1,182 @@
+//! The gateway from outside: bound, started, watched, shut down.
+//!
+//! It installs no signal handlers and never ends the process; that is up to whoever runs it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use stayput_core::Keyring;
+use tokio::sync::watch;
+
+use crate::access_log;
+use crate::affinity::Affinity;
+use crate::config::{Config, ConfigMistake};
+use crate::listener;
+use crate::upstream::{Upstream, UpstreamStatus};
+use crate::worker::{self, Deadline, Shared};
+
+/// A gateway whose sockets are bound: clients can connect already, and are served once it is started.
+pub struct Gateway {
+    address: SocketAddr,
+    listeners: Vec<TcpListener>,
+    affinity: Affinity,
+    config: Config,
+}
+
+impl Gateway {
+    /// Checks the configuration and binds the sockets. The keyring makes and recognises affinity cookies.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes in the configuration together, or why the address can't be listened on.
+    pub fn bind(config: Config, keyring: &Keyring) -> Result<Self, BindError> {
+        let mistakes = config.mistakes();
+        if !mistakes.is_empty() {
+            return Err(BindError::Config(mistakes));
+        }
+        let workers = match config.workers {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let failed = |source| BindError::Listen { address: config.listen, source };
+        let listeners = listener::bind(config.listen, workers).map_err(failed)?;
+        let address = listeners[0].local_addr().map_err(failed)?;
+        let affinity = Affinity::new(&config.affinity, &config.upstreams, keyring);
+        Ok(Self { address, listeners, affinity, config })
+    }
+
+    /// Where it listens, with the port that was found if the configuration said 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, if it refuses a thread or what a thread needs; then none is left running.
+    pub fn start(self) -> io::Result<Running> {
+        let Config { upstreams, limits, timeouts, access_log, .. } = self.config;
+        let (log, log_thread) = match access_log {
+            Some(log) => {
+                let names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
+                let (sender, thread) = access_log::start(log, names)?;
+                (Some(sender), Some(thread))
+            }
+            None => (None, None),
+        };
+        let shared = Arc::new(Shared {
+            upstreams: upstreams.into_iter().map(Upstream::new).collect(),
+            affinity: self.affinity,
+            limits,
+            timeouts,
+            host: self.address.to_string(),
+            log,
+        });
+        let (stop, stopped) = watch::channel(None);
+        let mut running = Running { address: self.address, shared, stop, workers: Vec::new(), log_thread };
+        let (started, starts) = mpsc::channel();
+        for (index, listener) in self.listeners.into_iter().enumerate() {
+            let (shared, stopped, started) = (Arc::clone(&running.shared), stopped.clone(), started.clone());
+            let name = format!("gateway-{index}");
+            let run = move || worker::run(shared, listener, stopped, &started);
+            running.workers.push(thread::Builder::new().name(name).spawn(run)?);
+        }
+        drop(started);
+        starts.into_iter().take(running.workers.len()).collect::<io::Result<()>>()?;
+        Ok(running)
+    }
+}
+
+/// A gateway at work. Dropping it ends it at once, whatever is in flight; see [`shutdown`](Self::shutdown).
+pub struct Running {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Sender<Deadline>,
+    workers: Vec<JoinHandle<()>>,
+    log_thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Each upstream as it is now, in the order of the configuration.
+    pub fn upstreams(&self) -> impl Iterator<Item = UpstreamStatus<'_>> {
+        self.shared.upstreams.iter().map(Upstream::status)
+    }
+
+    /// Stops accepting, closes idle connections, and lets requests in flight finish for as long as `grace`; then cuts
+    /// the rest. Returns when all threads have ended and the access log is written.
+    pub async fn shutdown(self, grace: Duration) {
+        let Self { shared, stop, workers, log_thread, .. } = self;
+        stop.send_replace(Some(Instant::now() + grace));
+        // Each worker holds a receiver for as long as it serves.
+        stop.closed().await;
+        // They hold the log's senders, too; the last one goes here, and the log ends.
+        drop(shared);
+        for thread in workers.into_iter().chain(log_thread) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the gateway panicked");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Why a gateway can't be set up.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The configuration is wrong; all mistakes are here.
+    Config(Vec<ConfigMistake>),
+    /// The address can't be listened on.
+    Listen {
+        /// The address of the configuration.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(mistakes) => {
+                let all: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+                f.write_str(&all.join("; "))
+            }
+            Self::Listen { address, source } => match source.kind() {
+                io::ErrorKind::AddrInUse => write!(f, "{address} is taken: another process listens there"),
+                io::ErrorKind::PermissionDenied => write!(f, "no permission to listen on {address}"),
+                io::ErrorKind::AddrNotAvailable => write!(f, "{address} is no address of this machine"),
+                _ => write!(f, "cannot listen on {address}"),
+            },
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(_) => None,
+            Self::Listen { source, .. } => Some(source),
+        }
+    }
+}

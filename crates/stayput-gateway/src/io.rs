@@ -1,0 +1,67 @@
+//! Reading and writing without a system call too many.
+//!
+//! Always through tokio's `poll_read`: unlike `try_read` it learns from a short read that the socket is drained and
+//! saves the call that would only answer "would block". No function here waits longer than its caller's deadline:
+//! none has one.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use crate::buffer::Buffer;
+
+/// Reads once into the buffer's room, which must not be empty; 0 is the end of the stream.
+pub(crate) async fn read(from: &mut ReadHalf<'_>, buffer: &mut Buffer) -> io::Result<usize> {
+    let n = poll_fn(|cx| {
+        let mut room = ReadBuf::new(buffer.room());
+        debug_assert!(room.remaining() > 0, "a read needs room, or it looks like the end");
+        Pin::new(&mut *from).poll_read(cx, &mut room).map_ok(|()| room.filled().len())
+    })
+    .await?;
+    buffer.filled_up(n);
+    Ok(n)
+}
+
+/// Writes all of `bytes`, reporting each step.
+pub(crate) async fn write_all(
+    to: &mut WriteHalf<'_>,
+    mut bytes: &[u8],
+    mut wrote: impl FnMut(usize),
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = poll_fn(|cx| Pin::new(&mut *to).poll_write(cx, bytes)).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        wrote(n);
+        bytes = &bytes[n..];
+    }
+    Ok(())
+}
+
+/// Says "no more from here" while reading goes on.
+pub(crate) async fn shut_down_writing(stream: &mut TcpStream) {
+    // It fails when the peer is gone already; there is nothing left to tell it then.
+    let _ = poll_fn(|cx| Pin::new(&mut *stream).poll_shutdown(cx)).await;
+}
+
+/// Closes so that the peer sees an error, not an end: whatever was being sent is not whole.
+pub(crate) fn abort(stream: &TcpStream) {
+    // It fails only on a socket that is broken already, which is what is wanted.
+    let _ = stream.set_zero_linger();
+}
+
+/// Whether an idle connection is still as it was left. Costs no system call unless something has happened to it.
+pub(crate) fn is_untouched(stream: &TcpStream) -> bool {
+    matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Whether bytes wait in the kernel that the runtime may not have heard of yet.
+pub(crate) fn has_unread(stream: &TcpStream) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    matches!(socket2::SockRef::from(stream).peek(&mut byte), Ok(1..))
+}

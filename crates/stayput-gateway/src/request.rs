@@ -1,0 +1,265 @@
+//! A request's head: judged, and rewritten for the upstream in the same pass.
+//!
+//! What an upstream gets is built anew from what was understood; nothing that was not understood is passed on.
+
+use std::mem::MaybeUninit;
+
+use crate::affinity::{Affinity, Found, Pin};
+use crate::buffer::Buffer;
+use crate::framing::{self, Framing};
+use crate::head::{Fields, Kind, MAX_FIELDS};
+use crate::refusal::Refusal;
+
+/// What has to be known of a request once its head is rewritten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) framing: Framing,
+    pub(crate) pin: Option<Pin>,
+    pub(crate) is_1_0: bool,
+    pub(crate) method: Method,
+    /// Whether the client wants to go on with this connection.
+    pub(crate) keep_alive: bool,
+}
+
+/// What of a method matters to a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Head,
+    /// Another that done twice is done once (RFC 9110, 9.2.2).
+    Idempotent,
+    Other,
+}
+
+impl Method {
+    fn of(name: &str) -> Self {
+        match name {
+            "HEAD" => Self::Head,
+            "GET" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" => Self::Idempotent,
+            _ => Self::Other,
+        }
+    }
+
+    pub(crate) fn is_head(self) -> bool {
+        self == Self::Head
+    }
+
+    pub(crate) fn is_idempotent(self) -> bool {
+        self != Self::Other
+    }
+}
+
+/// What the gateway adds to requests.
+pub(crate) struct Additions<'a> {
+    pub(crate) affinity: &'a Affinity,
+    /// `X-Forwarded-…` lines that are the same for the whole connection, up to the value of `X-Forwarded-Host`.
+    pub(crate) forwarded: &'a [u8],
+    /// The `Host` for HTTP/1.0 clients that send none.
+    pub(crate) default_host: &'a [u8],
+}
+
+/// Judges the whole head `raw`, and writes the head for the upstream to `out`.
+pub(crate) fn read(raw: &[u8], additions: &Additions<'_>, out: &mut Buffer) -> Result<Request, Refusal> {
+    let mut storage = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut head = httparse::Request::new(&mut []);
+    match head.parse_with_uninit_headers(raw, &mut storage) {
+        Ok(httparse::Status::Complete(length)) if length == raw.len() => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
+        Err(httparse::Error::Version) if names_a_version(raw) => return Err(Refusal::Version),
+        Ok(_) | Err(_) => return Err(Refusal::Syntax),
+    }
+    let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version) else {
+        return Err(Refusal::Syntax);
+    };
+    if method == "CONNECT" {
+        return Err(Refusal::Connect);
+    }
+    let is_1_0 = version == 0;
+    let fields = Fields::new(raw, head.headers).map_err(|_| Refusal::ConnectionOptions)?;
+    let framing = framing::of_request(&fields, is_1_0)?;
+    let target = Target::read(method, target)?;
+    let host = host(&fields, &target, is_1_0, additions.default_host)?;
+
+    target.write(method, out);
+    out.put_all(&[b"Host: ", host, b"\r\n"]);
+    fields.copy(|kind| is_replaced(kind, is_1_0), out);
+    let mut found = Found::default();
+    for value in fields.all(Kind::Cookie) {
+        additions.affinity.copy_cookies(value, &mut found, out);
+    }
+    if framing == Framing::Chunked {
+        out.put(b"Transfer-Encoding: chunked\r\n");
+    }
+    for length in fields.all(Kind::ContentLength) {
+        out.put_all(&[b"Content-Length: ", length, b"\r\n"]);
+    }
+    out.put_all(&[additions.forwarded, host, b"\r\n\r\n"]);
+
+    Ok(Request {
+        framing,
+        pin: additions.affinity.pin(found),
+        is_1_0,
+        method: Method::of(method),
+        keep_alive: !fields.close && (!is_1_0 || fields.keep_alive),
+    })
+}
+
+/// Whether the request line ends as one of HTTP does, if of another version.
+fn names_a_version(raw: &[u8]) -> bool {
+    let line = raw.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    line.rsplit(|&byte| byte == b' ').next().is_some_and(|word| word.starts_with(b"HTTP/"))
+}
+
+fn is_replaced(kind: Kind, is_1_0: bool) -> bool {
+    match kind {
+        Kind::Other | Kind::CacheControl => false,
+        Kind::Expect => is_1_0,
+        _ => true,
+    }
+}
+
+/// The authority that the client asked for (RFC 9112, 3.2).
+fn host<'a>(
+    fields: &Fields<'_, 'a>,
+    target: &Target<'a>,
+    is_1_0: bool,
+    default: &'a [u8],
+) -> Result<&'a [u8], Refusal> {
+    let host = match fields.only(Kind::Host) {
+        Ok(Some(host)) => host,
+        Ok(None) if is_1_0 => default,
+        _ => return Err(Refusal::Host),
+    };
+    let host = target.authority.map_or(host, str::as_bytes);
+    if host.is_empty() || !host.iter().copied().all(is_host) {
+        return Err(Refusal::Host);
+    }
+    Ok(host)
+}
+
+/// What of a request's target an upstream gets, and the authority of one in absolute form.
+struct Target<'a> {
+    path: &'a str,
+    authority: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    fn read(method: &str, target: &'a str) -> Result<Self, Refusal> {
+        if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+            return Err(Refusal::Target);
+        }
+        if target.starts_with('/') || target == "*" && method == "OPTIONS" {
+            return Ok(Self { path: target, authority: None });
+        }
+        let (scheme, rest) = target.split_once("://").ok_or(Refusal::Target)?;
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            return Err(Refusal::Target);
+        }
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        Ok(Self { path, authority: Some(authority) })
+    }
+
+    fn write(&self, method: &str, out: &mut Buffer) {
+        let missing = match self.path {
+            "" if method == "OPTIONS" => "*",
+            path if path.starts_with(['/', '*']) => "",
+            _ => "/",
+        };
+        out.put_all(&[method, " ", missing, self.path, " HTTP/1.1\r\n"].map(str::as_bytes));
+    }
+}
+
+/// Registered names, addresses and ports (RFC 3986, 3.2.2), without user information.
+fn is_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use stayput_core::{Keyring, SystemRandom};
+
+    use super::*;
+    use crate::config::AffinityConfig;
+
+    fn read_as(raw: &str) -> Result<(Request, String), Refusal> {
+        let keyring = Keyring::generate(&SystemRandom);
+        let affinity = Affinity::new(&AffinityConfig::default(), &[], &keyring);
+        let additions =
+            Additions { affinity: &affinity, forwarded: b"X-Forwarded-Host: ", default_host: b"self" };
+        let mut out = Buffer::default();
+        let request = read(raw.as_bytes(), &additions, &mut out)?;
+        Ok((request, String::from_utf8(out.filled().to_vec()).unwrap()))
+    }
+
+    fn refused(raw: &str) -> Refusal {
+        read_as(raw).map(|(_, written)| written).unwrap_err()
+    }
+
+    #[test]
+    fn a_head_is_rewritten_as_bytes() {
+        let raw = "POST /a?b HTTP/1.1\r\nAccept: */*\r\nHost: shop.example:81 \r\nX-Forwarded-For: 6.6.6.6\r\n\
+                   Connection: keep-alive, x-gone\r\nX-Gone: 1\r\nCookie: a=1; stayput-affinity=x\r\n\
+                   Content-Length:  5 \r\nForwarded: for=6.6.6.6\r\nX-Odd:\tas  is \r\n\r\n";
+        let (request, written) = read_as(raw).unwrap();
+        assert_eq!(
+            written,
+            "POST /a?b HTTP/1.1\r\nHost: shop.example:81\r\nAccept: */*\r\nX-Odd:\tas  is \r\nCookie: a=1\r\n\
+             Content-Length: 5\r\nX-Forwarded-Host: shop.example:81\r\n\r\n"
+        );
+        assert!(request.keep_alive && !request.method.is_idempotent());
+        assert_eq!(request.framing, Framing::Length(5));
+    }
+
+    #[test]
+    fn an_absolute_target_becomes_host_and_path() {
+        let line = |raw: &str| {
+            let (_, written) = read_as(raw).unwrap();
+            written.lines().take(2).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(line("GET http://a:8/x?y HTTP/1.1\r\nHost: b\r\n\r\n"), "GET /x?y HTTP/1.1|Host: a:8");
+        assert_eq!(line("GET HTTP://a?y HTTP/1.1\r\nHost: b\r\n\r\n"), "GET /?y HTTP/1.1|Host: a");
+        assert_eq!(line("OPTIONS http://a HTTP/1.1\r\nHost: b\r\n\r\n"), "OPTIONS * HTTP/1.1|Host: a");
+        for target in ["http://", "http:///x", "http://u@a/", "ftp://a/", "a:80", "*", "/a#b", "/\u{e9}"] {
+            let refusal = refused(&format!("GET {target} HTTP/1.1\r\nHost: b\r\n\r\n"));
+            assert!(matches!(refusal, Refusal::Target | Refusal::Host), "{target}");
+        }
+    }
+
+    #[test]
+    fn host_must_stand_once_and_be_one() {
+        for host in ["", "Host: a\r\nHost: a\r\n", "Host: \r\n", "Host: a/b\r\n", "Host: u@a\r\n"] {
+            assert_eq!(refused(&format!("GET / HTTP/1.1\r\n{host}\r\n")), Refusal::Host, "{host}");
+        }
+        assert!(read_as("GET / HTTP/1.0\r\n\r\n").unwrap().1.contains("\r\nHost: self\r\n"));
+    }
+
+    #[test]
+    fn malformed_heads_are_refused() {
+        for raw in [
+            "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
+            "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nnonsense\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n: empty\r\n\r\n",
+            "G(T / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / \r\nHost: a\r\n\r\n",
+            "GET /\r\nHost: a\r\n\r\n",
+        ] {
+            assert_eq!(refused(raw), Refusal::Syntax, "{raw:?}");
+        }
+        assert_eq!(refused("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Refusal::Version);
+        assert_eq!(refused("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"), Refusal::Connect);
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(MAX_FIELDS + 1));
+        assert_eq!(refused(&many), Refusal::HeadTooLarge);
+    }
+
+    #[test]
+    fn keep_alive_is_the_default_of_1_1_and_the_exception_of_1_0() {
+        let keeps = |raw: &str| read_as(raw).unwrap().0.keep_alive;
+        assert!(keeps("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(!keeps("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n"));
+        assert!(!keeps("GET / HTTP/1.0\r\nHost: a\r\n\r\n"));
+        assert!(keeps("GET / HTTP/1.0\r\nHost: a\r\nConnection: Keep-Alive\r\n\r\n"));
+    }
+}

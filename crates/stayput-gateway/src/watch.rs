@@ -1,0 +1,87 @@
+//! Time: one timer for a whole connection, whatever it is waiting for, and a clock that is read sparingly.
+//!
+//! A deadline that moves out costs a store to memory: the timer is left alone until it fires and is only then set
+//! again. It never arms a timer per read, write or request.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::{Sleep, sleep_until};
+
+/// A worker's clock. Reading the real one is a good part of a microsecond's work when every request does it eight
+/// times, so whoever is woken by an arrival reads it once for what follows at once.
+pub(crate) struct Clock(Cell<Instant>);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(Cell::new(Instant::now()))
+    }
+}
+
+impl Clock {
+    /// The time.
+    pub(crate) fn read(&self) -> Instant {
+        self.0.set(Instant::now());
+        self.0.get()
+    }
+
+    /// The time at which anybody read the clock last: right for who did so since it was last woken, else too early.
+    pub(crate) fn last_read(&self) -> Instant {
+        self.0.get()
+    }
+}
+
+/// A connection's one deadline, which moves.
+pub(crate) struct Watch {
+    sleep: RefCell<Pin<Box<Sleep>>>,
+    until: Cell<Instant>,
+}
+
+/// The deadline passed.
+#[derive(Debug)]
+pub(crate) struct Expired;
+
+impl Watch {
+    pub(crate) fn new(limit: Duration) -> Self {
+        let until = Instant::now() + limit;
+        Self { sleep: RefCell::new(Box::pin(sleep_until(until.into()))), until: Cell::new(until) }
+    }
+
+    /// Moves the deadline to `limit` from now.
+    pub(crate) fn set(&self, limit: Duration) {
+        self.set_at(Instant::now() + limit);
+    }
+
+    pub(crate) fn set_at(&self, until: Instant) {
+        self.until.set(until);
+        let mut sleep = self.sleep.borrow_mut();
+        if until < sleep.deadline().into_std() {
+            sleep.as_mut().reset(until.into());
+        }
+    }
+
+    pub(crate) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<Expired> {
+        let mut sleep = self.sleep.borrow_mut();
+        while sleep.as_mut().poll(cx).is_ready() {
+            let until = self.until.get();
+            if until <= Instant::now() {
+                return Poll::Ready(Expired);
+            }
+            sleep.as_mut().reset(until.into());
+        }
+        Poll::Pending
+    }
+
+    /// Runs `work` until it is done or the deadline has passed.
+    pub(crate) async fn guard<F: Future>(&self, work: F) -> Result<F::Output, Expired> {
+        let mut work = pin!(work);
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_expired(cx).map(Err),
+        })
+        .await
+    }
+}

@@ -1,0 +1,61 @@
+//! What happens when there is too much, and what the log says of it all.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stayput_gateway::{AccessLog, LogFormat};
+
+use crate::support::{TestGateway, Upstream, wait_until};
+
+#[test]
+fn a_connection_over_the_limit_is_answered_503_and_one_that_ends_makes_room() {
+    let upstream = Upstream::ok();
+    let gateway = TestGateway::with(&[&upstream], |config| config.limits.connections = 2);
+    let mut clients = [gateway.connect(), gateway.connect()];
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.answer().status, 200);
+    }
+    let mut third = gateway.connect();
+    let answer = third.answer();
+    assert_eq!(answer.status, 503);
+    assert!(answer.has("Retry-After: 1") && answer.has("Connection: close"));
+    assert!(third.is_closed());
+    drop(clients);
+    wait_until("there is room again", || gateway.get("").status == 200);
+}
+
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_access_log_has_a_line_for_every_request_and_no_secret() {
+    let (upstream, log) = (Upstream::ok(), Shared::default());
+    let output = Box::new(log.clone());
+    let gateway = TestGateway::with(&[&upstream], |config| {
+        config.access_log = Some(AccessLog { format: LogFormat::Text, output });
+    });
+    let secret = format!("{}Authorization: hidden\r\n", gateway.cookie("s0"));
+    gateway
+        .ask(&format!("GET /a?token=hidden HTTP/1.1\r\nHost: a\r\nCookie: session=hidden\r\n{secret}\r\n"));
+    gateway.ask("GET /hidden HTTP/1.1\n");
+    gateway.shut_down(Duration::from_secs(10)).join().unwrap();
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<Vec<_>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!(lines[0][1..5], ["127.0.0.1", "GET", "/a", "200"]);
+    assert_eq!(lines[0][7..], ["s0", "0"]);
+    assert_eq!(lines[1][1..5], ["127.0.0.1", "-", "-", "400"]);
+    assert!(!text.contains("hidden"), "{text}");
+}

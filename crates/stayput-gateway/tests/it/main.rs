@@ -1,0 +1,9 @@
+//! The gateway between raw clients and recording upstreams, over real sockets.
+
+mod affinity;
+mod bodies;
+mod connections;
+mod failure;
+mod framing;
+mod limits;
+mod support;
