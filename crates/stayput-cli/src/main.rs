@@ -1,2 +1,45 @@
-//! Placeholder.
-fn main() {}
+//! The `stayput` binary: runs and operates sessions and the gateway.
+//!
+//! It only puts the other crates together; whatever another program could want is theirs.
+
+mod cli;
+mod config;
+mod data_dir;
+mod failure;
+mod logging;
+mod sample;
+mod sessions;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::cli::{Cli, Command, ConfigCommand};
+use self::failure::Failure;
+
+fn main() -> ExitCode {
+    logging::start();
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up(args) => block_on(up::run(up::Settings::from_args(args)?)),
+        Command::SampleServer(args) => block_on(sample::serve(args)),
+        Command::Config(ConfigCommand::Default) => config::print_default(),
+        Command::Config(ConfigCommand::Check { file }) => config::check(&file),
+    }
+}
+
+/// Runs `work` on one thread: the gateway's and the stores' work is on threads of their own.
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::other("cannot start the runtime").because(error))?
+        .block_on(work)
+}

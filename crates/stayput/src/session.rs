@@ -240,7 +240,7 @@ impl Session {
                 }
                 state.current = Some(current);
             }
-            Ok(())
+            Ok::<_, Error>(())
         };
         self.shared.loaded.get_or_try_init(find).await?;
         Ok(())

@@ -1,0 +1,96 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use stayput_stores::StoreUrl;
+
+use crate::config;
+
+/// Sessions that stay put while everything around them moves.
+#[derive(Debug, Parser)]
+#[command(name = "stayput", version, about, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 success, 2 bad usage or configuration, 1 anything else.
+Set STAYPUT_LOG=info (or debug) to see what happens.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway, in front of your servers or of three sample servers.
+    Up(UpArgs),
+    /// Print or check a configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// One sample server, as `up` starts it.
+    #[command(hide = true)]
+    SampleServer(SampleServerArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the commented defaults; a file begins as a copy of them.
+    Default,
+    /// Report all mistakes in a file, each with its place.
+    Check {
+        /// The file, such as stayput.toml.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Configuration file; what the flags say goes before it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the gateway listens [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR", value_parser = config::address)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where keyring and embedded store are kept [default: stayput-data].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where sessions are kept [default: sqlite:DIR/sessions.db].
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<StoreUrl>,
+    /// How many sample servers to start [default: 3].
+    #[arg(long, value_name = "N", conflicts_with = "upstream", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) sample_servers: Option<u8>,
+    /// A server of yours to put the gateway in front of, instead of sample servers; may be repeated.
+    #[arg(long, value_name = "ADDR", value_parser = config::address)]
+    pub(crate) upstream: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SampleServerArgs {
+    /// Its name, which its answers carry.
+    #[arg(long)]
+    pub(crate) name: String,
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    #[arg(long)]
+    pub(crate) store: StoreUrl,
+    #[arg(long)]
+    pub(crate) data_dir: PathBuf,
+    /// Configuration whose policy to follow.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// How browsers reach the page.
+    #[arg(long, value_enum)]
+    pub(crate) reached_by: ReachedBy,
+}
+
+/// How browsers reach the gateway, which decides what cookies they keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ReachedBy {
+    /// Plain http on this machine: cookies without `Secure`.
+    Loopback,
+    /// https, by way of something that ends TLS in front.
+    Https,
+    /// Plain http from elsewhere: cookies are `Secure` all the same, and browsers drop them.
+    PlainHttp,
+}

@@ -1,0 +1,73 @@
+//! The sample application: a small shop, written against the public library as a user's would be.
+
+mod page;
+mod routes;
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use stayput::Policy;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::cli::{ReachedBy, SampleServerArgs};
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+use crate::sessions;
+
+/// Serves the shop until standard input closes or a signal comes.
+pub(crate) async fn serve(args: SampleServerArgs) -> Result<(), Failure> {
+    let data_dir = DataDir::open(&args.data_dir)?;
+    let keyring = Arc::new(data_dir.keyring()?);
+    let policy = policy(&Config::load(args.config.as_deref())?.policy, args.reached_by);
+    let sessions = sessions::open(&args.store, keyring, policy, &data_dir).await?;
+    let shop = routes::Shop::new(args.name, args.reached_by);
+    let app = routes::router(shop).layer(sessions.layer());
+
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| Failure::other(format!("cannot listen on {}", args.listen)).because(error))?
+        .tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "small answers may be late");
+            }
+        });
+    let (ending, ended) = oneshot::channel();
+    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
+        end_asked_for().await;
+        let _ = ending.send(());
+    });
+    let _ = std::io::stdout().write_all(b"ready\n");
+    tokio::select! {
+        outcome = server => outcome.map_err(|error| Failure::other("the server failed").because(error)),
+        () = async { let _ = ended.await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    }
+}
+
+fn policy(configured: &Policy, reached_by: ReachedBy) -> Policy {
+    let carry = [routes::VISITS, routes::CART].map(str::to_owned).to_vec();
+    let cookie = configured.cookie.clone();
+    let cookie = if reached_by == ReachedBy::Loopback { cookie.danger_plain_http() } else { cookie };
+    Policy { carry, cookie, ..configured.clone() }
+}
+
+/// Our parent is gone when standard input closes.
+async fn end_asked_for() {
+    let (gone, parent_gone) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = gone.send(());
+    });
+    let mut terminate = signal(SignalKind::terminate()).expect("a runtime with signals enabled");
+    tokio::select! {
+        _ = parent_gone => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// How long requests in flight may take to finish.
+const DRAIN: Duration = Duration::from_secs(3);

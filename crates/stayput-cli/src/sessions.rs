@@ -1,0 +1,44 @@
+//! The sessions of the sample application, and of whoever shares its store and keyring.
+
+use std::sync::Arc;
+
+use stayput::{Keyring, KeyringCheck, Policy, Sessions};
+use stayput_stores::StoreUrl;
+
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+
+/// Opens the store and checks that the keyring is the one it was written with.
+pub(crate) async fn open(
+    url: &StoreUrl,
+    keyring: Arc<Keyring>,
+    policy: Policy,
+    data_dir: &DataDir,
+) -> Result<Sessions, Failure> {
+    let failed = |error| Failure::other(format!("cannot open the session store {url}")).because(error);
+    let store = url.open().await.map_err(|error| {
+        failed(error)
+            .way_out("check that the file's directory exists and is yours, or name another with --store")
+    })?;
+    let sessions = Sessions::builder_shared(store)
+        .keyring(keyring)
+        .policy(policy)
+        .build()
+        .map_err(|error| Failure::usage("the session policy is not valid").because(error))?;
+    match sessions.check_keyring().await {
+        Ok(KeyringCheck::Fits) => Ok(sessions),
+        Ok(KeyringCheck::Differs(error)) => {
+            let keyring = data_dir.keyring_path();
+            Err(Failure::other(format!(
+                "the keyring {} is not the one that the sessions in {url} were written with",
+                keyring.display()
+            ))
+            .because(error)
+            .way_out(
+                "put the right keyring there; or, to start without the old sessions, name another store with \
+                 --store. Nothing was changed.",
+            ))
+        }
+        Err(error) => Err(Failure::other(format!("cannot use the session store {url}")).because(error)),
+    }
+}

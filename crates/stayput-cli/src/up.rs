@@ -1,0 +1,135 @@
+//! `stayput up`: the gateway, in front of the user's servers or of sample servers that are its children.
+//!
+//! It serves no session itself; the store is opened to check it before anybody depends on it.
+
+mod children;
+mod settings;
+mod text;
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stayput_gateway::{AccessLog, AffinityConfig, BindError, Config, Gateway, Running, UpstreamConfig};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::children::Children;
+pub(crate) use self::settings::Settings;
+use crate::config::GatewayConfig;
+use crate::data_dir::{DataDir, KeyringOrigin};
+use crate::failure::Failure;
+use crate::sessions;
+
+/// Runs until a signal ends it.
+pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
+    // First of all, so that no signal is missed.
+    let mut signals = Signals::listen()?;
+    let data_dir = DataDir::open(&settings.data_dir)?;
+    let (keyring, origin) = data_dir.keyring_or_new()?;
+    let keyring = Arc::new(keyring);
+    // Held open to the end: it also sweeps.
+    let _sessions = sessions::open(&settings.store, keyring.clone(), settings.policy.clone(), &data_dir)
+        .await
+        .inspect_err(|_| {
+            if origin == KeyringOrigin::Made {
+                data_dir.discard_new_keyring();
+            }
+        })?;
+
+    let upstreams = settings.upstreams()?;
+    let gateway = bind(&settings, upstreams.clone(), &keyring)?;
+    let url = text::url(gateway.local_addr());
+    say(&text::banner(&settings, origin, &data_dir, &url));
+
+    let mut children = Children::default();
+    if settings.runs_samples() {
+        for upstream in &upstreams {
+            children.start(settings.sample(upstream), &data_dir);
+        }
+    }
+    let running = tokio::select! {
+        started = children.ready() => {
+            started?;
+            let failed = |error| Failure::other("cannot start the gateway").because(error);
+            gateway.start().map_err(failed)?
+        }
+        () = signals.next() => {
+            children.stop().await;
+            return Ok(());
+        }
+    };
+    say(&text::servers(&children.pids()));
+    say(&format!("ready {url}\n"));
+    say(&text::next_steps(&settings, &data_dir, &url, &children.pids()));
+
+    tokio::select! {
+        () = signals.next() => {}
+        () = children.watch(say) => {}
+    }
+    say("stopping: requests in flight finish first (Ctrl-C again to stop at once)\n");
+    tokio::select! {
+        () = stop(running, children) => Ok(()),
+        () = signals.next() => Err(Failure::other("stopped before the requests in flight had finished")),
+    }
+}
+
+fn bind(
+    settings: &Settings,
+    upstreams: Vec<UpstreamConfig>,
+    keyring: &stayput::Keyring,
+) -> Result<Gateway, Failure> {
+    let GatewayConfig { listen, workers, access_log, affinity_cookie, limits, timeouts, .. } =
+        settings.gateway.clone();
+    let config = Config {
+        listen,
+        workers,
+        upstreams,
+        affinity: AffinityConfig { cookie_name: affinity_cookie, secure: settings.secure_cookies() },
+        limits,
+        timeouts,
+        access_log: access_log.map(|format| AccessLog { format, output: Box::new(io::stderr()) }),
+    };
+    Gateway::bind(config, keyring).map_err(|error| match error {
+        BindError::Config(_) => Failure::usage("the gateway's configuration is not valid").because(error),
+        _ => Failure::other("cannot start the gateway").because(error).way_out(
+            "choose another address with --listen, such as --listen 127.0.0.1:8090, or stop what listens there",
+        ),
+    })
+}
+
+/// The gateway first, so that every request in flight still finds its server.
+async fn stop(gateway: Running, mut children: Children) {
+    gateway.shutdown(DRAIN).await;
+    children.stop().await;
+}
+
+/// Tells a person. That nobody listens is no reason to end.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let failed = |error| Failure::other("cannot listen for signals").because(error);
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// How long requests in flight may take to finish.
+const DRAIN: Duration = Duration::from_secs(10);

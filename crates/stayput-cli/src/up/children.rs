@@ -1,0 +1,208 @@
+//! Sample servers as child processes: started, watched, started again, ended.
+//!
+//! A child holds the other end of a pipe of ours as its standard input, and ends when that closes: so none outlives
+//! this process, however it dies.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::cli::SampleServerArgs;
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+
+/// The sample servers.
+pub(crate) struct Children {
+    tasks: JoinSet<()>,
+    names: Vec<String>,
+    pids: Vec<u32>,
+    events: mpsc::Receiver<Event>,
+    report: mpsc::Sender<Event>,
+    stop: watch::Sender<bool>,
+}
+
+/// What became of a child.
+enum Event {
+    Ready { name: String, pid: u32 },
+    Ended { name: String, how: String },
+}
+
+impl Default for Children {
+    fn default() -> Self {
+        let (report, events) = mpsc::channel(64);
+        let stop = watch::Sender::new(false);
+        Self { tasks: JoinSet::new(), names: Vec::new(), pids: Vec::new(), events, report, stop }
+    }
+}
+
+impl Children {
+    /// Starts a server, and again whenever it ends.
+    pub(crate) fn start(&mut self, args: SampleServerArgs, data_dir: &DataDir) {
+        let keeper = Keeper {
+            args: SampleServerArgs { data_dir: data_dir.path().to_owned(), ..args },
+            report: self.report.clone(),
+            stopped: self.stop.subscribe(),
+        };
+        self.names.push(keeper.args.name.clone());
+        self.pids.push(0);
+        self.tasks.spawn(keeper.run());
+    }
+
+    /// Returns when all accept requests, or one of them can't start.
+    pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
+        while self.pids.contains(&0) {
+            match self.events.recv().await {
+                Some(Event::Ready { name, pid }) => self.note(&name, pid),
+                Some(Event::Ended { name, how }) => {
+                    return Err(Failure::other(format!("{name} could not start: it {how}"))
+                        .way_out("what it said on standard error stands above"));
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Names and process ids of the servers that run.
+    pub(crate) fn pids(&self) -> Vec<(&str, u32)> {
+        self.names.iter().map(String::as_str).zip(self.pids.iter().copied()).collect()
+    }
+
+    /// Tells of every end and new start; never returns.
+    pub(crate) async fn watch(&mut self, say: impl Fn(&str)) {
+        // `self` holds a sender, so there is always another event to wait for.
+        while let Some(event) = self.events.recv().await {
+            match event {
+                Event::Ended { name, how } => say(&format!("{name} {how}; it starts again in a second\n")),
+                Event::Ready { name, pid } => {
+                    self.note(&name, pid);
+                    say(&format!("{name} is back as process {pid}\n"));
+                }
+            }
+        }
+    }
+
+    /// Ends all servers: kindly, and after five seconds by force.
+    pub(crate) async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the keeper of a sample server failed");
+            }
+        }
+    }
+
+    fn note(&mut self, name: &str, pid: u32) {
+        for (known, slot) in self.names.iter().zip(&mut self.pids) {
+            if known == name {
+                *slot = pid;
+            }
+        }
+    }
+}
+
+/// Keeps one server running.
+struct Keeper {
+    args: SampleServerArgs,
+    report: mpsc::Sender<Event>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        loop {
+            let how = match self.spawn() {
+                Ok(child) => match self.attend(child).await {
+                    Some(status) => describe(status),
+                    None => return,
+                },
+                Err(error) => format!("could not be started ({error})"),
+            };
+            self.tell(Event::Ended { name: self.args.name.clone(), how }).await;
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                _ = self.stopped.wait_for(|stopped| *stopped) => return,
+            }
+        }
+    }
+
+    /// Waits for the child's end. `None` if we were told to stop, and have ended it.
+    async fn attend(&mut self, mut child: Child) -> Option<ExitStatus> {
+        let output = child.stdout.take();
+        // Waiting for a child closes its input unless that is held elsewhere.
+        let input = child.stdin.take();
+        let pid = child.id().unwrap_or_default();
+        let name = self.args.name.clone();
+        let report = self.report.clone();
+        let listen = async move {
+            let mut lines = BufReader::new(output?).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line == "ready" {
+                    let _ = report.send(Event::Ready { name: name.clone(), pid }).await;
+                }
+            }
+            None::<()>
+        };
+        let ended = async {
+            let (status, _) = tokio::join!(child.wait(), listen);
+            status
+        };
+        tokio::select! {
+            status = ended => return status.inspect_err(|error| tracing::error!(%error, "wait failed")).ok(),
+            _ = self.stopped.wait_for(|stopped| *stopped) => {}
+        }
+        drop(input);
+        if tokio::time::timeout(KINDNESS, child.wait()).await.is_err() {
+            tracing::warn!(server = self.args.name, "did not end in time and is killed");
+            let _ = child.kill().await;
+        }
+        None
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let args = &self.args;
+        let reached_by = clap::ValueEnum::to_possible_value(&args.reached_by);
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["sample-server", "--name", &args.name])
+            .args(["--listen", &args.listen.to_string()])
+            .args(["--store", &args.store.to_string()])
+            .arg("--data-dir")
+            .arg(&args.data_dir)
+            .args(["--reached-by", reached_by.as_ref().map_or("", |value| value.get_name())]);
+        if let Some(config) = &args.config {
+            command.arg("--config").arg(config);
+        }
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // A group of its own: Ctrl-C is for us, and we end it when its requests are done.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+    }
+
+    async fn tell(&self, event: Event) {
+        // Nobody listens any more while we stop.
+        let _ = self.report.send(event).await;
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("was killed by signal {signal}"),
+        (None, code) => format!("ended with exit code {}", code.unwrap_or_default()),
+    }
+}
+
+/// Before a server that ended is started again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// For a server to end by itself.
+const KINDNESS: Duration = Duration::from_secs(5);

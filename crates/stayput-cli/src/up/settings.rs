@@ -1,0 +1,135 @@
+//! What `up` was asked for: the configuration, with the command line going before it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use stayput::Policy;
+use stayput_gateway::UpstreamConfig;
+use stayput_stores::StoreUrl;
+
+use crate::cli::{ReachedBy, SampleServerArgs, UpArgs};
+use crate::config::{Config, GatewayConfig};
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+
+/// Everything that `up` needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) config_file: Option<PathBuf>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) store: StoreUrl,
+    pub(crate) gateway: GatewayConfig,
+    pub(crate) policy: Policy,
+    own_servers: Vec<UpstreamConfig>,
+    samples: u8,
+}
+
+impl Settings {
+    pub(crate) fn from_args(args: UpArgs) -> Result<Self, Failure> {
+        let config = Config::load(args.config.as_deref())?;
+        let mut gateway = config.gateway;
+        gateway.listen = args.listen.unwrap_or(gateway.listen);
+        let data_dir = args.data_dir.unwrap_or(config.data_dir);
+        let store = args.store.or(config.store).unwrap_or_else(|| DataDir::store_url(&data_dir));
+        let own_servers = own_servers(args.upstream, config.upstreams)?;
+        if !own_servers.is_empty() && args.sample_servers.is_some() {
+            return Err(Failure::usage("--sample-servers makes no sense beside servers of your own")
+                .way_out("leave it out, or use a configuration without [[pool]]"));
+        }
+        let samples = args.sample_servers.unwrap_or(3);
+        if own_servers.is_empty() && samples > 1 && !store.is_shared() {
+            return Err(Failure::usage(format!("{samples} sample servers can't share the store memory:"))
+                .way_out("use --sample-servers 1, or a store that is shared, such as sqlite:sessions.db"));
+        }
+        let policy = config.policy;
+        Ok(Self { config_file: args.config, data_dir, store, gateway, policy, own_servers, samples })
+    }
+
+    /// Whether there are no servers of the user's own.
+    pub(crate) fn runs_samples(&self) -> bool {
+        self.own_servers.is_empty()
+    }
+
+    /// Whether cookies are for https.
+    pub(crate) fn secure_cookies(&self) -> bool {
+        self.reached_by() != ReachedBy::Loopback
+    }
+
+    pub(crate) fn reached_by(&self) -> ReachedBy {
+        if self.gateway.behind_tls {
+            ReachedBy::Https
+        } else if self.gateway.listen.ip().is_loopback() {
+            ReachedBy::Loopback
+        } else {
+            ReachedBy::PlainHttp
+        }
+    }
+
+    /// The servers behind the gateway: the user's, or samples on free ports.
+    pub(crate) fn upstreams(&self) -> Result<Vec<UpstreamConfig>, Failure> {
+        if !self.runs_samples() {
+            return Ok(self.own_servers.clone());
+        }
+        let mut ports = FreePorts::after(self.gateway.listen.port());
+        let sample = |number| Ok(UpstreamConfig { name: format!("sample-{number}"), address: ports.next()? });
+        (1..=self.samples).map(sample).collect()
+    }
+
+    /// What a sample server is started with.
+    pub(crate) fn sample(&self, upstream: &UpstreamConfig) -> SampleServerArgs {
+        SampleServerArgs {
+            name: upstream.name.clone(),
+            listen: upstream.address,
+            store: self.store.clone(),
+            data_dir: self.data_dir.clone(),
+            config: self.config_file.clone(),
+            reached_by: self.reached_by(),
+        }
+    }
+}
+
+fn own_servers(
+    flags: Vec<SocketAddr>,
+    configured: Vec<UpstreamConfig>,
+) -> Result<Vec<UpstreamConfig>, Failure> {
+    if flags.is_empty() {
+        return Ok(configured);
+    }
+    let mut servers: Vec<UpstreamConfig> = Vec::new();
+    for address in flags {
+        if servers.iter().any(|server| server.address == address) {
+            return Err(Failure::usage(format!("--upstream {address} is there twice")));
+        }
+        servers.push(UpstreamConfig { name: address.to_string(), address });
+    }
+    Ok(servers)
+}
+
+/// Free ports for sample servers: those behind the gateway's if possible, where a person looks for them. They are also
+/// below the range from which the system takes ports for connections, so that one comes free for its server again.
+struct FreePorts {
+    next: u16,
+    held: Vec<TcpListener>,
+}
+
+impl FreePorts {
+    fn after(port: u16) -> Self {
+        Self { next: if port == 0 { 0 } else { port.saturating_add(1) }, held: Vec::new() }
+    }
+
+    fn next(&mut self) -> Result<SocketAddr, Failure> {
+        for _ in 0..100 {
+            let bound = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), self.next));
+            self.next = if self.next == 0 { 0 } else { self.next.checked_add(1).unwrap_or(0) };
+            if let Ok(listener) = bound
+                && let Ok(address) = listener.local_addr()
+            {
+                // Held until all are found, so that none is found twice.
+                self.held.push(listener);
+                return Ok(address);
+            }
+        }
+        Err(Failure::other("found no free port for a sample server")
+            .way_out("free some of the ports behind the gateway's, or choose another with --listen"))
+    }
+}

@@ -1,0 +1,70 @@
+//! What `up` says to the person who started it.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use super::Settings;
+use crate::cli::ReachedBy;
+use crate::data_dir::{DataDir, KeyringOrigin};
+
+pub(super) fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// What runs where.
+pub(super) fn banner(settings: &Settings, origin: KeyringOrigin, data_dir: &DataDir, url: &str) -> String {
+    let keyring = data_dir.keyring_path();
+    let made = if origin == KeyringOrigin::Made { " (new)" } else { "" };
+    let mut text = format!(
+        "Stayput {}\n  gateway   {url}\n  sessions  {}\n  keyring   {}{made}\n",
+        env!("CARGO_PKG_VERSION"),
+        settings.store,
+        keyring.display(),
+    );
+    let cookies = match settings.reached_by() {
+        ReachedBy::Https => "  cookies   Secure, __Host-: for https, which something in front ends\n",
+        ReachedBy::Loopback => "  cookies   without Secure, as plain http on this machine needs\n",
+        ReachedBy::PlainHttp => {
+            "  cookies   Secure, __Host-\n  WARNING   this is plain http, and not on loopback: browsers will drop the \
+             cookies, so nobody stays logged in.\n            Put something in front that ends TLS and set \
+             `behind_tls = true` under [gateway],\n            or listen on 127.0.0.1.\n"
+        }
+    };
+    text.push_str(cookies);
+    text
+}
+
+pub(super) fn servers(pids: &[(&str, u32)]) -> String {
+    pids.iter().fold(String::new(), |mut text, (name, pid)| {
+        let _ = writeln!(text, "  {name}  process {pid}");
+        text
+    })
+}
+
+/// What to try.
+pub(super) fn next_steps(settings: &Settings, data_dir: &DataDir, url: &str, pids: &[(&str, u32)]) -> String {
+    let (store, keyring) = (&settings.store, data_dir.keyring_path());
+    let keyring = keyring.display();
+    let first = match pids.first() {
+        Some((_, pid)) => format!(
+            "Open {url}, log in, then kill a server and reload: you stay logged in.\n       \
+             kill -9 {pid}     (the page names the one that answered you)"
+        ),
+        None => format!("Open {url}: your servers answer, each browser stays on one of them."),
+    };
+    format!(
+        "
+Try this:
+  1. {first}
+  2. Put the gateway in front of your own servers, without a file:
+       stayput up --upstream 127.0.0.1:3000 --upstream 127.0.0.1:3001 --store {store}
+  3. Add sessions to an axum application (crates `stayput` and `stayput-stores`):
+       let store = stayput_stores::SqliteStore::open(\"{path}\").await?;
+       let keyring = stayput::Keyring::parse(&std::fs::read_to_string(\"{keyring}\")?)?;
+       let sessions = stayput::Sessions::builder(store).keyring(keyring).build()?;
+       let app = app.layer(sessions.layer());
+Ctrl-C ends it.
+",
+        path = store.to_string().trim_start_matches("sqlite:"),
+    )
+}
