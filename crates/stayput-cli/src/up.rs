@@ -58,9 +58,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    say(&text::servers(&children.pids()));
+    say(&text::servers(children.servers()));
     say(&format!("ready {url}\n"));
-    say(&text::next_steps(&settings, &data_dir, &url, &children.pids()));
+    say(&text::next_steps(&settings, &data_dir, &url, children.servers()));
 
     tokio::select! {
         () = signals.next() => {}

@@ -22,7 +22,7 @@ impl Page<'_> {
     /// Each server has its colour, so that a move is seen at once.
     fn hue(&self) -> u32 {
         let number = self.server.rsplit('-').next().and_then(|digits| digits.parse::<u32>().ok());
-        number.unwrap_or(1) * 137 % 360
+        [220, 150, 15, 280, 190, 330][number.unwrap_or(1).wrapping_sub(1) as usize % 6]
     }
 }
 
@@ -30,17 +30,27 @@ impl Page<'_> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_users_type_is_shown_as_text() {
-        let page = Page {
-            user: Some("<script>alert(1)</script>"),
+    fn page() -> Page<'static> {
+        Page {
+            user: None,
             server: "sample-1",
             pid: 1,
             visits: 0,
-            cart: vec!["\"><img src=x>".to_owned()],
+            cart: Vec::new(),
             cookies_are_dropped: false,
-        };
-        let html = page.html();
+        }
+    }
+
+    #[test]
+    fn what_users_type_is_shown_as_text() {
+        let cart = vec!["\"><img src=x>".to_owned()];
+        let html = Page { user: Some("<script>alert(1)</script>"), cart, ..page() }.html();
         assert!(!html.contains("<script>") && !html.contains("<img"), "{html}");
+    }
+
+    #[test]
+    fn a_page_whose_cookies_browsers_drop_says_so() {
+        assert!(!page().html().contains("drops this shop's cookies"));
+        assert!(Page { cookies_are_dropped: true, ..page() }.html().contains("drops this shop's cookies"));
     }
 }

@@ -4,6 +4,7 @@
 //! this process, however it dies.
 
 use std::io;
+use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -19,11 +20,19 @@ use crate::failure::Failure;
 /// The sample servers.
 pub(crate) struct Children {
     tasks: JoinSet<()>,
-    names: Vec<String>,
-    pids: Vec<u32>,
+    servers: Vec<Server>,
     events: mpsc::Receiver<Event>,
     report: mpsc::Sender<Event>,
     stop: watch::Sender<bool>,
+}
+
+/// A sample server.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    /// Its process, once it accepts requests.
+    pub(crate) pid: Option<u32>,
 }
 
 /// What became of a child.
@@ -36,7 +45,7 @@ impl Default for Children {
     fn default() -> Self {
         let (report, events) = mpsc::channel(64);
         let stop = watch::Sender::new(false);
-        Self { tasks: JoinSet::new(), names: Vec::new(), pids: Vec::new(), events, report, stop }
+        Self { tasks: JoinSet::new(), servers: Vec::new(), events, report, stop }
     }
 }
 
@@ -48,14 +57,14 @@ impl Children {
             report: self.report.clone(),
             stopped: self.stop.subscribe(),
         };
-        self.names.push(keeper.args.name.clone());
-        self.pids.push(0);
+        let (name, address) = (keeper.args.name.clone(), keeper.args.listen);
+        self.servers.push(Server { name, address, pid: None });
         self.tasks.spawn(keeper.run());
     }
 
     /// Returns when all accept requests, or one of them can't start.
     pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
-        while self.pids.contains(&0) {
+        while self.servers.iter().any(|server| server.pid.is_none()) {
             match self.events.recv().await {
                 Some(Event::Ready { name, pid }) => self.note(&name, pid),
                 Some(Event::Ended { name, how }) => {
@@ -68,9 +77,9 @@ impl Children {
         Ok(())
     }
 
-    /// Names and process ids of the servers that run.
-    pub(crate) fn pids(&self) -> Vec<(&str, u32)> {
-        self.names.iter().map(String::as_str).zip(self.pids.iter().copied()).collect()
+    /// All of them.
+    pub(crate) fn servers(&self) -> &[Server] {
+        &self.servers
     }
 
     /// Tells of every end and new start; never returns.
@@ -98,10 +107,8 @@ impl Children {
     }
 
     fn note(&mut self, name: &str, pid: u32) {
-        for (known, slot) in self.names.iter().zip(&mut self.pids) {
-            if known == name {
-                *slot = pid;
-            }
+        if let Some(server) = self.servers.iter_mut().find(|server| server.name == name) {
+            server.pid = Some(pid);
         }
     }
 }

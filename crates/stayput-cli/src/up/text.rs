@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use super::Settings;
+use super::children::Server;
 use crate::cli::ReachedBy;
 use crate::data_dir::{DataDir, KeyringOrigin};
 
@@ -34,19 +35,19 @@ pub(super) fn banner(settings: &Settings, origin: KeyringOrigin, data_dir: &Data
     text
 }
 
-pub(super) fn servers(pids: &[(&str, u32)]) -> String {
-    pids.iter().fold(String::new(), |mut text, (name, pid)| {
-        let _ = writeln!(text, "  {name}  process {pid}");
+pub(super) fn servers(servers: &[Server]) -> String {
+    servers.iter().fold(String::new(), |mut text, Server { name, address, pid }| {
+        let _ = writeln!(text, "  {name}  http://{address}  process {}", pid.unwrap_or_default());
         text
     })
 }
 
 /// What to try.
-pub(super) fn next_steps(settings: &Settings, data_dir: &DataDir, url: &str, pids: &[(&str, u32)]) -> String {
+pub(super) fn next_steps(settings: &Settings, data_dir: &DataDir, url: &str, servers: &[Server]) -> String {
     let (store, keyring) = (&settings.store, data_dir.keyring_path());
     let keyring = keyring.display();
-    let first = match pids.first() {
-        Some((_, pid)) => format!(
+    let first = match servers.first().and_then(|server| server.pid) {
+        Some(pid) => format!(
             "Open {url}, log in, then kill a server and reload: you stay logged in.\n       \
              kill -9 {pid}     (the page names the one that answered you)"
         ),
@@ -67,4 +68,35 @@ Ctrl-C ends it.
 ",
         path = store.to_string().trim_start_matches("sqlite:"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn banner_at(listen: &str) -> (Settings, String) {
+        let cli = Cli::parse_from(["stayput", "up", "--listen", listen]);
+        let Command::Up(args) = cli.command else { panic!("not `up`") };
+        let settings = Settings::from_args(args).unwrap();
+        let data_dir = DataDir::open(Path::new(".")).unwrap();
+        let text = banner(&settings, KeyringOrigin::Made, &data_dir, "http://x");
+        (settings, text)
+    }
+
+    #[test]
+    fn plain_http_beyond_loopback_keeps_cookies_secure_and_warns_that_browsers_drop_them() {
+        for listen in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:8080"] {
+            let (settings, text) = banner_at(listen);
+            assert!(settings.secure_cookies() && text.contains("browsers will drop the cookies"), "{text}");
+        }
+        for listen in ["127.0.0.1:8080", "[::1]:8080", "localhost:8080"] {
+            let (settings, text) = banner_at(listen);
+            assert!(!settings.secure_cookies() && text.contains("without Secure"), "{text}");
+        }
+    }
 }

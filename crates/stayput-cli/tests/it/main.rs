@@ -1,0 +1,9 @@
+//! The binary as its users meet it: real processes, real sockets, real signals.
+
+mod hostile;
+mod mistakes;
+mod page;
+mod shop;
+mod survive;
+mod up;
+mod workspace;
