@@ -16,6 +16,8 @@ use crate::config::{AccessLog, LogFormat};
 
 /// How many lines may wait for the writer.
 const WAITING: usize = 8192;
+/// How many bytes of a method or path a line holds.
+const LONGEST_WORD: usize = 1024;
 /// How much is written at a time.
 const BATCH: usize = 64 * 1024;
 /// How long lines gather after the first one. A writer that waits for each line makes every request wake it, which
@@ -83,7 +85,7 @@ impl Line {
             at: SystemTime::now(),
             took: entry.started.elapsed(),
             client: entry.client,
-            request: [method, path].map(String::from_utf8_lossy).join(" "),
+            request: [method, path].map(|word| String::from_utf8_lossy(shortened(word))).join(" "),
             status: entry.status,
             bytes: entry.bytes,
             upstream: entry.upstream,
@@ -110,6 +112,11 @@ impl Line {
         };
         written.expect("a string takes all there is memory for");
     }
+}
+
+/// Enough of a method or path to know it again. Heads may be large, and thousands of lines may wait.
+fn shortened(word: &[u8]) -> &[u8] {
+    &word[..word.len().min(LONGEST_WORD)]
 }
 
 struct LogWriter {
@@ -244,6 +251,21 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn lines_that_wait_take_little_memory_whatever_a_client_sends() {
+        let request = format!("{0} /{0}?token=secret HTTP/1.1", "x".repeat(90_000));
+        let entry = Entry {
+            line: request.as_bytes(),
+            client: [127, 0, 0, 1].into(),
+            status: 404,
+            bytes: 0,
+            started: Instant::now(),
+            upstream: None,
+            retries: 0,
+        };
+        assert!(Line::new(&entry).request.len() < 4096);
     }
 
     #[test]

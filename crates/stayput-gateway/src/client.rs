@@ -2,11 +2,10 @@
 //!
 //! It holds no buffer while it is idle.
 
-use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -20,7 +19,7 @@ use crate::io;
 use crate::refusal::Refusal;
 use crate::request::{self, Additions, Request};
 use crate::watch::Watch;
-use crate::worker::Worker;
+use crate::worker::{Shared, Worker};
 
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
@@ -54,7 +53,7 @@ enum NoRequest {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, address: IpAddr) {
-    let mut client = Client::new(stream, address, worker.shared.timeouts.head);
+    let mut client = Client::new(stream, address, &worker.shared);
     // Nothing to be done about a socket that refuses it; it will fail in use.
     let _ = client.stream.set_nodelay(true);
     let mut wait = worker.shared.timeouts.head;
@@ -78,21 +77,21 @@ pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, a
 
 /// Tells a client that there is no room for it.
 pub(crate) async fn shed(worker: Rc<Worker>, stream: TcpStream, address: IpAddr) {
-    let mut client = Client::new(stream, address, worker.shared.timeouts.head);
+    let mut client = Client::new(stream, address, &worker.shared);
     client.turn_away(&worker, Refusal::Overloaded).await;
     client.linger(&worker).await;
 }
 
 impl Client {
-    fn new(stream: TcpStream, address: IpAddr, wait: Duration) -> Self {
-        let address = address.to_canonical();
-        let mut forwarded = String::new();
-        write!(forwarded, "X-Forwarded-For: {address}\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
-            .expect("a string takes all there is memory for");
+    fn new(stream: TcpStream, address: IpAddr, shared: &Shared) -> Self {
+        let (address, scheme) = (address.to_canonical(), if shared.behind_tls { "https" } else { "http" });
+        let forwarded =
+            format!("X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {scheme}\r\nX-Forwarded-Host: ");
+        let wait = shared.timeouts.head;
         Self { stream, address, input: Buffer::default(), watch: Watch::new(wait), forwarded }
     }
 
-    /// Waits, without a buffer, until something comes. False if nothing does.
+    /// Waits, without a buffer, until something comes, and reads it. False if nothing does.
     async fn is_coming(&mut self, worker: &Worker, place: &Place, limit: Duration) -> bool {
         if !self.input.is_empty() {
             return true;
@@ -100,8 +99,8 @@ impl Client {
         worker.buffers.give(std::mem::take(&mut self.input));
         self.watch.set_at(worker.clock.last_read() + limit);
         let is_coming = poll_fn(|cx| {
-            if self.stream.poll_read_ready(cx).is_ready() {
-                return Poll::Ready(true);
+            if let Poll::Ready(has_come) = self.poll_arrival(worker, cx) {
+                return Poll::Ready(has_come);
             }
             if place.poll_closing(cx).is_ready() {
                 return Poll::Ready(io::has_unread(&self.stream));
@@ -109,10 +108,25 @@ impl Client {
             self.watch.poll_expired(cx).map(|_| false)
         })
         .await;
-        if is_coming {
+        if is_coming && self.input.is_empty() {
             self.input = worker.buffers.take();
         }
         is_coming
+    }
+
+    /// Reads what has come; false at the end. A socket that is called readable need not be: a read that took exactly
+    /// what there was can't know that it did.
+    fn poll_arrival(&mut self, worker: &Worker, cx: &mut Context<'_>) -> Poll<bool> {
+        let _ = ready!(self.stream.poll_read_ready(cx));
+        let mut input = worker.buffers.take();
+        let read = io::poll_read(&mut self.stream, &mut input, cx);
+        if input.is_empty() {
+            worker.buffers.give(input);
+        } else {
+            worker.clock.read();
+            self.input = input;
+        }
+        read.map(|_| !self.input.is_empty())
     }
 
     /// Reads a whole head; leaves the one for the upstream in `out`.

@@ -20,6 +20,9 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// How clients are kept on their server.
     pub affinity: AffinityConfig,
+    /// Whether clients speak https to whatever stands before this gateway: upstreams are told so in
+    /// `X-Forwarded-Proto`.
+    pub behind_tls: bool,
     /// How much of anything is allowed.
     pub limits: Limits,
     /// How long anything may take.
@@ -36,6 +39,7 @@ impl Config {
             workers: 0,
             upstreams,
             affinity: AffinityConfig::default(),
+            behind_tls: false,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             access_log: None,
@@ -78,7 +82,7 @@ pub struct UpstreamConfig {
 pub struct AffinityConfig {
     /// The cookie's name without prefix. Default: `stayput-affinity`.
     pub cookie_name: String,
-    /// Whether clients speak https to whatever stands before this gateway: adds `Secure` and the prefix `__Host-`.
+    /// Adds `Secure` and the prefix `__Host-`: for clients that speak https to whatever stands before this gateway.
     /// Default: `false`, because browsers drop such a cookie on plain http.
     pub secure: bool,
 }
@@ -158,8 +162,8 @@ impl Default for Timeouts {
     }
 }
 
-/// A line per request: time, client, method, path without query, status, bytes sent to the client (head included),
-/// duration, upstream, retries.
+/// A line per request: time, client, method, path without query (at most 1,024 bytes), status, bytes sent to the
+/// client (head included), duration, upstream, retries.
 /// Never a cookie and never a query. When the output can't keep up, lines are dropped, and the log says how many.
 pub struct AccessLog {
     /// What a line looks like.
@@ -193,6 +197,8 @@ pub enum ConfigMistake {
     RepeatedUpstream(String),
     /// This can't be a cookie's name.
     CookieName(String),
+    /// An upstream has the gateway's own address.
+    OwnAddress(SocketAddr),
     /// No connection is allowed.
     NoConnections,
     /// Heads are allowed only this many bytes, which is too few for browsers.
@@ -205,6 +211,7 @@ impl fmt::Display for ConfigMistake {
             Self::NoUpstream => f.write_str("there is no upstream"),
             Self::RepeatedUpstream(name) => write!(f, "two upstreams are named {name:?}"),
             Self::CookieName(name) => write!(f, "{name:?} is no name for a cookie"),
+            Self::OwnAddress(address) => write!(f, "the upstream {address} is the gateway itself"),
             Self::NoConnections => f.write_str("the limit of connections is 0"),
             Self::HeadBytes(bytes) => {
                 write!(f, "the limit of a head is {bytes} bytes, at least {SMALLEST_HEAD} are needed")

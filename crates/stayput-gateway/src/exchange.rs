@@ -48,8 +48,8 @@ struct Plan {
 enum Unconnected {
     /// The upstream can't be reached.
     Unreachable,
-    /// This machine has run out of something; the upstream is not to blame.
-    Exhausted,
+    /// This machine has run out of something, or can't connect to such an address; the upstream is not to blame.
+    NotFromHere,
 }
 
 impl<'a> Exchange<'a> {
@@ -105,7 +105,11 @@ impl<'a> Exchange<'a> {
                     (unreachable, plan) = (unreachable + 1, Plan::default());
                     continue;
                 }
-                Err(Unconnected::Exhausted) => break,
+                // Another upstream may have an idle connection, or an address that suits this machine.
+                Err(Unconnected::NotFromHere) => {
+                    (unreachable, plan) = (unreachable + 1, Plan { again: None, avoid: Some(index) });
+                    continue;
+                }
             };
             sent += 1;
             self.progress = Progress::default();
@@ -155,10 +159,15 @@ impl<'a> Exchange<'a> {
 
     /// A connection to the upstream, and whether it has been used before.
     async fn connection(&self, index: usize, is_new: bool) -> Result<(TcpStream, bool), Unconnected> {
-        if !is_new && let Some(stream) = self.worker.idle.take(index, self.worker.clock.last_read()) {
+        let upstream = &self.worker.shared.upstreams[index];
+        // A probe has to find out whether the upstream can be reached, which a connection from before does not tell:
+        // it would be used once a second, and the upstream stay down for good.
+        if !is_new
+            && !upstream.is_down()
+            && let Some(stream) = self.worker.idle.take(index, self.worker.clock.last_read())
+        {
             return Ok((stream, true));
         }
-        let upstream = &self.worker.shared.upstreams[index];
         match timeout(self.worker.shared.timeouts.connect, connect(upstream)).await {
             Ok(Ok(stream)) => {
                 upstream.mark_up();
@@ -167,7 +176,7 @@ impl<'a> Exchange<'a> {
             }
             Ok(Err(error)) if is_ours(&error) => {
                 tracing::warn!(%error, upstream = %upstream.name, "no connection can be made from here");
-                Err(Unconnected::Exhausted)
+                Err(Unconnected::NotFromHere)
             }
             Ok(Err(_)) | Err(_) => Err(Unconnected::Unreachable),
         }
@@ -221,7 +230,9 @@ impl<'a> Exchange<'a> {
                 let status = self.progress.status.get().unwrap_or_default();
                 let after = match client_keeps {
                     true => After::Next,
-                    false if self.request.keep_alive || !self.is_read() => After::Linger,
+                    false if self.request.keep_alive || !self.is_read() || !client.input.is_empty() => {
+                        After::Linger
+                    }
                     false => After::Close,
                 };
                 (status, after)
@@ -231,6 +242,8 @@ impl<'a> Exchange<'a> {
                 let close = !goes_on || self.worker.closing.has_begun();
                 let sent = client.refuse(self.worker, refusal, close, self.request.method.is_head()).await;
                 self.progress.answered.set(sent);
+                // What led here may have taken long, and sending it, too.
+                self.worker.clock.read();
                 (refusal.status(), if close { After::Linger } else { After::Next })
             }
             Ended::Broken | Ended::Aborted => {
@@ -258,7 +271,7 @@ async fn connect(upstream: &Upstream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Whether the cause is here: no descriptor, memory or port is left.
+/// Whether the cause is here: no descriptor, memory or port is left, or no such address can be connected to.
 fn is_ours(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected, TimedOut,

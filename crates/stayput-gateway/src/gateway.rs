@@ -44,6 +44,9 @@ impl Gateway {
         let failed = |source| BindError::Listen { address: config.listen, source };
         let listeners = listener::bind(config.listen, workers).map_err(failed)?;
         let address = listeners[0].local_addr().map_err(failed)?;
+        if config.upstreams.iter().any(|upstream| upstream.address == address) {
+            return Err(BindError::Config(vec![ConfigMistake::OwnAddress(address)]));
+        }
         let affinity = Affinity::new(&config.affinity, &config.upstreams, keyring);
         Ok(Self { address, listeners, affinity, config })
     }
@@ -59,7 +62,7 @@ impl Gateway {
     ///
     /// The operating system's, if it refuses a thread or what a thread needs; then none is left running.
     pub fn start(self) -> io::Result<Running> {
-        let Config { upstreams, limits, timeouts, access_log, .. } = self.config;
+        let Config { upstreams, limits, timeouts, behind_tls, access_log, .. } = self.config;
         let (log, log_thread) = match access_log {
             Some(log) => {
                 let names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
@@ -73,6 +76,7 @@ impl Gateway {
             affinity: self.affinity,
             limits,
             timeouts,
+            behind_tls,
             host: self.address.to_string(),
             log,
         });
@@ -112,21 +116,31 @@ impl Running {
     }
 
     /// Stops accepting, closes idle connections, and lets requests in flight finish for as long as `grace`; then cuts
-    /// the rest. Returns when all threads have ended and the access log is written.
+    /// the rest. Returns when all threads have ended and the access log is written; for a log whose output is stuck it
+    /// waits `grace` once more, and no longer.
     pub async fn shutdown(self, grace: Duration) {
         let Self { shared, stop, workers, log_thread, .. } = self;
+        // A grace beyond the end of time is none.
+        let grace = grace.min(LONGEST_GRACE);
         stop.send_replace(Some(Instant::now() + grace));
         // Each worker holds a receiver for as long as it serves.
         stop.closed().await;
         // They hold the log's senders, too; the last one goes here, and the log ends.
         drop(shared);
-        for thread in workers.into_iter().chain(log_thread) {
+        let logged = Instant::now() + grace;
+        while log_thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < logged {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for thread in workers.into_iter().chain(log_thread.filter(JoinHandle::is_finished)) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the gateway panicked");
             }
         }
     }
 }
+
+/// A day.
+const LONGEST_GRACE: Duration = Duration::from_hours(24);
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

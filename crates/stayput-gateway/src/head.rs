@@ -87,6 +87,7 @@ impl Kind {
             17 if is(b"transfer-encoding") => Self::TransferEncoding,
             18 if is(b"proxy-authenticate") => Self::HopByHop,
             19 if is(b"proxy-authorization") => Self::HopByHop,
+            14 | 17 if is_framing(name) => Self::HopByHop,
             _ if is_forwarding(name) => Self::Forwarding,
             _ => Self::Other,
         }
@@ -103,12 +104,19 @@ impl Kind {
     }
 }
 
-/// `X-Forwarded-…` and `X-Real-IP`, also when spelled with underscores, which many servers take for the same.
+/// Whether many servers take `name` for `known`: with underscores for dashes.
+fn same(known: &[u8], name: &[u8]) -> bool {
+    let dash = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    known.len() == name.len() && known.iter().zip(name).all(|(&known, &byte)| known == dash(byte))
+}
+
+/// `Content_Length` and `Transfer_Encoding`: to this gateway they frame nothing, so nobody behind it may see them.
+fn is_framing(name: &[u8]) -> bool {
+    same(b"content-length", name) || same(b"transfer-encoding", name)
+}
+
+/// `X-Forwarded-…` and `X-Real-IP`, also when spelled with underscores.
 fn is_forwarding(name: &[u8]) -> bool {
-    let same = |known: &[u8], name: &[u8]| {
-        let dash = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-        known.len() == name.len() && known.iter().zip(name).all(|(&known, &byte)| known == dash(byte))
-    };
     matches!(name.first(), Some(b'x' | b'X'))
         && (same(b"x-real-ip", name) || name.get(..12).is_some_and(|start| same(b"x-forwarded-", start)))
 }
@@ -258,9 +266,12 @@ mod tests {
     }
 
     #[test]
-    fn forwarding_fields_are_known_in_every_spelling() {
+    fn fields_of_the_gateways_own_are_known_in_every_spelling() {
         for name in ["X-Forwarded-For", "x-forwarded-host", "X_Forwarded_Proto", "X-Real-Ip", "Forwarded"] {
             assert_eq!(Kind::of(name.as_bytes()), Kind::Forwarding, "{name}");
+        }
+        for name in ["Content_Length", "transfer_encoding"] {
+            assert_eq!(Kind::of(name.as_bytes()), Kind::HopByHop, "{name}");
         }
         assert_eq!(Kind::of(b"X-Forwarded"), Kind::Other);
         assert_eq!(Kind::of(b"X-Requested-With"), Kind::Other);

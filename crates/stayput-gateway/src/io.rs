@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,14 +17,21 @@ use crate::buffer::Buffer;
 
 /// Reads once into the buffer's room, which must not be empty; 0 is the end of the stream.
 pub(crate) async fn read(from: &mut ReadHalf<'_>, buffer: &mut Buffer) -> io::Result<usize> {
-    let n = poll_fn(|cx| {
-        let mut room = ReadBuf::new(buffer.room());
-        debug_assert!(room.remaining() > 0, "a read needs room, or it looks like the end");
-        Pin::new(&mut *from).poll_read(cx, &mut room).map_ok(|()| room.filled().len())
-    })
-    .await?;
+    poll_fn(|cx| poll_read(from, buffer, cx)).await
+}
+
+/// As [`read`], for those who wait for other things, too.
+pub(crate) fn poll_read(
+    from: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Buffer,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut room = ReadBuf::new(buffer.room());
+    debug_assert!(room.remaining() > 0, "a read needs room, or it looks like the end");
+    let read = Pin::new(from).poll_read(cx, &mut room);
+    let n = room.filled().len();
     buffer.filled_up(n);
-    Ok(n)
+    read.map_ok(|()| n)
 }
 
 /// Writes all of `bytes`, reporting each step.

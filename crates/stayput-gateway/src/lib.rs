@@ -1,7 +1,8 @@
 //! The affinity gateway: an HTTP/1.1 data plane that keeps each client on one server and loses nobody when servers
 //! fail.
 //!
-//! A request flows through one task on one thread, without a channel, lock or allocation of its own:
+//! A request flows through one task on one thread, without a channel, lock or allocation of its own (its line in the
+//! access log apart):
 //!
 //! ```text
 //! client ──> head (scanned, parsed, judged) ──> request (rewritten as bytes) ─┐

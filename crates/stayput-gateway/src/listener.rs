@@ -12,24 +12,20 @@ const BACKLOG: i32 = 4096;
 
 /// Binds `count` sockets to one address. Port 0 takes any free port.
 pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-    if address.port() != 0 {
-        // Fails if anybody listens there; the real sockets would join them.
-        socket(address, false)?;
-    }
-    let first = socket(address, true)?;
-    let address = first.local_addr()?;
-    let others = (1..count).map(|_| socket(address, true));
-    std::iter::once(Ok(first)).chain(others).collect()
+    // Fails if anybody listens there. Only then is the port opened for the others.
+    let first = listen(address, false)?;
+    first.set_reuse_port(true)?;
+    let address = first.local_addr()?.as_socket().expect("it was bound to an IP address");
+    let others = (1..count).map(|_| listen(address, true));
+    std::iter::once(Ok(first)).chain(others).map(|socket| socket.map(Into::into)).collect()
 }
 
-fn socket(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, share: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(share)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    if share {
-        socket.listen(BACKLOG)?;
-    }
-    Ok(socket.into())
+    socket.listen(BACKLOG)?;
+    Ok(socket)
 }

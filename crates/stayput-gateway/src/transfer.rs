@@ -48,6 +48,8 @@ pub(crate) struct Progress {
     pub(crate) status: Cell<Option<u16>>,
     is_uploaded: Cell<bool>,
     waits_for_client: Cell<bool>,
+    /// Whether the client may have half an interim answer, after which nothing else can be said.
+    is_amid_interim: Cell<bool>,
 }
 
 /// How a transfer ended.
@@ -135,7 +137,7 @@ impl Transfer<'_> {
             let n = body.accept(input.filled()).map_err(|bad| Fault::Client(bad.into()))?;
             let wrote = |n| {
                 sent(n);
-                self.watch.set(self.timeouts.body);
+                self.moved_on();
             };
             io::write_all(&mut to, &input.filled()[..n], wrote).await.map_err(|_| Fault::Upstream)?;
             input.consume(n);
@@ -155,7 +157,7 @@ impl Transfer<'_> {
         self.progress.waits_for_client.set(true);
         let read = io::read(from, input).await;
         self.progress.waits_for_client.set(false);
-        self.watch.set(self.timeouts.body);
+        self.moved_on();
         match read {
             Ok(1..) => Ok(()),
             Ok(0) | Err(_) => Err(Fault::Client(Refusal::BodyIncomplete)),
@@ -219,7 +221,9 @@ impl Transfer<'_> {
             }
             // HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
             if !self.request.is_1_0 {
+                self.progress.is_amid_interim.set(true);
                 self.send(to, out.filled()).await?;
+                self.progress.is_amid_interim.set(false);
             }
             out.clear();
         }
@@ -255,7 +259,7 @@ impl Transfer<'_> {
             self.buffers.enlarge(input);
         }
         let read = io::read(from, input).await;
-        self.watch.set_at(self.clock.read() + self.timeouts.body);
+        self.moved_on();
         match read {
             Ok(1..) => Ok(true),
             Ok(0) if body.ends_with_connection() => Ok(false),
@@ -269,10 +273,15 @@ impl Transfer<'_> {
             self.progress.answered.update(|answered| answered + n as u64);
             // A send that takes everything at once, as nearly all do, has no time to go late.
             if !std::mem::take(&mut is_first) || n < bytes.len() {
-                self.watch.set(self.timeouts.body);
+                self.moved_on();
             }
         };
         io::write_all(to, bytes, wrote).await.map_err(|_| Ended::Aborted)
+    }
+
+    /// Notes that a body made progress. That may have taken long, so the clock is read.
+    fn moved_on(&self) {
+        self.watch.set_at(self.clock.read() + self.timeouts.body);
     }
 
     /// How many bytes belong to the body, and how many of them, at the front, go to the client.
@@ -281,7 +290,8 @@ impl Transfer<'_> {
     }
 
     fn refused_or_aborted(&self, refusal: Refusal) -> Ended {
-        if self.progress.status.get().is_none() { Ended::Refused(refusal) } else { Ended::Aborted }
+        let is_clean = self.progress.status.get().is_none() && !self.progress.is_amid_interim.get();
+        if is_clean { Ended::Refused(refusal) } else { Ended::Aborted }
     }
 
     /// Who is to blame for a deadline that has passed.

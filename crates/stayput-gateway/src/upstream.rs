@@ -81,6 +81,11 @@ impl Upstream {
         f32::from(in_flight) + decayed(self.assigned.load(Relaxed), self.second(now))
     }
 
+    /// Whether it could not be reached last time.
+    pub(crate) fn is_down(&self) -> bool {
+        self.down_until.load(Relaxed) != 0
+    }
+
     /// Whether it may be chosen.
     pub(crate) fn is_available(&self, now: Instant) -> bool {
         let until = self.down_until.load(Relaxed);
@@ -104,7 +109,7 @@ impl Upstream {
     }
 
     pub(crate) fn mark_up(&self) {
-        if self.down_until.load(Relaxed) != 0 && self.down_until.swap(0, Relaxed) != 0 {
+        if self.is_down() && self.down_until.swap(0, Relaxed) != 0 {
             tracing::info!(upstream = %self.name, address = %self.address, "upstream is up again");
         }
     }
@@ -117,7 +122,7 @@ impl Upstream {
             retries: self.retries.load(Relaxed),
             remaps: self.remaps.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
-            is_down: self.down_until.load(Relaxed) != 0,
+            is_down: self.is_down(),
         }
     }
 

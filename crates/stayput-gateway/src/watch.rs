@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
 /// A worker's clock. Reading the real one is a good part of a microsecond's work when every request does it eight
@@ -65,7 +66,9 @@ impl Watch {
 
     pub(crate) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<Expired> {
         let mut sleep = self.sleep.borrow_mut();
-        while sleep.as_mut().poll(cx).is_ready() {
+        // Unconstrained: work that has used up its turn (tokio's budget) would take the timer's chance with it, each
+        // time, and never be stopped.
+        while pin!(unconstrained(sleep.as_mut())).poll(cx).is_ready() {
             let until = self.until.get();
             if until <= Instant::now() {
                 return Poll::Ready(Expired);
@@ -83,5 +86,28 @@ impl Watch {
             Poll::Pending => self.poll_expired(cx).map(Err),
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn work_that_always_finds_something_to_do_is_stopped_too() {
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let stopped = runtime.block_on(async {
+            let start = Instant::now();
+            // What reading does while the client sends faster than it can be read.
+            let work = async {
+                while start.elapsed() < Duration::from_secs(2) {
+                    tokio::task::consume_budget().await;
+                }
+            };
+            Watch::new(Duration::from_millis(10)).guard(work).await
+        });
+        assert!(stopped.is_err());
     }
 }

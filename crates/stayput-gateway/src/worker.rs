@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) affinity: Affinity,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    /// Whether clients speak https to whatever stands before the gateway.
+    pub(crate) behind_tls: bool,
     /// The gateway's own address, as a `Host`.
     pub(crate) host: String,
     pub(crate) log: Option<LogSender>,

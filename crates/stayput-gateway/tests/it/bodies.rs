@@ -285,3 +285,25 @@ fn an_answer_that_breaks_off_does_not_look_whole() {
         }
     }
 }
+
+#[test]
+fn no_answer_of_the_gateways_own_is_put_into_half_an_interim_one() {
+    let hints = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(4 * 1024 * 1024));
+    let upstream = Upstream::custom(move |mut connection| {
+        connection.request();
+        // More than the kernel's buffers take.
+        (0..16).for_each(|_| connection.send(&hints));
+    });
+    let gateway = TestGateway::with(&[&upstream], |config| {
+        config.limits.head_bytes = 8 * 1024 * 1024;
+        config.timeouts.body = Duration::from_millis(50);
+    });
+    let mut client = gateway.connect();
+    client.send(GET);
+    wait_until("the gateway has given up", || {
+        let status = gateway.status(0);
+        status.requests == 1 && status.in_flight == 0
+    });
+    let end = client.rest().unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+}

@@ -64,6 +64,17 @@ fn close_from_either_side_is_respected() {
     assert!(client.is_closed());
 }
 
+#[test]
+fn what_follows_a_last_request_does_not_break_its_answer() {
+    let upstream = Upstream::ok();
+    let gateway = TestGateway::new(&[&upstream]);
+    let mut client = gateway.connect();
+    let more = "\r\n".repeat(500_000);
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n{more}"));
+    assert_eq!(client.answer().text(), "ok");
+    assert!(client.is_closed(), "closing with bytes unread is met with a reset");
+}
+
 /// An upstream that, told to, does something to its first connection while that is idle, and says when it is done.
 /// On loopback the gateway's kernel has then seen it, too.
 fn meddling(act: impl Fn(&mut Connection) + Send + Sync + 'static) -> (Upstream, impl Fn()) {
@@ -203,4 +214,51 @@ fn all_mistakes_of_a_configuration_are_reported_together() {
         ConfigMistake::NoConnections,
     ];
     assert_eq!(mistakes, expected);
+}
+
+#[test]
+fn a_gateway_is_not_its_own_upstream() {
+    let listener = std::net::TcpListener::bind(localhost()).unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let refused = Gateway::bind(Config::new(address, named(&[address])), &Keyring::generate(&SystemRandom));
+    assert!(
+        matches!(refused, Err(BindError::Config(mistakes)) if mistakes == [ConfigMistake::OwnAddress(address)])
+    );
+}
+
+#[test]
+fn shutdown_does_not_wait_for_an_idle_client_whose_last_bytes_just_filled_the_buffer() {
+    let upstream = Upstream::ok();
+    let gateway = TestGateway::with(&[&upstream], |config| config.timeouts.head = Duration::from_mins(1));
+    let mut clients = [16 * 1024, 32 * 1024].map(|size| {
+        let mut client = gateway.connect();
+        let field = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
+        client.send(format!("{field}{}\r\n\r\n", "x".repeat(size - field.len() - 4)));
+        assert_eq!(client.answer().status, 200);
+        client
+    });
+    let done = gateway.shut_down(Duration::from_mins(1));
+    for client in &mut clients {
+        assert!(client.is_closed());
+    }
+    done.join().unwrap();
+}
+
+#[test]
+fn of_many_gateways_that_start_together_on_one_port_one_gets_it() {
+    let port = TcpListener::bind(localhost()).unwrap().local_addr().unwrap();
+    let keyring = Keyring::generate(&SystemRandom);
+    for _ in 0..50 {
+        let start = std::sync::Barrier::new(4);
+        let bound: Vec<_> = std::thread::scope(|scope| {
+            let bind = || {
+                start.wait();
+                Gateway::bind(Config::new(port, named(&[port])), &keyring)
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(bind)).collect();
+            threads.into_iter().filter_map(|thread| thread.join().unwrap().ok()).collect()
+        });
+        assert!(bound.len() <= 1, "{} share a port", bound.len());
+    }
 }

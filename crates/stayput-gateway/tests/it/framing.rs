@@ -140,6 +140,14 @@ fn forwarding_fields_are_the_gateways_own() {
 }
 
 #[test]
+fn behind_tls_upstreams_are_told_of_https() {
+    let upstream = Upstream::ok();
+    let gateway = TestGateway::with(&[&upstream], |config| config.behind_tls = true);
+    gateway.get("");
+    assert!(upstream.request(0).head.contains("X-Forwarded-Proto: https\r\n"));
+}
+
+#[test]
 fn fields_of_the_connection_stay_with_it_but_connection_removes_no_cookie() {
     let answer = "HTTP/1.1 200 OK\r\nConnection: x-secret, set-cookie\r\nX-Secret: 1\r\nSet-Cookie: a=1\r\n\
                   Keep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n";

@@ -1,7 +1,8 @@
 //! What happens when there is too much, and what the log says of it all.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use stayput_gateway::{AccessLog, LogFormat};
@@ -58,4 +59,29 @@ fn the_access_log_has_a_line_for_every_request_and_no_secret() {
     assert_eq!(lines[0][7..], ["s0", "0"]);
     assert_eq!(lines[1][1..5], ["127.0.0.1", "-", "-", "400"]);
     assert!(!text.contains("hidden"), "{text}");
+}
+
+#[test]
+fn shutdown_does_not_wait_for_a_log_that_is_stuck() {
+    struct Stuck(mpsc::Sender<()>);
+    impl Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(());
+            loop {
+                thread::park();
+            }
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let upstream = Upstream::ok();
+    let (writes, has_written) = mpsc::channel();
+    let gateway = TestGateway::with(&[&upstream], |config| {
+        let output = Box::new(Stuck(writes.clone()));
+        config.access_log = Some(AccessLog { format: LogFormat::Text, output });
+    });
+    gateway.get("");
+    has_written.recv().unwrap();
+    gateway.shut_down(Duration::from_millis(50)).join().unwrap();
 }
