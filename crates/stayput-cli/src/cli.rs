@@ -10,7 +10,7 @@ use crate::config;
 
 /// Sessions that stay put while everything around them moves.
 #[derive(Debug, Parser)]
-#[command(name = "stayput", version, about, after_help = EXIT_CODES)]
+#[command(name = "stayput", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -78,13 +78,14 @@ fn bind(
     upstreams: Vec<UpstreamConfig>,
     keyring: &stayput::Keyring,
 ) -> Result<Gateway, Failure> {
-    let GatewayConfig { listen, workers, access_log, affinity_cookie, limits, timeouts, .. } =
+    let GatewayConfig { listen, behind_tls, workers, access_log, affinity_cookie, limits, timeouts } =
         settings.gateway.clone();
     let config = Config {
         listen,
         workers,
         upstreams,
         affinity: AffinityConfig { cookie_name: affinity_cookie, secure: settings.secure_cookies() },
+        behind_tls,
         limits,
         timeouts,
         access_log: access_log.map(|format| AccessLog { format, output: Box::new(io::stderr()) }),

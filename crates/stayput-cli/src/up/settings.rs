@@ -1,6 +1,7 @@
 //! What `up` was asked for: the configuration, with the command line going before it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use stayput::Policy;
@@ -108,28 +109,29 @@ fn own_servers(
 /// Free ports for sample servers: those behind the gateway's if possible, where a person looks for them. They are also
 /// below the range from which the system takes ports for connections, so that one comes free for its server again.
 struct FreePorts {
-    next: u16,
+    wanted: Range<u16>,
     held: Vec<TcpListener>,
 }
 
 impl FreePorts {
     fn after(port: u16) -> Self {
-        Self { next: if port == 0 { 0 } else { port.saturating_add(1) }, held: Vec::new() }
+        let first = if port == 0 { u16::MAX } else { port.saturating_add(1) };
+        Self { wanted: first..first.saturating_add(100), held: Vec::new() }
     }
 
     fn next(&mut self) -> Result<SocketAddr, Failure> {
-        for _ in 0..100 {
-            let bound = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), self.next));
-            self.next = if self.next == 0 { 0 } else { self.next.checked_add(1).unwrap_or(0) };
-            if let Ok(listener) = bound
-                && let Ok(address) = listener.local_addr()
-            {
-                // Held until all are found, so that none is found twice.
-                self.held.push(listener);
-                return Ok(address);
-            }
-        }
-        Err(Failure::other("found no free port for a sample server")
-            .way_out("free some of the ports behind the gateway's, or choose another with --listen"))
+        let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        let listener = match self.wanted.find_map(|port| bind(port).ok()) {
+            Some(listener) => Ok(listener),
+            None => bind(0),
+        };
+        let failed = |error| Failure::other("found no free port for a sample server").because(error);
+        let address = listener.and_then(|listener| {
+            let address = listener.local_addr()?;
+            // Held until all are found, so that none is found twice.
+            self.held.push(listener);
+            Ok(address)
+        });
+        address.map_err(failed)
     }
 }
