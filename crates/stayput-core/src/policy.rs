@@ -23,7 +23,7 @@ pub struct Policy {
     pub carry: Vec<String>,
     /// Most bytes that a session's values may take together, encoded.
     pub max_data: usize,
-    /// The longest that a store may take for one operation, and a commit for all its attempts.
+    /// The longest that a store may take for one operation.
     pub store_timeout: Duration,
     /// What the cookies look like.
     pub cookie: CookiePolicy,
@@ -59,7 +59,9 @@ impl Policy {
         anonymous: bool,
     ) -> bool {
         let target = self.expiry(absolute, now, anonymous);
-        target.since(expires) >= self.idle(anonymous) / 10 && target > expires
+        // The last step is shorter where the absolute deadline cuts it off.
+        let step = target.since(expires) >= self.idle(anonymous) / 10 || target == absolute;
+        step && target > expires
     }
 
     /// Checks the rules against each other and against what browsers and standards accept.
@@ -252,5 +254,7 @@ mod tests {
         assert!(!policy.touch_is_due(at(30), at(720), at(2), false));
         assert!(policy.touch_is_due(at(30), at(720), at(3), false));
         assert!(!policy.touch_is_due(at(720), at(720), at(719), false));
+        // The last touch, which the absolute deadline cuts short, is due too.
+        assert!(policy.touch_is_due(at(718), at(720), at(710), false));
     }
 }

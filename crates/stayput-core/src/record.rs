@@ -96,6 +96,11 @@ impl Header {
         self.tags.contains(&tag)
     }
 
+    /// Whether every write since `version` is among the last four, so that one that is not didn't happen.
+    pub fn remembers_since(&self, version: Version) -> bool {
+        self.count.saturating_sub(version.count) <= self.tags.len() as u64
+    }
+
     /// Whether the session has ended by `now`.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires <= now
@@ -352,5 +357,7 @@ mod tests {
         assert!(!header.includes(WriteTag(1)));
         assert!((2..=5).all(|tag| header.includes(WriteTag(tag))));
         assert_eq!(header.version(), Version { count: 5, tag: WriteTag(5) });
+        let version = |count| Version { count, tag: WriteTag(0) };
+        assert!(header.remembers_since(version(1)) && !header.remembers_since(version(0)));
     }
 }

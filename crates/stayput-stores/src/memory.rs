@@ -173,4 +173,21 @@ mod tests {
         }
         assert_eq!(store.evicted(), 0);
     }
+
+    #[tokio::test]
+    async fn a_record_that_finds_no_room_drops_nobody() {
+        let records = Records::seeded();
+        let store = MemoryStore::new(64 * 4096).with_clock(records.clock());
+        let (key, record) = records.anonymous(b"visit");
+        assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
+        let huge = records.next(&key, &record, &[0; 8192]);
+        let error = store.replace(key, huge, record.header.version()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Full);
+        for _ in 0..640 {
+            let (other, huge) = records.logged_in(&Subject::new("alice"), &[0; 8192]);
+            assert_eq!(store.create(other, huge).await.unwrap_err().kind(), StoreErrorKind::Full);
+        }
+        assert_eq!(store.load(key).await.unwrap(), Some(record));
+        assert_eq!(store.evicted(), 0);
+    }
 }

@@ -63,6 +63,7 @@ macro_rules! store_conformance {
             an_expired_record_is_missing_before_any_sweep
             touch_moves_the_deadline_forward_only
             touch_never_passes_the_absolute_deadline
+            touch_never_passes_the_absolute_deadline_of_the_last_write
             touch_leaves_version_and_data_alone
             a_removed_record_stays_gone
             remove_leaves_a_tombstone_even_for_an_absent_key
@@ -70,6 +71,8 @@ macro_rules! store_conformance {
             a_large_record_comes_back_whole
             of_parallel_creates_one_wins
             parallel_swaps_lose_no_update
+            parallel_touches_lose_no_swap
+            a_removal_among_parallel_writes_is_final
             a_dropped_call_happened_wholly_or_not_at_all
             random_histories_go_as_in_the_model
         );

@@ -17,6 +17,8 @@ pub enum Fault {
     After,
     /// It never happens and never returns.
     Hang,
+    /// It happens, and never returns.
+    HangAfter,
 }
 
 /// Passes calls on to a store, but for those that a fault was planned for.
@@ -60,6 +62,13 @@ impl FaultyStore {
                 Box::pin(async move {
                     call.await?;
                     Err(error(StoreErrorKind::OutcomeUnknown))
+                })
+            }
+            Some(Fault::HangAfter) => {
+                let call = call(&*self.store);
+                Box::pin(async move {
+                    call.await?;
+                    std::future::pending().await
                 })
             }
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput_core::{Clock, Header, Keyring, Record, SessionId, StorageKey, Subject, Timestamp, WriteTag};
+use stayput_core::{
+    Clock, Header, Keyring, Record, SessionId, State, StorageKey, Subject, Timestamp, WriteTag,
+};
 
 use crate::{ManualClock, Seed, SeededRandom};
 
@@ -40,12 +42,12 @@ impl Records {
 
     /// A new anonymous session with 30 minutes to live, 12 hours at most.
     pub fn anonymous(&self, data: &[u8]) -> (StorageKey, Record) {
-        self.record(None, data)
+        self.keyed(None, data)
     }
 
     /// The same, logged in.
     pub fn logged_in(&self, subject: &Subject, data: &[u8]) -> (StorageKey, Record) {
-        self.record(Some(subject), data)
+        self.keyed(Some(subject), data)
     }
 
     /// The next write to `record`, with its deadlines as they are.
@@ -60,6 +62,19 @@ impl Records {
         Record::seal(key, header, data, &self.keyring, &*self.random)
     }
 
+    /// What is left of `record` after a rotation: it ends for good at `ends`.
+    pub fn remainder(&self, key: &StorageKey, record: &Record, ends: Timestamp) -> Record {
+        let mut header = record.header.next(WriteTag::generate(&*self.random));
+        header.state = State::Remainder;
+        (header.absolute, header.expires) = (ends, ends);
+        Record::seal(key, header, b"", &self.keyring, &*self.random)
+    }
+
+    /// A new anonymous session under a key that is known already.
+    pub fn under(&self, key: &StorageKey, data: &[u8]) -> Record {
+        self.record(key, None, data)
+    }
+
     /// What is sealed in `record`.
     ///
     /// # Panics
@@ -69,12 +84,16 @@ impl Records {
         record.open(key, &self.keyring).expect("a record comes back from a store as it went in")
     }
 
-    fn record(&self, subject: Option<&Subject>, data: &[u8]) -> (StorageKey, Record) {
+    fn keyed(&self, subject: Option<&Subject>, data: &[u8]) -> (StorageKey, Record) {
+        let key = SessionId::generate(&*self.random).storage_key();
+        (key, self.record(&key, subject, data))
+    }
+
+    fn record(&self, key: &StorageKey, subject: Option<&Subject>, data: &[u8]) -> Record {
         let (now, random) = (self.clock.now(), &*self.random);
-        let key = SessionId::generate(random).storage_key();
         let mut header = Header::new(now, now.after(ABSOLUTE), now.after(IDLE), WriteTag::generate(random));
         header.subject = subject.map(Subject::key);
         header.authenticated = subject.map(|_| now);
-        (key, Record::seal(&key, header, data, &self.keyring, random))
+        Record::seal(key, header, data, &self.keyring, random)
     }
 }

@@ -24,10 +24,11 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// The store failed.
+    /// The store failed; [`Error::Conflict`] if it could not be marked: trying again helps, unless somebody removed the
+    /// mark within the hour.
     pub async fn check_keyring(&self) -> Result<KeyringCheck, Error> {
         let key = StorageKey::named("keyring canary");
-        loop {
+        for _ in 0..TRIES {
             let Some(record) = self.call(Operation::Load, self.inner.store.load(key)).await? else {
                 let header =
                     Header::new(self.inner.clock.now(), Timestamp::MAX, Timestamp::MAX, self.write_tag());
@@ -44,6 +45,7 @@ impl Sessions {
                 return Ok(KeyringCheck::Fits);
             }
         }
+        Err(Error::Conflict)
     }
 
     async fn reseal(&self, key: StorageKey, record: &Record) -> Result<bool, Error> {
@@ -60,5 +62,8 @@ impl Sessions {
         Record::seal(key, header, data, &self.inner.keyring, &*self.inner.random)
     }
 }
+
+/// Each fails only where another server succeeded, and those are few.
+const TRIES: usize = 16;
 
 const CANARY: &[u8] = b"sealed with the keyring of this store";

@@ -117,6 +117,8 @@ impl Session {
     async fn write_next(&self, base: Current, data: Data) -> Result<Written, Error> {
         let inner = &self.sessions().inner;
         if base.header.state == RecordState::Remainder {
+            // If it was to be issued again: it would overwrite the cookie of the login that came first.
+            *self.state().cookie_for(&base) = None;
             return Err(Error::Superseded);
         }
         let mut header = base.header.next(self.sessions().write_tag());
@@ -134,7 +136,7 @@ impl Sessions {
         let (key, store) = (session.key, &self.inner.store);
         let record = self.seal(&key, session.header.clone(), &session.data.encode());
         let tag = session.header.version().tag;
-        let created = self.twice(Operation::Create, || store.create(key, record.clone())).await?;
+        let (created, _) = self.twice(Operation::Create, || store.create(key, record.clone())).await?;
         if created == Created::Exists {
             // Ours from the first try, or else somebody removed it already.
             let found = self.call(Operation::Load, store.load(key)).await?;
@@ -149,11 +151,17 @@ impl Sessions {
         let record = self.seal(&key, session.header.clone(), &session.data.encode());
         let tag = session.header.version().tag;
         let swap = || store.replace(key, record.clone(), expected);
-        match self.twice(Operation::Replace, swap).await? {
+        let (outcome, doubt) = self.twice(Operation::Replace, swap).await?;
+        match outcome {
             Replaced::Replaced => Ok(Written::Done(session)),
             Replaced::Missing => Err(Error::Ended),
             Replaced::Conflict(found) => {
                 let ours = found.header.includes(tag);
+                // Making the change again could make it twice: others wrote so often since that the record would not
+                // remember the first try.
+                if let Some(doubt) = doubt.filter(|_| !ours && !found.header.remembers_since(expected)) {
+                    return Err(doubt);
+                }
                 let found = self.reopen(session.id, key, &found)?;
                 Ok(if ours { Written::Done(found) } else { Written::Conflict(found) })
             }
@@ -170,19 +178,19 @@ impl Sessions {
         tokio::time::timeout(limit, call).await.unwrap_or_else(late).map_err(Error::Store)
     }
 
-    /// Makes a write, and once more if its outcome is unknown: it is the same record with the same write tag, by which
-    /// the second try tells whether the first one happened.
+    /// Makes a write, and once more if its outcome is unknown, which is then given back too: it is the same record with
+    /// the same write tag, by which the second try tells whether the first one happened.
     async fn twice<'a, T: 'a>(
         &self,
         operation: Operation,
         call: impl Fn() -> StoreFuture<'a, T>,
-    ) -> Result<T, Error> {
+    ) -> Result<(T, Option<Error>), Error> {
         match self.call(operation, call()).await {
             Err(Error::Store(error)) if error.kind() == StoreErrorKind::OutcomeUnknown => {
                 tracing::warn!(%operation, "outcome of a write unknown; looking again");
-                self.call(operation, call()).await
+                Ok((self.call(operation, call()).await?, Some(Error::Store(error))))
             }
-            outcome => outcome,
+            outcome => Ok((outcome?, None)),
         }
     }
 

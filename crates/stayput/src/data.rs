@@ -62,7 +62,13 @@ pub(crate) fn encode<T: Serialize>(key: &str, value: &T) -> Result<ByteBuf, Erro
 
 pub(crate) fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, Error> {
     rmp_serde::from_slice(value)
-        .map_err(|source| Error::Decode { key: key.to_owned(), source: source.into() })
+        .map_err(|source| Error::Decode { key: key.to_owned(), source: unquoted(&source).into() })
+}
+
+/// What is wrong with a value, up to the first quotation: serde quotes the value itself, which no log may hold.
+fn unquoted(error: &rmp_serde::decode::Error) -> String {
+    let text = error.to_string();
+    text.split(['"', '`', '\'']).next().unwrap_or_default().trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -79,8 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_type_is_an_error_that_names_its_key() {
-        let error = decode::<u32>("n", &encode("n", &"text").unwrap()).unwrap_err();
+    fn a_value_of_another_type_is_an_error_that_names_its_key_and_not_the_value() {
+        let error = decode::<u32>("n", &encode("n", &"personal").unwrap()).unwrap_err();
         assert!(error.to_string().contains("`n`"), "{error}");
+        assert!(!format!("{error:?}").contains("personal"), "{error:?}");
+        let error = decode::<u8>("n", &encode("n", &40_961).unwrap()).unwrap_err();
+        assert!(!format!("{error:?}").contains("40961"), "{error:?}");
     }
 }

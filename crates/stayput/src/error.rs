@@ -23,8 +23,9 @@ pub enum Error {
     /// A parallel login gave the session a new id while the request ran; what is left under the old one can only be
     /// read. The request can be made again with the new cookie.
     Superseded,
-    /// The response head has left, so nothing commits by itself any more: call
-    /// [`Session::save`](crate::Session::save), or make the change earlier. Logins need a head to put their cookie in.
+    /// The response head has left, so nothing commits by itself any more: use
+    /// [`Session::update`](crate::Session::update), which commits at once, or make the change earlier. Logins, and the
+    /// first write of an anonymous session, need a head to put their cookie in.
     Committed,
     /// The value can't be encoded.
     Encode {

@@ -72,7 +72,7 @@ pin_project! {
     }
 }
 
-type Commit = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
+type Commit = Pin<Box<dyn Future<Output = (Answer, Result<(), Error>)> + Send>>;
 
 impl<F, R, E> Future for SessionFuture<F, R>
 where
@@ -87,23 +87,23 @@ where
             commit
         } else {
             let response = ready!(this.handler.poll(context))?;
-            if !this.session.is_used() {
+            if this.session.leave_unused() {
                 return Poll::Ready(Ok(response));
             }
             *this.response = Some(response);
             this.commit.insert(Box::pin(this.session.clone().finish()))
         };
-        let committed = ready!(commit.as_mut().poll(context));
+        let (answer, committed) = ready!(commit.as_mut().poll(context));
         let mut response = this.response.take().expect("a future is not polled after it is ready");
-        match committed {
-            Ok(answer) => answer.write(&this.session.sessions().inner.names, response.headers_mut()),
-            Err(error) => response = unavailable(&error),
+        if let Err(error) = committed {
+            response = unavailable(&error);
         }
+        answer.write(&this.session.sessions().inner.names, response.headers_mut());
         Poll::Ready(Ok(response))
     }
 }
 
-/// The answer in place of the handler's when its session could not be written. It leaves all cookies alone.
+/// The answer in place of the handler's when its session could not be written.
 fn unavailable<R: Default>(error: &Error) -> Response<R> {
     error.log();
     let mut response = Response::new(R::default());

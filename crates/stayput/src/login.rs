@@ -4,10 +4,9 @@
 //! what is left under the old one can be read for the grace and then is gone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use stayput_core::{
-    CookieValue, Generation, Header, Operation, SessionId, State as RecordState, Subject, Timestamp,
-};
+use stayput_core::{CookieValue, Generation, Header, Operation, SessionId, State as RecordState, Subject};
 
 use crate::Error;
 use crate::answer::{Answer, CookieChange};
@@ -39,7 +38,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Committed`] if the response head has left; errors of the store: then the session goes on.
+    /// [`Error::Committed`] if the response head has left; errors of the store: then the session may go on.
     pub async fn logout(&self) -> Result<(), Error> {
         let _turn = self.turn().await;
         self.state().check_head()?;
@@ -84,13 +83,13 @@ impl Session {
         Ok(())
     }
 
-    /// The new session, which ends by itself within the grace unless it is extended.
+    /// The new session, which ends by itself unless it is extended.
     fn begin(&self, subject: &Subject, old: Option<&Current>, changes: &Changes) -> Result<Current, Error> {
         let inner = &self.sessions().inner;
         let data = self.carried(subject, old, changes)?;
         let (id, now) = (SessionId::generate(&*inner.random), inner.clock.now());
         let absolute = now.after(inner.policy.absolute_timeout);
-        let mut header = Header::new(now, absolute, self.after_grace(), self.sessions().write_tag());
+        let mut header = Header::new(now, absolute, now.after(UNFINISHED), self.sessions().write_tag());
         header.subject = Some(subject.key());
         header.authenticated = Some(now);
         Ok(Current { key: id.storage_key(), id, header, data: Arc::new(data) })
@@ -101,9 +100,12 @@ impl Session {
         if old.header.state == RecordState::Remainder {
             return Ok(None);
         }
+        let inner = &self.sessions().inner;
         let mut header = old.header.next(self.sessions().write_tag());
         header.state = RecordState::Remainder;
-        header.expires = header.expires.min(self.after_grace());
+        // The absolute deadline too: a request that found the session live may yet touch it.
+        header.absolute = header.absolute.min(inner.clock.now().after(inner.policy.grace));
+        header.expires = header.expires.min(header.absolute);
         let remainder = Current { header, ..old.clone() };
         match self.sessions().replace(remainder, old.header.version()).await {
             Ok(Written::Conflict(newer)) => Ok(Some(newer)),
@@ -157,11 +159,6 @@ impl Session {
         drop(state);
         self.settle(Some(session), changes);
     }
-
-    fn after_grace(&self) -> Timestamp {
-        let inner = &self.sessions().inner;
-        inner.clock.now().after(inner.policy.grace)
-    }
 }
 
 /// Runs `work` to its end, even if the caller is dropped.
@@ -171,3 +168,7 @@ async fn uncancelled<T: Send + 'static>(work: impl Future<Output = T> + Send + '
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
 }
+
+/// How long the record of a login that was never finished stays; nobody knows its id. Longer than a login's store calls
+/// take together.
+const UNFINISHED: Duration = Duration::from_mins(2);

@@ -193,21 +193,32 @@ impl Session {
         self.write(|_| Ok(())).await
     }
 
-    /// What the layer does when the handler has returned: commits, and hands out the cookies.
-    pub(crate) async fn finish(self) -> Result<Answer, Error> {
+    /// What the layer does when the handler has returned: commits, and hands out the cookies. They go out even if the
+    /// commit failed: the session of a login before it is in the store, and the one before that is over.
+    pub(crate) async fn finish(self) -> (Answer, Result<(), Error>) {
         let _turn = self.turn().await;
-        if self.state().changes.is_empty() {
-            self.touch_if_due().await;
-        } else {
-            self.commit(|_| Ok::<_, Error>(())).await?;
+        let mut committed = Ok(());
+        loop {
+            let answer = self.state().leave_head(committed.is_err());
+            if let Some(answer) = answer {
+                if committed.is_ok() {
+                    // After a commit none is due, unless it had nothing to write.
+                    self.touch_if_due().await;
+                }
+                return (answer, committed);
+            }
+            committed = self.commit(|_| Ok(())).await;
         }
-        let mut state = self.state();
-        state.head_left = true;
-        Ok(std::mem::take(&mut state.answer))
     }
 
-    /// Whether anything was asked of the session.
-    pub(crate) fn is_used(&self) -> bool {
+    /// Lets the head leave if nothing was asked of the session; otherwise there is something to finish first.
+    pub(crate) fn leave_unused(&self) -> bool {
+        // Asked under the lock: who buffers a change marks the session as used before taking it.
+        let mut state = self.state();
+        !self.is_used() && state.leave_head(false).is_some()
+    }
+
+    fn is_used(&self) -> bool {
         self.shared.used.load(Ordering::Relaxed)
     }
 
@@ -268,6 +279,15 @@ impl Session {
 }
 
 impl State {
+    /// Lets the response head leave with its cookies, unless changes still wait for their commit and are not `given_up`.
+    fn leave_head(&mut self, given_up: bool) -> Option<Answer> {
+        if !self.changes.is_empty() && !given_up {
+            return None;
+        }
+        self.head_left = true;
+        Some(std::mem::take(&mut self.answer))
+    }
+
     /// Fails if the response head has left, so that no cookie can be set any more.
     pub(crate) fn check_head(&self) -> Result<(), Error> {
         if self.head_left { Err(Error::Committed) } else { Ok(()) }

@@ -5,7 +5,10 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use stayput_core::Operation;
+
 use crate::sessions::Inner;
+use crate::{Error, Sessions};
 
 /// Starts sweeping, if there is a runtime to do it on.
 pub(crate) fn start(inner: &Arc<Inner>) {
@@ -19,18 +22,18 @@ async fn sweep_while_alive(inner: Weak<Inner>) {
         let Some(pause) = inner.upgrade().map(|inner| next_pause(&inner)) else { return };
         tokio::time::sleep(pause).await;
         let Some(inner) = inner.upgrade() else { return };
-        match sweep(&inner).await {
+        match sweep(&Sessions { inner }).await {
             Ok(0) => {}
             Ok(swept) => tracing::debug!(swept, "swept expired records"),
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed"),
+            Err(error) => error.log(),
         }
     }
 }
 
-async fn sweep(inner: &Inner) -> Result<usize, stayput_core::StoreError> {
+async fn sweep(sessions: &Sessions) -> Result<usize, Error> {
     let mut total = 0;
     loop {
-        let swept = inner.store.sweep(STEP).await?;
+        let swept = sessions.call(Operation::Sweep, sessions.inner.store.sweep(STEP)).await?;
         total += swept;
         if swept < STEP {
             return Ok(total);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use stayput::{Keyring, KeyringCheck, Policy, Session, Subject, SystemRandom};
-use stayput_core::Operation;
+use stayput_core::{CookieValue, Generation, Operation, SessionStore, StorageKey};
 use stayput_testkit::Fault;
 use support::{ANONYMOUS, SESSION, Server};
 
@@ -78,9 +78,12 @@ async fn parallel_requests_that_set_different_keys_keep_both() {
     assert_eq!(browser.get("/read/b").await.text, "slow");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn two_updates_in_one_first_request_make_one_session() {
-    let server = Server::new().handling(|session| async move {
+    let server = Server::new();
+    // The first one waits for the store while the second one could overtake it.
+    server.store.plan(Operation::Create, Fault::HangAfter);
+    let server = server.handling(|session| async move {
         let once = || session.update("n", |n: &mut u32| *n += 1);
         let (first, second) = tokio::join!(once(), once());
         first.and(second).map(|_| ())
@@ -140,6 +143,59 @@ async fn who_planted_the_id_before_a_login_gains_nothing_even_within_the_grace()
     server.clock.advance(Duration::from_secs(30));
     assert_eq!(attacker.get("/read/cart").await.text, "");
     assert_eq!(victim.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn a_request_under_way_during_a_login_does_not_keep_the_old_id_alive_past_the_grace() {
+    let server = Server::new();
+    let browser = server.browser();
+    browser.post("/set/cart/tea").await;
+    let old = browser.sending(&[(ANONYMOUS, &browser.cookie(ANONYMOUS).unwrap())]);
+    // Late enough that the slow request owes the session a touch.
+    server.clock.advance(Duration::from_mins(5));
+    let other = browser.clone();
+    let slow = server.handling(move |session: Session| {
+        let other = other.clone();
+        async move {
+            session.get::<String>("cart").await?;
+            assert_eq!(other.post("/login/alice").await.status, StatusCode::OK);
+            Ok(())
+        }
+    });
+    assert_eq!(old.at(&slow).post("/own").await.status, StatusCode::OK);
+    assert_eq!(old.get("/read/cart").await.text, "tea");
+    server.clock.advance(Duration::from_secs(30));
+    assert_eq!(old.get("/read/cart").await.text, "");
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn a_login_needs_no_grace() {
+    let browser = Server::with_policy(Policy { grace: Duration::ZERO, ..Policy::web() }).browser();
+    browser.post("/set/cart/tea").await;
+    assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_after_a_login_does_not_keep_the_new_cookie_from_the_browser() {
+    let server = Server::new();
+    let browser = server.browser();
+    browser.post("/login/alice").await;
+    let store = server.store.clone();
+    let again = server.handling(move |session: Session| {
+        let store = store.clone();
+        async move {
+            session.login(Subject::new("alice")).await?;
+            session.insert("cart", "tea")?;
+            store.plan(Operation::Replace, Fault::Before);
+            Ok(())
+        }
+    });
+    assert_eq!(browser.at(&again).post("/own").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    // The old id is over; only the new cookie keeps the user logged in.
+    server.clock.advance(Duration::from_secs(30));
+    assert_eq!(browser.get("/who").await.text, "alice");
 }
 
 #[tokio::test]
@@ -249,6 +305,18 @@ async fn a_touch_is_written_only_when_a_tenth_of_the_timeout_has_passed() {
 }
 
 #[tokio::test]
+async fn writing_what_is_there_already_counts_as_activity() {
+    let server = Server::new();
+    let browser = server.browser();
+    browser.post("/login/alice").await;
+    for _ in 0..6 {
+        browser.post("/set/page/home").await;
+        server.clock.advance(Duration::from_mins(10));
+    }
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
 async fn hostile_cookies_are_anonymous_and_never_adopted() {
     let server = Server::new();
     let browser = server.browser();
@@ -271,6 +339,24 @@ async fn hostile_cookies_are_anonymous_and_never_adopted() {
         assert!(reply.cookies[0].starts_with(ANONYMOUS), "{}", reply.cookies[0]);
     }
     assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn a_cookie_of_another_generation_or_kind_than_its_session_is_refused_though_it_is_signed() {
+    let text = keyring().danger_to_text();
+    let (server, keyring) =
+        (Server::new().beside(Keyring::parse(&text).unwrap()), Keyring::parse(&text).unwrap());
+    let browser = server.browser();
+    browser.post("/login/alice").await;
+    let cookie = browser.cookie(SESSION).unwrap();
+    let good = CookieValue::decode(SESSION, cookie.as_bytes(), &keyring).unwrap().value;
+    let newer = CookieValue { generation: Generation(1), ..good.clone() };
+    for (name, value, who) in
+        [(SESSION, &good, "alice"), (SESSION, &newer, "nobody"), (ANONYMOUS, &good, "nobody")]
+    {
+        let reply = browser.sending(&[(name, &value.encode(name, &keyring))]).get("/who").await;
+        assert_eq!(reply.text, who, "{name} {:?}", value.generation);
+    }
 }
 
 #[tokio::test]
@@ -311,6 +397,23 @@ async fn a_write_whose_outcome_is_unknown_happens_once() {
     server.store.plan(Operation::Replace, Fault::After);
     assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
     assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_in_doubt_that_others_have_buried_is_not_made_again() {
+    let server = Server::new();
+    let browser = server.browser();
+    browser.post("/set/user/alice").await;
+    server.store.plan(Operation::Replace, Fault::HangAfter);
+    let others = async {
+        // More writes than a record remembers.
+        for _ in 0..5 {
+            assert_eq!(browser.post("/count").await.status, StatusCode::OK);
+        }
+    };
+    let (doubtful, ()) = tokio::join!(browser.post("/count"), others);
+    assert_eq!(doubtful.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(browser.get("/number/n").await.text, "6");
 }
 
 #[tokio::test]
@@ -381,6 +484,45 @@ async fn changes_after_the_head_has_left_are_an_error_or_committed_at_once() {
     assert_eq!(session.update("n", |n: &mut u32| *n += 1).await.unwrap(), 2);
 }
 
+#[tokio::test]
+async fn a_session_first_used_after_the_head_has_left_says_so() {
+    let (send, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::new().handling(move |session: Session| {
+        let send = send.clone();
+        async move { send.send(session).map_err(|_| stayput::Error::Ended) }
+    });
+    server.browser().post("/own").await;
+    let session = received.recv().await.unwrap();
+    assert!(matches!(session.insert("a", 1), Err(stayput::Error::Committed)));
+    assert!(matches!(session.login(Subject::new("alice")).await, Err(stayput::Error::Committed)));
+}
+
+#[tokio::test]
+async fn after_a_failed_commit_the_head_has_left_too() {
+    let (send, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::new().handling(move |session: Session| {
+        let send = send.clone();
+        async move {
+            session.insert("a", 1)?;
+            send.send(session).map_err(|_| stayput::Error::Ended)
+        }
+    });
+    server.store.plan(Operation::Create, Fault::Before);
+    assert_eq!(server.browser().post("/own").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let session = received.recv().await.unwrap();
+    assert!(matches!(session.insert("a", 1), Err(stayput::Error::Committed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_sweep_is_not_the_last_one() {
+    let server = Server::new();
+    server.browser().post("/set/cart/tea").await;
+    server.clock.advance(Duration::from_mins(22));
+    server.store.plan(Operation::Sweep, Fault::Hang);
+    tokio::time::sleep(Duration::from_mins(4)).await;
+    assert_eq!(server.store.sweep(100).await.unwrap(), 0, "nothing is left to sweep");
+}
+
 fn keyring() -> Keyring {
     Keyring::generate(&SystemRandom)
 }
@@ -393,6 +535,45 @@ async fn a_server_with_another_keyring_is_found_before_it_turns_users_away() {
     let stranger = server.beside(keyring());
     let check = stranger.sessions.check_keyring().await.unwrap();
     assert!(matches!(check, KeyringCheck::Differs(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyring_check_that_can_not_mark_the_store_ends_with_an_error() {
+    let server = Server::new();
+    server.store.remove(StorageKey::named("keyring canary")).await.unwrap();
+    let sessions = server.sessions.clone();
+    let check = tokio::spawn(async move { sessions.check_keyring().await });
+    let stop = check.abort_handle();
+    let checked = tokio::time::timeout(Duration::from_secs(5), check).await;
+    stop.abort();
+    assert!(matches!(checked, Ok(Ok(Err(stayput::Error::Conflict)))), "{checked:?}");
+}
+
+#[tokio::test]
+async fn the_cookie_of_an_id_that_a_login_left_behind_is_not_issued_again() {
+    let old = keyring().danger_to_text();
+    let server = Server::new().beside(Keyring::parse(&old).unwrap());
+    let browser = server.browser();
+    browser.post("/login/alice").await;
+    let left = browser.sending(&[(SESSION, &browser.cookie(SESSION).unwrap())]);
+    browser.post("/login/alice").await;
+    let both = Keyring::parse(&format!("{}{old}", keyring().danger_to_text())).unwrap();
+    let server = server.beside(both);
+    let reply = left.at(&server).get("/who").await;
+    assert_eq!((&*reply.text, reply.cookies.len()), ("alice", 0));
+
+    // Nor when the login comes between the loading and the writing.
+    let left = browser.sending(&[(SESSION, &browser.cookie(SESSION).unwrap())]);
+    let slow = server.handling(move |session: Session| {
+        let other = browser.clone();
+        async move {
+            session.subject().await?;
+            assert_eq!(other.post("/login/alice").await.status, StatusCode::OK);
+            session.insert("cart", "late")
+        }
+    });
+    let reply = left.at(&slow).post("/own").await;
+    assert_eq!((reply.status, reply.cookies.len()), (StatusCode::CONFLICT, 0));
 }
 
 #[tokio::test]

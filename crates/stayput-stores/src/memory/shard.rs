@@ -135,18 +135,26 @@ impl Shard {
         Ok(evicted)
     }
 
+    /// Drops what has expired, then anonymous sessions and tombstones, or nothing if that would not be enough.
     fn make_room(&mut self, needed: usize, except: &StorageKey, now: Timestamp) -> Result<u64, Full> {
-        let mut evicted = 0;
-        while self.bytes + needed > self.capacity {
-            let expired = self.expired(now).filter(|key| key != except);
-            let victim =
-                expired.or_else(|| self.evictable.iter().map(|(_, key)| *key).find(|key| key != except));
-            let entry = victim.and_then(|key| self.take(&key)).ok_or(Full)?;
-            if matches!(&entry, Entry::Record(record) if !record.header.is_expired(now)) {
-                evicted += 1;
+        let mut excess = (self.bytes + needed).saturating_sub(self.capacity);
+        let over = |(expires, _): &&(Timestamp, StorageKey)| *expires <= now;
+        let expired = self.evictable.iter().take_while(over).chain(self.kept.iter().take_while(over));
+        let droppable = expired.chain(self.evictable.iter().skip_while(over)).map(|(_, key)| *key);
+        let mut victims = Vec::new();
+        for key in droppable.filter(|key| key != except) {
+            if excess == 0 {
+                break;
             }
+            excess = excess.saturating_sub(self.entries.get(&key).map_or(0, Entry::size));
+            victims.push(key);
         }
-        Ok(evicted)
+        if excess > 0 {
+            return Err(Full);
+        }
+        let dropped = victims.iter().filter_map(|key| self.take(key));
+        let live = |entry: &Entry| matches!(entry, Entry::Record(record) if !record.header.is_expired(now));
+        Ok(dropped.filter(live).count() as u64)
     }
 
     /// Something whose deadline came at or before `deadline`.

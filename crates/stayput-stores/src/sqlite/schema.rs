@@ -6,6 +6,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 /// A connection that may write, to a file that is known to be ours.
 pub(super) fn open(path: &Path) -> io::Result<Connection> {
-    // Made here and not by SQLite, so that nobody else may read it, whatever the umask.
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    make_private(path)?;
     let deadline = Instant::now() + BUSY_LIMIT;
     loop {
         match connect(path).and_then(|mut db| prepare(&mut db).map(|()| db)) {
@@ -24,6 +24,20 @@ pub(super) fn open(path: &Path) -> io::Result<Connection> {
             }
             outcome => return outcome.map_err(Problem::into_io),
         }
+    }
+}
+
+/// Makes the file if there is none: not left to SQLite, so that nobody else may read it, whatever the umask.
+///
+/// A file that exists is never opened here. Closing it would drop all locks that this process holds on it for SQLite
+/// (POSIX), and another process could take the WAL away from under it.
+fn make_private(path: &Path) -> io::Result<()> {
+    // Nobody in this process gets on to SQLite before a new file is closed.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

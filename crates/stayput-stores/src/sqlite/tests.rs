@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use rusqlite::TransactionBehavior;
 use stayput_testkit::{ManualClock, Records};
 use tempfile::TempDir;
 
@@ -61,6 +62,53 @@ async fn several_openers_of_one_file_lose_no_swap() {
     .into_iter()
     .sum();
     assert_eq!(won, 1);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn opening_the_file_again_does_not_let_go_of_its_lock() {
+    let ((_dir, path), records) = (somewhere(), Records::seeded());
+    let _first = open(&path, &records).await;
+    let _second = open(&path, &records).await;
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+    // The kernel may leave a line out of a list that changes while it is read.
+    let listed = || std::fs::read_to_string("/proc/locks").unwrap().contains(&format!(":{inode} "));
+    assert!((0..100).any(|_| listed()), "nothing tells other processes that the file is in use");
+}
+
+#[tokio::test]
+async fn when_one_write_of_a_batch_fails_no_answer_belies_the_file() {
+    let ((_dir, path), records) = (somewhere(), Records::seeded());
+    let store = open(&path, &records).await;
+    let all: Vec<_> = (0..60).map(|_| records.anonymous(b"")).collect();
+    let bad = all[50].0;
+    let mut other = Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE forbidden (key BLOB)").unwrap();
+    other.execute("INSERT INTO forbidden VALUES (?1)", [bad.as_bytes()]).unwrap();
+    let trigger = "CREATE TRIGGER no BEFORE INSERT ON records WHEN new.key IN (SELECT key FROM forbidden)
+                   BEGIN SELECT RAISE(ABORT, 'no'); END";
+    other.execute_batch(trigger).unwrap();
+    // While the lock is held they queue up, so that the bad one shares its transaction with others.
+    let lock = other.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    let calls: Vec<_> = all.iter().map(|(key, record)| store.create(*key, record.clone())).collect();
+    lock.rollback().unwrap();
+
+    for ((key, record), call) in all.into_iter().zip(calls) {
+        match call.await {
+            Ok(created) => {
+                assert_ne!(key, bad);
+                assert_eq!((created, store.load(key).await.unwrap()), (Created::Created, Some(record)));
+            }
+            Err(error) => {
+                assert_eq!(
+                    (error.kind(), store.load(key).await.unwrap()),
+                    (StoreErrorKind::Unavailable, None)
+                );
+            }
+        }
+    }
+    let (key, record) = records.anonymous(b"");
+    assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
 }
 
 async fn futures_of<T: Send + 'static, F: Future<Output = T> + Send + 'static>(

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use stayput_core::{Created, Replaced};
+use stayput_core::{Created, Replaced, Touched};
 
 use super::Bench;
 
@@ -49,6 +49,56 @@ pub async fn parallel_swaps_lose_no_update(bench: &Bench) {
     let record = bench.load(key).await.unwrap();
     assert_eq!(bench.records.open(&key, &record), (TASKS * ROUNDS).to_be_bytes());
     assert_eq!(record.header.version().count, 1 + TASKS * ROUNDS);
+}
+
+/// Touches among parallel swaps neither undo one nor let one fail.
+pub async fn parallel_touches_lose_no_swap(bench: &Bench) {
+    const ROUNDS: u64 = 30;
+    let (key, record) = bench.created(&0u64.to_be_bytes()).await;
+    let touching = bench.clone();
+    let touches = tokio::spawn(async move {
+        for _ in 0..4 * ROUNDS {
+            let touched = touching.store.touch(key, record.header.absolute).await.unwrap();
+            assert_eq!(touched, Touched::Touched);
+        }
+    });
+    for _ in 0..ROUNDS {
+        increment(bench, key).await;
+    }
+    touches.await.unwrap();
+    let record = bench.load(key).await.unwrap();
+    assert_eq!(bench.records.open(&key, &record), ROUNDS.to_be_bytes());
+}
+
+/// A removal among parallel swaps and touches is final, whatever they had read before it.
+pub async fn a_removal_among_parallel_writes_is_final(bench: &Bench) {
+    for _ in 0..10 {
+        let (key, record) = bench.created(b"").await;
+        let writers: Vec<_> = (0..4)
+            .map(|_| {
+                let (bench, mut current) = (bench.clone(), record.clone());
+                tokio::spawn(async move {
+                    for _ in 0..1_000 {
+                        let next = bench.records.next(&key, &current, b"");
+                        let version = current.header.version();
+                        current = match bench.store.replace(key, next.clone(), version).await.unwrap() {
+                            Replaced::Replaced => next,
+                            Replaced::Conflict(newer) => *newer,
+                            Replaced::Missing => return,
+                        };
+                        let _: Touched = bench.store.touch(key, current.header.absolute).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        bench.store.remove(key).await.unwrap();
+        assert_eq!(bench.load(key).await, None);
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        assert_eq!(bench.load(key).await, None);
+    }
 }
 
 async fn increment(bench: &Bench, key: stayput_core::StorageKey) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stayput_core::{Clock, Created, Replaced, SWEEP_DELAY, TOMBSTONE_LIFETIME, Touched};
+use stayput_core::{Clock, Created, Replaced, SWEEP_DELAY, TOMBSTONE_LIFETIME, Timestamp, Touched};
 
 use super::Bench;
 
@@ -120,6 +120,24 @@ pub async fn touch_never_passes_the_absolute_deadline(bench: &Bench) {
     assert_eq!(bench.load(key).await.unwrap().header.expires, record.header.absolute);
     bench.clock.set(record.header.absolute);
     assert_eq!(bench.load(key).await, None);
+}
+
+/// A swap may bring the absolute deadline nearer (a remainder); a touch from before it doesn't pass the new one either.
+pub async fn touch_never_passes_the_absolute_deadline_of_the_last_write(bench: &Bench) {
+    let (key, record) = bench.created(b"").await;
+    let soon = bench.clock.now().after(MINUTE);
+    let remainder = bench.records.remainder(&key, &record, soon);
+    let swapped = bench.store.replace(key, remainder, record.header.version()).await.unwrap();
+    assert_eq!(swapped, Replaced::Replaced);
+    assert_eq!(bench.store.touch(key, record.header.expires.after(MINUTE)).await.unwrap(), Touched::Touched);
+    assert_eq!(bench.load(key).await.unwrap().header.expires, soon);
+
+    let (key, record) = bench.created(b"").await;
+    bench.clock.set(record.header.expires);
+    let again = bench.records.under(&key, b"");
+    assert_eq!(bench.store.create(key, again.clone()).await.unwrap(), Created::Created);
+    assert_eq!(bench.store.touch(key, Timestamp::MAX).await.unwrap(), Touched::Touched);
+    assert_eq!(bench.load(key).await.unwrap().header.expires, again.header.absolute);
 }
 
 /// A touch is no write: a swap that began before it still succeeds.

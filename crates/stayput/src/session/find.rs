@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use stayput_core::{CookieValue, DecodedCookie, OpenError, Operation};
+use stayput_core::{CookieValue, DecodedCookie, OpenError, Operation, State};
 
 use super::{Current, Session};
 use crate::Error;
@@ -21,7 +21,9 @@ impl Session {
         for (name, with_subject) in [(&names.session, true), (&names.anonymous, false)] {
             let Some(cookie) = self.decode(name) else { continue };
             if let Some(current) = self.fetch(&cookie.value, with_subject).await? {
-                let reissue = (!cookie.under_primary).then(|| self.cookie(name, &cookie.value));
+                // Not that of a remainder: it would overwrite the cookie of the login that left it.
+                let due = !cookie.under_primary && current.header.state == State::Live;
+                let reissue = due.then(|| self.cookie(name, &cookie.value));
                 return Ok(Some((current, reissue)));
             }
         }
