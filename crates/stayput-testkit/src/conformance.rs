@@ -6,6 +6,7 @@ mod concurrency;
 mod history;
 mod single;
 
+use std::any::Any;
 use std::sync::Arc;
 
 use stayput_core::{Created, Record, SessionStore, StorageKey};
@@ -22,16 +23,37 @@ pub struct Bench {
     store: Arc<dyn SessionStore>,
     clock: Arc<ManualClock>,
     records: Records,
+    _place: Arc<dyn Any + Send + Sync>,
+}
+
+/// A store to be tested: an `Arc<dyn SessionStore>`, or one with what must live as long, such as a temporary directory.
+#[derive(Debug)]
+pub struct StoreUnderTest {
+    store: Arc<dyn SessionStore>,
+    place: Arc<dyn Any + Send + Sync>,
+}
+
+impl From<Arc<dyn SessionStore>> for StoreUnderTest {
+    fn from(store: Arc<dyn SessionStore>) -> Self {
+        Self { store, place: Arc::new(()) }
+    }
+}
+
+impl<P: Any + Send + Sync> From<(Arc<dyn SessionStore>, P)> for StoreUnderTest {
+    fn from((store, place): (Arc<dyn SessionStore>, P)) -> Self {
+        Self { store, place: Arc::new(place) }
+    }
 }
 
 impl Bench {
     /// A bench for the store that `make` makes on a clock; the seed of its records is printed.
-    pub async fn new<F: Future<Output = Arc<dyn SessionStore>>>(
+    pub async fn new<F: Future<Output: Into<StoreUnderTest>>>(
         make: impl FnOnce(Arc<ManualClock>) -> F,
     ) -> Self {
         let records = Records::seeded();
         let clock = records.clock();
-        Self { store: make(Arc::clone(&clock)).await, clock, records }
+        let StoreUnderTest { store, place } = make(Arc::clone(&clock)).await.into();
+        Self { store, clock, records, _place: place }
     }
 
     async fn created(&self, data: &[u8]) -> (StorageKey, Record) {
@@ -48,7 +70,7 @@ impl Bench {
 /// Makes a module `conformance` with a test for each promise of the contract, over the store that the closure makes.
 ///
 /// The closure takes an `Arc<ManualClock>`, by which the store must tell the time, and returns a future of an
-/// `Arc<dyn SessionStore>`. Needs `tokio` with `macros` and `rt-multi-thread` among the dependencies.
+/// `Arc<dyn SessionStore>`, or of a pair with what must live as long. Needs `tokio` with `macros` and `rt-multi-thread` among the dependencies.
 #[macro_export]
 macro_rules! store_conformance {
     ($make:expr) => {

@@ -13,6 +13,8 @@ use stayput_core::{
 pub enum Fault {
     /// It fails at once; nothing happens.
     Before,
+    /// It fails at once for good: what is there can't be read.
+    Unreadable,
     /// It happens, but its caller gets [`StoreErrorKind::OutcomeUnknown`].
     After,
     /// It never happens and never returns.
@@ -56,6 +58,7 @@ impl FaultyStore {
         match self.next_fault(operation) {
             None => call(&*self.store),
             Some(Fault::Before) => Box::pin(std::future::ready(Err(error(StoreErrorKind::Unavailable)))),
+            Some(Fault::Unreadable) => Box::pin(std::future::ready(Err(error(StoreErrorKind::Unreadable)))),
             Some(Fault::Hang) => Box::pin(std::future::pending()),
             Some(Fault::After) => {
                 let call = call(&*self.store);

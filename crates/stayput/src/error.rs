@@ -67,7 +67,12 @@ impl Error {
 
     /// Logs the error with its causes, where the client is told less.
     pub(crate) fn log(&self) {
-        tracing::error!(error = self as &dyn StdError, "session error");
+        let error = self as &dyn StdError;
+        if self.status().is_server_error() {
+            tracing::error!(error, "session error");
+        } else {
+            tracing::info!(error, "session refused a change");
+        }
     }
 }
 

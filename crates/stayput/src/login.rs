@@ -6,7 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput_core::{CookieValue, Generation, Header, Operation, SessionId, State as RecordState, Subject};
+use stayput_core::{
+    CookieValue, Generation, Header, Operation, SessionId, State as RecordState, StorageKey, StoreErrorKind,
+    Subject,
+};
 
 use crate::Error;
 use crate::answer::{Answer, CookieChange};
@@ -42,9 +45,9 @@ impl Session {
     pub async fn logout(&self) -> Result<(), Error> {
         let _turn = self.turn().await;
         self.state().check_head()?;
-        self.load().await?;
+        let unreadable = self.load_if_readable().await?;
         let current = self.state().current.as_ref().map(|current| current.key);
-        if let Some(key) = current {
+        for key in current.into_iter().chain(unreadable) {
             self.sessions().call(Operation::Remove, self.sessions().inner.store.remove(key)).await?;
             tracing::info!("session ended by logout");
         }
@@ -62,7 +65,7 @@ impl Session {
     async fn log_in(&self, subject: Subject) -> Result<(), Error> {
         let _turn = self.turn().await;
         self.state().check_head()?;
-        self.load().await?;
+        self.load_if_readable().await?;
         let mut old = self.state().current.clone();
         let changes = self.state().changes.clone();
 
@@ -81,6 +84,17 @@ impl Session {
         tracing::info!("session logged in");
         self.hand_over(session, &changes);
         Ok(())
+    }
+
+    /// Looks the session up. Where its record can't be read, gives the keys that it may be under instead: who can't get
+    /// on with a session must still be able to end it and to begin anew.
+    async fn load_if_readable(&self) -> Result<Vec<StorageKey>, Error> {
+        match self.load().await {
+            Err(Error::Store(error)) if error.kind() == StoreErrorKind::Unreadable => {
+                Ok(self.presented_keys().collect())
+            }
+            outcome => outcome.map(|()| Vec::new()),
+        }
     }
 
     /// The new session, which ends by itself unless it is extended.

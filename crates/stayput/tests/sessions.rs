@@ -467,6 +467,23 @@ async fn an_undecodable_value_does_not_lock_the_user_out_of_the_others() {
 }
 
 #[tokio::test]
+async fn who_has_an_unreadable_record_can_log_in_again_and_log_out() {
+    let server = Server::new();
+    let browser = server.browser();
+    browser.post("/login/alice").await;
+    server.store.plan(Operation::Load, Fault::Unreadable);
+    assert_eq!(browser.get("/who").await.status, StatusCode::INTERNAL_SERVER_ERROR);
+    server.store.plan(Operation::Load, Fault::Unreadable);
+    assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
+    assert_eq!(browser.get("/who").await.text, "alice");
+
+    let cookie = browser.cookie(SESSION).unwrap();
+    server.store.plan(Operation::Load, Fault::Unreadable);
+    assert_eq!(browser.post("/logout").await.status, StatusCode::OK);
+    assert_eq!(browser.sending(&[(SESSION, &cookie)]).get("/who").await.text, "nobody");
+}
+
+#[tokio::test]
 async fn changes_after_the_head_has_left_are_an_error_or_committed_at_once() {
     let (send, mut received) = tokio::sync::mpsc::unbounded_channel();
     let server = Server::new().handling(move |session: Session| {

@@ -113,8 +113,8 @@ fn wait_for_other_process(tries: i32) -> bool {
     Duration::from_millis(u64::try_from(tries).unwrap_or_default()) < BUSY_LIMIT
 }
 
-/// How long to wait for another process's write.
-const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// How long to wait for another process's write: less than callers usually wait for us, so that they hear of it.
+const BUSY_LIMIT: Duration = Duration::from_secs(3);
 const BUSY_STEP: Duration = Duration::from_millis(1);
 
 const OPEN_FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);

@@ -11,9 +11,7 @@ use super::*;
 stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
     let dir = tempfile::tempdir().unwrap();
     let store = SqliteStore::open_with_clock(dir.path().join("sessions.db"), clock).await.unwrap();
-    // The file stays until the machine cleans its temporary directory: SQLite still has it open.
-    std::mem::forget(dir);
-    Arc::new(store) as Arc<dyn SessionStore>
+    (Arc::new(store) as Arc<dyn SessionStore>, dir)
 });
 
 fn somewhere() -> (TempDir, PathBuf) {

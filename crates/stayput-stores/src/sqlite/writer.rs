@@ -10,8 +10,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use stayput_core::{Operation, StoreError, StoreErrorKind};
 use tokio::sync::{mpsc, oneshot};
 
-use super::error_of;
 use super::statements::Fault;
+use super::{error_of, schema};
 
 /// What a write must survive.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,9 +64,17 @@ impl<T> Answer<T> {
 }
 
 /// How a transaction ended that was not committed.
-enum Failure {
-    RolledBack(String),
-    Unknown(String),
+struct Failure {
+    kind: StoreErrorKind,
+    cause: String,
+}
+
+impl Failure {
+    fn rolled_back(error: &rusqlite::Error) -> Self {
+        let kind =
+            if schema::is_busy(error) { StoreErrorKind::Overloaded } else { StoreErrorKind::Unavailable };
+        Self { kind, cause: error.to_string() }
+    }
 }
 
 trait Job: Send {
@@ -109,12 +117,10 @@ where
 
     fn answer(self: Box<Self>, ended: &Result<(), Failure>) {
         let operation = self.operation;
-        let error = |kind, cause: &String| error_of(kind, operation).with_source(cause.clone());
         let answer = match (ended, self.outcome) {
             (Ok(()), Some(outcome)) => outcome.map_err(|fault| fault.into_error(operation)),
             (Ok(()), None) => Err(error_of(StoreErrorKind::Unavailable, operation)),
-            (Err(Failure::RolledBack(cause)), _) => Err(error(StoreErrorKind::Unavailable, cause)),
-            (Err(Failure::Unknown(cause)), _) => Err(error(StoreErrorKind::OutcomeUnknown, cause)),
+            (Err(Failure { kind, cause }), _) => Err(error_of(*kind, operation).with_source(cause.clone())),
         };
         // Who cancelled their request no longer listens; the write stands, as the contract says.
         let _ = self.reply.send(answer);
@@ -132,7 +138,7 @@ fn run(mut db: Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
             batch.push(job);
         }
         let ended = commit(&mut db, &mut batch);
-        if let Err(Failure::RolledBack(cause) | Failure::Unknown(cause)) = &ended {
+        if let Err(Failure { cause, .. }) = &ended {
             tracing::error!(writes = batch.len(), cause, "SQLite did not commit");
         }
         for job in batch.drain(..) {
@@ -143,7 +149,7 @@ fn run(mut db: Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
 }
 
 fn commit(db: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<(), Failure> {
-    let rolled_back = |error: rusqlite::Error| Failure::RolledBack(error.to_string());
+    let rolled_back = |error| Failure::rolled_back(&error);
     let durability = batch.iter().map(|job| job.durability()).max().unwrap_or(Durability::Disk);
     let synchronous = match durability {
         Durability::Process => "NORMAL",
@@ -155,7 +161,9 @@ fn commit(db: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<(), Failure
         // Dropping the transaction rolls it back.
         job.run(&transaction).map_err(rolled_back)?;
     }
-    transaction.commit().map_err(|error| Failure::Unknown(error.to_string()))
+    let unknown =
+        |error: rusqlite::Error| Failure { kind: StoreErrorKind::OutcomeUnknown, cause: error.to_string() };
+    transaction.commit().map_err(unknown)
 }
 
 /// SQLite's write lock has no queue: a process that takes it again microseconds after it let go starves the others,

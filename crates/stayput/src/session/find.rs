@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use stayput_core::{CookieValue, DecodedCookie, OpenError, Operation, State};
+use stayput_core::{CookieValue, DecodedCookie, OpenError, Operation, State, StorageKey};
 
 use super::{Current, Session};
 use crate::Error;
@@ -35,6 +35,13 @@ impl Session {
         CookieChange::Set(value.encode(name, &self.sessions().inner.keyring))
     }
 
+    /// The storage keys of all cookies that are ours, whatever is under them.
+    pub(crate) fn presented_keys(&self) -> impl Iterator<Item = StorageKey> {
+        let names = &self.sessions().inner.names;
+        let cookies = [&names.session, &names.anonymous].into_iter().filter_map(|name| self.decode(name));
+        cookies.map(|cookie| cookie.value.id.storage_key())
+    }
+
     fn decode(&self, name: &str) -> Option<DecodedCookie> {
         match self.cookies().single(name) {
             Presented::Absent => None,
@@ -52,6 +59,10 @@ impl Session {
             return Ok(refuse("no such session: it ended or expired"));
         };
         let header = record.header.clone();
+        // The idle deadline is not sealed: whoever can write to the store could put it anywhere.
+        if header.absolute <= inner.clock.now() {
+            return Ok(refuse("the session is past its absolute deadline"));
+        }
         if header.generation != cookie.generation {
             return Ok(refuse("the cookie is of another generation"));
         }
