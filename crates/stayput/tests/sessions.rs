@@ -5,8 +5,8 @@ mod support;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use stayput::{Keyring, KeyringCheck, Policy, Session, Subject, SystemRandom};
-use stayput_core::{CookieValue, Generation, Operation, SessionStore, StorageKey};
+use stayput::{Keyring, KeyringCheck, Policy, Session, Subject, SystemRandom, Timestamp};
+use stayput_core::{CookieValue, Generation, Operation, Replaced, SessionStore, StorageKey};
 use stayput_testkit::Fault;
 use support::{ANONYMOUS, SESSION, Server};
 
@@ -285,6 +285,26 @@ async fn a_session_ends_after_idle_and_absolute_timeout_whatever_the_client_send
     let reply = busy.get("/who").await;
     assert_eq!(reply.text, "nobody");
     assert_eq!(reply.cookies.len(), 0, "a dead session's cookie is left alone");
+}
+
+#[tokio::test]
+async fn who_can_write_to_the_store_cannot_make_a_session_outlive_its_absolute_deadline() {
+    let text = keyring().danger_to_text();
+    let server = Server::new().beside(Keyring::parse(&text).unwrap());
+    let browser = server.browser();
+    browser.post("/login/alice").await;
+    let cookie = browser.cookie(SESSION).unwrap();
+    let cookie = CookieValue::decode(SESSION, cookie.as_bytes(), &Keyring::parse(&text).unwrap()).unwrap();
+    let key = cookie.value.id.storage_key();
+    let mut record = server.store.load(key).await.unwrap().unwrap();
+    let version = record.header.version();
+    record.header.expires = Timestamp::MAX;
+    assert_eq!(server.store.replace(key, record, version).await.unwrap(), Replaced::Replaced);
+
+    server.clock.advance(Duration::from_mins(12 * 60 - 1));
+    assert_eq!(browser.get("/who").await.text, "alice");
+    server.clock.advance(Duration::from_mins(1));
+    assert_eq!(browser.get("/who").await.text, "nobody");
 }
 
 #[tokio::test]
