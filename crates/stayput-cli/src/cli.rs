@@ -61,7 +61,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "N", conflicts_with = "upstream", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) sample_servers: Option<u8>,
     /// A server of yours to put the gateway in front of, instead of sample servers; may be repeated.
-    #[arg(long, value_name = "ADDR", value_parser = config::address)]
+    #[arg(long, value_name = "ADDR", value_parser = config::server)]
     pub(crate) upstream: Vec<SocketAddr>,
 }
 

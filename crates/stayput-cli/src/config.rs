@@ -7,6 +7,7 @@ mod values;
 
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use stayput::{CookiePolicy, Policy, SameSite};
@@ -16,7 +17,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use self::reader::{Mistake, Reader, Section};
-pub(crate) use self::values::address;
+pub(crate) use self::values::{address, server};
 use crate::failure::Failure;
 
 /// What a configuration says.
@@ -87,7 +88,7 @@ impl Config {
             values::string(value).map(PathBuf::from)
         });
         let gateway = root.section(&mut reader, "gateway");
-        config.gateway.read(&mut reader, gateway);
+        let affinity_cookie = config.gateway.read(&mut reader, gateway);
         if let Some(pools) = root.take("pool") {
             config.upstreams = read_pools(&mut reader, pools);
         }
@@ -95,7 +96,12 @@ impl Config {
         store.read(&mut reader, "url", &mut config.store, |value| values::store_url(value).map(Some));
         store.finish(&mut reader);
         let policy = root.section(&mut reader, "policy");
-        read_policy(&mut reader, policy, &mut config.policy);
+        read_policy(&mut reader, policy, &mut config.policy, config.gateway.is_plain_loopback());
+        let cookie = &config.policy.cookie;
+        let names = [cookie.session_name(), cookie.anonymous_name()];
+        if names.iter().any(|name| name.trim_start_matches("__Host-") == config.gateway.affinity_cookie) {
+            reader.mistake(affinity_cookie, "`gateway.affinity_cookie` is the name of a session cookie");
+        }
         root.finish(&mut reader);
         let mistakes = reader.finish();
         if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
@@ -103,25 +109,31 @@ impl Config {
 }
 
 impl GatewayConfig {
-    fn read<'i>(&mut self, reader: &mut Reader<'i>, mut section: Section<'i>) {
-        section.read(reader, "listen", &mut self.listen, values::socket_addr);
+    /// Gives the place of the affinity cookie's name.
+    fn read<'i>(&mut self, reader: &mut Reader<'i>, mut section: Section<'i>) -> Range<usize> {
+        section.read(reader, "listen", &mut self.listen, values::listen);
         section.read(reader, "behind_tls", &mut self.behind_tls, values::boolean);
-        section.read(reader, "workers", &mut self.workers, values::count);
+        section.read(reader, "workers", &mut self.workers, values::within(0, 1024));
         section.read(reader, "access_log", &mut self.access_log, values::access_log);
-        section.read(reader, "affinity_cookie", &mut self.affinity_cookie, |value| {
+        let place = section.read(reader, "affinity_cookie", &mut self.affinity_cookie, |value| {
             let name = values::string(value)?;
             let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            let fine = !name.is_empty() && name.bytes().all(token);
-            if fine { Ok(name) } else { Err("a name of letters, digits and -._".to_owned()) }
+            let fine = !name.is_empty() && !name.starts_with("__") && name.bytes().all(token);
+            if fine {
+                Ok(name)
+            } else {
+                Err("a name of letters, digits and -._ that does not begin with __".to_owned())
+            }
         });
 
         let mut limits = section.section(reader, "limits");
-        limits.read(reader, "connections", &mut self.limits.connections, |value| {
-            values::count(value).and_then(|count| at_least(1, count))
-        });
-        limits.read(reader, "head_bytes", &mut self.limits.head_bytes, |value| {
-            values::count(value).and_then(|count| at_least(1024, count))
-        });
+        limits.read(reader, "connections", &mut self.limits.connections, values::within(1, 1_000_000));
+        limits.read(
+            reader,
+            "head_bytes",
+            &mut self.limits.head_bytes,
+            values::within(1024, 16 * 1024 * 1024),
+        );
         limits.finish(reader);
 
         let mut timeouts = section.section(reader, "timeouts");
@@ -136,11 +148,13 @@ impl GatewayConfig {
         }
         timeouts.finish(reader);
         section.finish(reader);
+        place
     }
-}
 
-fn at_least(least: usize, count: usize) -> Result<usize, String> {
-    if count >= least { Ok(count) } else { Err(format!("at least {least}")) }
+    /// Whether browsers reach the gateway by plain http on their own machine.
+    pub(crate) fn is_plain_loopback(&self) -> bool {
+        self.listen.ip().is_loopback() && !self.behind_tls
+    }
 }
 
 fn read_pools<'i>(reader: &mut Reader<'i>, pools: Spanned<DeValue<'i>>) -> Vec<UpstreamConfig> {
@@ -195,22 +209,29 @@ fn read_upstreams<'i>(reader: &mut Reader<'i>, list: Spanned<DeValue<'i>>) -> Ve
 }
 
 fn read_upstream(item: &DeValue<'_>) -> Result<UpstreamConfig, String> {
-    let expected = || {
-        r#"an upstream must be an address such as "127.0.0.1:3000", or { name = "shop-1", address = "…" }"#
-            .to_owned()
-    };
+    let server =
+        |text: &str| values::server(text).map_err(|expected| format!("an upstream must be {expected}"));
     let Some(table) = item.as_table() else {
-        let address = values::socket_addr(item).map_err(|_| expected())?;
+        let address = server(item.as_str().unwrap_or_default())?;
         return Ok(UpstreamConfig { name: address.to_string(), address });
     };
-    let text = |key| table.get(key).and_then(|value| value.get_ref().as_str());
-    let known = table.keys().all(|key| ["name", "address"].contains(&key.get_ref().as_ref()));
-    let address = address(text("address").unwrap_or_default()).map_err(|_| expected())?;
-    let name = text("name").filter(|name| !name.is_empty() && known).ok_or_else(expected)?;
+    if let Some(key) = table.keys().find(|key| !["name", "address"].contains(&key.get_ref().as_ref())) {
+        return Err(format!("an upstream has `name` and `address`, but no `{}`", key.get_ref()));
+    }
+    let text = |key| table.get(key).and_then(|value| value.get_ref().as_str()).unwrap_or_default();
+    let (name, address) = (text("name"), server(text("address"))?);
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err("an upstream's `name` must be a text of at least one character".to_owned());
+    }
     Ok(UpstreamConfig { name: name.to_owned(), address })
 }
 
-fn read_policy<'i>(reader: &mut Reader<'i>, mut section: Section<'i>, policy: &mut Policy) {
+fn read_policy<'i>(
+    reader: &mut Reader<'i>,
+    mut section: Section<'i>,
+    policy: &mut Policy,
+    is_plain_loopback: bool,
+) {
     let mut places = Vec::new();
     for (key, target) in [
         ("idle_timeout", &mut policy.idle_timeout),
@@ -225,11 +246,16 @@ fn read_policy<'i>(reader: &mut Reader<'i>, mut section: Section<'i>, policy: &m
     let (mut name, mut same_site) = ("stayput".to_owned(), SameSite::Lax);
     let name_place = section.read(reader, "cookie_name", &mut name, values::string);
     places.push(("cookie name", name_place.clone()));
-    section.read(reader, "same_site", &mut same_site, values::same_site);
+    places.push(("same_site", section.read(reader, "same_site", &mut same_site, values::same_site)));
     section.finish(reader);
 
     policy.cookie = CookiePolicy::default().name(name).same_site(same_site);
-    for mistake in policy.validate().err().iter().flat_map(stayput::PolicyError::mistakes) {
+    // What the sample servers will be given.
+    let cookie = policy.cookie.clone();
+    let cookie = if is_plain_loopback { cookie.danger_plain_http() } else { cookie };
+    for mistake in
+        (Policy { cookie, ..policy.clone() }).validate().err().iter().flat_map(stayput::PolicyError::mistakes)
+    {
         let place = places.iter().find(|(key, _)| mistake.starts_with(key)).map(|(_, place)| place.clone());
         reader.mistake(place.unwrap_or(name_place.clone()), format!("policy: {mistake}"));
     }
@@ -247,7 +273,8 @@ pub(crate) fn check(file: &Path) -> Result<(), Failure> {
     let config = Config::load(Some(file))?;
     let servers = match config.upstreams.len() {
         0 => "sample servers".to_owned(),
-        count => format!("{count} upstream(s)"),
+        1 => "1 upstream".to_owned(),
+        count => format!("{count} upstreams"),
     };
     println!("{} is fine: gateway on {} in front of {servers}", file.display(), config.gateway.listen);
     Ok(())

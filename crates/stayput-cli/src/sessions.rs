@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stayput::{Keyring, KeyringCheck, Policy, Sessions};
+use stayput::{Error, Keyring, Policy, Sessions};
 use stayput_stores::StoreUrl;
 
 use crate::data_dir::DataDir;
@@ -26,8 +26,8 @@ pub(crate) async fn open(
         .build()
         .map_err(|error| Failure::usage("the session policy is not valid").because(error))?;
     match sessions.check_keyring().await {
-        Ok(KeyringCheck::Fits) => Ok(sessions),
-        Ok(KeyringCheck::Differs(error)) => {
+        Ok(()) => Ok(sessions),
+        Err(Error::Keyring(error)) => {
             let keyring = data_dir.keyring_path();
             Err(Failure::other(format!(
                 "the keyring {} is not the one that the sessions in {url} were written with",

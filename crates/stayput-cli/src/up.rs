@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stayput_gateway::{AccessLog, AffinityConfig, BindError, Config, Gateway, Running, UpstreamConfig};
+use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::children::Children;
@@ -59,6 +60,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
         }
     };
     say(&text::servers(children.servers()));
+    say(&text::own_servers(&listening(settings.own_servers()).await));
     say(&format!("ready {url}\n"));
     say(&text::next_steps(&settings, &data_dir, &url, children.servers()));
 
@@ -71,6 +73,16 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
         () = stop(running, children) => Ok(()),
         () = signals.next() => Err(Failure::other("stopped before the requests in flight had finished")),
     }
+}
+
+/// Which of the servers accept connections.
+async fn listening(servers: &[UpstreamConfig]) -> Vec<(UpstreamConfig, bool)> {
+    let mut answers = Vec::new();
+    for server in servers {
+        let connect = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(server.address));
+        answers.push((server.clone(), matches!(connect.await, Ok(Ok(_)))));
+    }
+    answers
 }
 
 fn bind(
@@ -93,7 +105,7 @@ fn bind(
     Gateway::bind(config, keyring).map_err(|error| match error {
         BindError::Config(_) => Failure::usage("the gateway's configuration is not valid").because(error),
         _ => Failure::other("cannot start the gateway").because(error).way_out(
-            "choose another address with --listen, such as --listen 127.0.0.1:8090, or stop what listens there",
+            "choose another address with --listen, such as --listen 127.0.0.1:8090, or free this one",
         ),
     })
 }

@@ -140,7 +140,7 @@ pub struct Timeouts {
     pub answer: Duration,
     /// How long an idle connection to an upstream is used again. Default: 15 s.
     pub upstream_idle: Duration,
-    /// How long an upstream that could not be reached gets no requests. Default: 1 s.
+    /// How long an upstream that could not be reached gets no requests; a tenth of it if it refused at once. Default: 1 s.
     pub down: Duration,
     /// How long a connection is read on after its last answer, so that the client sees that answer before it sees
     /// the connection break. Default: 5 s.

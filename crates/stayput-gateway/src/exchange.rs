@@ -3,7 +3,7 @@
 //!
 //! It never sends a request again that may have been acted on, unless doing it twice is doing it once.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -47,7 +47,10 @@ struct Plan {
 /// Why no connection came about.
 enum Unconnected {
     /// The upstream can't be reached.
-    Unreachable,
+    Unreachable {
+        /// It said so itself, at once.
+        is_refused: bool,
+    },
     /// This machine has run out of something, or can't connect to such an address; the upstream is not to blame.
     NotFromHere,
 }
@@ -100,8 +103,11 @@ impl<'a> Exchange<'a> {
             let upstream = &self.worker.shared.upstreams[index];
             let (mut stream, is_used) = match self.connection(index, plan.again.is_some()).await {
                 Ok(connection) => connection,
-                Err(Unconnected::Unreachable) => {
-                    upstream.mark_down(self.worker.clock.read(), self.worker.shared.timeouts.down);
+                Err(Unconnected::Unreachable { is_refused }) => {
+                    let down = self.worker.shared.timeouts.down;
+                    // A server that is just being started again refuses at once; asking it costs next to nothing.
+                    let down = if is_refused { down / 10 } else { down };
+                    upstream.mark_down(self.worker.clock.read(), down);
                     (unreachable, plan) = (unreachable + 1, Plan::default());
                     continue;
                 }
@@ -178,7 +184,10 @@ impl<'a> Exchange<'a> {
                 tracing::warn!(%error, upstream = %upstream.name, "no connection can be made from here");
                 Err(Unconnected::NotFromHere)
             }
-            Ok(Err(_)) | Err(_) => Err(Unconnected::Unreachable),
+            Ok(Err(error)) => {
+                Err(Unconnected::Unreachable { is_refused: error.kind() == ErrorKind::ConnectionRefused })
+            }
+            Err(_) => Err(Unconnected::Unreachable { is_refused: false }),
         }
     }
 

@@ -3,30 +3,20 @@
 //! Under a name of its own the store keeps a small sealed record. Who can't open it has another keyring, and would
 //! turn every user away: better to find that out before the first request.
 
-use stayput_core::{
-    Created, Header, OpenError, Operation, Record, Replaced, StorageKey, Timestamp, WriteTag,
-};
+use stayput_core::{Created, Header, Operation, Record, Replaced, StorageKey, Timestamp, WriteTag};
 
 use crate::{Error, Sessions};
 
-/// What [`Sessions::check_keyring`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum KeyringCheck {
-    /// The keyring fits, or the store was new and has been marked with it.
-    Fits,
-    /// The store's sessions were sealed with a keyring that shares no key with this one's.
-    Differs(OpenError),
-}
-
 impl Sessions {
-    /// Checks that the keyring can open what the store holds, and marks a new store with it.
+    /// Checks that the keyring can open what the store holds, and marks a new store with it. To be called once at the
+    /// start: a server with another keyring than the others' would take all their users for strangers.
     ///
     /// # Errors
     ///
-    /// The store failed; [`Error::Conflict`] if it could not be marked: trying again helps, unless somebody removed the
+    /// [`Error::Keyring`] if the store's sessions were sealed with a keyring that shares no key with this one; errors of
+    /// the store; [`Error::Conflict`] if it could not be marked: trying again helps, unless somebody removed the
     /// mark within the hour.
-    pub async fn check_keyring(&self) -> Result<KeyringCheck, Error> {
+    pub async fn check_keyring(&self) -> Result<(), Error> {
         let key = StorageKey::named("keyring canary");
         for _ in 0..TRIES {
             let Some(record) = self.call(Operation::Load, self.inner.store.load(key)).await? else {
@@ -34,15 +24,13 @@ impl Sessions {
                     Header::new(self.inner.clock.now(), Timestamp::MAX, Timestamp::MAX, self.write_tag());
                 let record = self.seal(&key, header, CANARY);
                 match self.call(Operation::Create, self.inner.store.create(key, record)).await? {
-                    Created::Created => return Ok(KeyringCheck::Fits),
+                    Created::Created => return Ok(()),
                     Created::Exists => continue,
                 }
             };
-            if let Err(error) = record.open(&key, &self.inner.keyring) {
-                return Ok(KeyringCheck::Differs(error));
-            }
+            record.open(&key, &self.inner.keyring).map_err(Error::Keyring)?;
             if record.is_under_primary(&self.inner.keyring) || self.reseal(key, &record).await? {
-                return Ok(KeyringCheck::Fits);
+                return Ok(());
             }
         }
         Err(Error::Conflict)

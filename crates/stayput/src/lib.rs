@@ -9,6 +9,7 @@
 //!     .keyring(Keyring::generate(&SystemRandom)) // in production: the same one on every server, from a file
 //!     .policy(Policy { carry: vec!["cart".into()], ..Policy::web() })
 //!     .build()?;
+//! sessions.check_keyring().await?; // an error if the store's sessions were written with another one
 //! let app: Router = Router::new()
 //!     .route("/cart/{item}", post(add))
 //!     .route("/login", post(login))
@@ -43,7 +44,6 @@ mod session;
 mod sessions;
 mod sweeper;
 
-pub use canary::KeyringCheck;
 pub use error::Error;
 #[cfg(feature = "axum")]
 pub use extract::MissingLayer;
@@ -54,3 +54,8 @@ pub use stayput_core::{
     Clock, CookiePolicy, Keyring, KeyringError, Policy, PolicyError, Random, SameSite, SessionStore,
     StoreError, StoreErrorKind, Subject, SystemClock, SystemRandom, Timestamp,
 };
+
+/// The README's example compiles.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

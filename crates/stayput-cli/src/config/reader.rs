@@ -72,7 +72,10 @@ impl<'i> Section<'i> {
                     DeValue::Table(table) => (span, table),
                     other => {
                         let found = other.type_str();
-                        reader.mistake(span.clone(), format!("[{name}] must be a table, not a {found}"));
+                        reader.mistake(
+                            span.clone(),
+                            format!("[{name}] must be a table, and is of type {found}"),
+                        );
                         (span, DeTable::new())
                     }
                 }

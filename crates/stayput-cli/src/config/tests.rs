@@ -58,11 +58,11 @@ cookie_name = "a b"
     let mistakes: Vec<_> = Config::parse(text).unwrap_err().iter().map(ToString::to_string).collect();
     let expected = [
         "2:1: no setting is called `colour`",
-        "4:10: `gateway.listen` must be an IP address and port, such as 127.0.0.1:8080",
+        "4:10: `gateway.listen` must be an IP address (or localhost) and a port",
         "5:1: no setting is called `gateway.worker`; did you mean `workers`?",
-        "7:8: `gateway.timeouts.head` must be a duration above zero",
+        "7:8: `gateway.timeouts.head` must be a duration such as",
         r#"9:32: two upstreams are named "127.0.0.1:3000""#,
-        "9:50: an upstream must be an address",
+        "9:50: an upstream must be an IP address",
         "11:7: `store.url` must be a store URL: no store is called `mongodb`",
         "13:16: policy: idle_timeout must not exceed absolute_timeout",
         "14:15: policy: cookie name must be 1 to 64 letters",
@@ -72,6 +72,33 @@ cookie_name = "a b"
         assert!(mistake.starts_with(expected), "{mistake:?} is not {expected:?}");
     }
     assert!(!mistakes.concat().contains("hunter2"));
+}
+
+#[test]
+fn settings_that_could_not_work_together_are_mistakes() {
+    for (text, mistake) in [
+        (
+            "[gateway]\naffinity_cookie = \"stayput-session\"",
+            "2:19: `gateway.affinity_cookie` is the name of a session",
+        ),
+        ("[gateway]\naffinity_cookie = \"__Host-x\"", "2:19: `gateway.affinity_cookie` must be a name"),
+        ("[policy]\nsame_site = \"none\"", "2:13: policy: same_site = none needs https"),
+        ("[gateway]\nworkers = 1000000", "2:11: `gateway.workers` must be a whole number from 0 to 1024"),
+        ("[gateway.timeouts]\nanswer = \"1000h\"", "2:10: `gateway.timeouts.answer` must be a duration"),
+        (
+            "[[pool]]\nupstreams = [\"127.0.0.1:0\"]",
+            "2:14: an upstream must be an address with a port above 0",
+        ),
+        ("[[pool]]\nupstreams = [\"http://127.0.0.1:80\"]", "2:14: an upstream must be an IP address"),
+        (
+            "[[pool]]\nupstreams = [{ name = \"a\", adress = \"127.0.0.1:1\" }]",
+            "2:14: an upstream has `name` and",
+        ),
+    ] {
+        let mistakes = Config::parse(text).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].to_string().starts_with(mistake), "{text}: {mistakes:?}");
+    }
+    assert!(Config::parse("[gateway]\nbehind_tls = true\n[policy]\nsame_site = \"none\"").is_ok());
 }
 
 #[test]

@@ -8,14 +8,32 @@ use stayput_gateway::LogFormat;
 use stayput_stores::StoreUrl;
 use toml::de::DeValue;
 
-/// An address and port; `localhost` stands for 127.0.0.1.
+/// An address to listen on; `localhost` stands for 127.0.0.1.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    let parsed = numeric.as_deref().unwrap_or(text).parse();
-    parsed.map_err(|_| "an IP address and port, such as 127.0.0.1:8080".to_owned())
+    numeric.as_deref().unwrap_or(text).parse().map_err(|_| {
+        let hint = if text.contains("://") { "; leave the scheme out" } else { "" };
+        format!("an IP address (or localhost) and a port, such as 127.0.0.1:3000{hint}")
+    })
 }
 
-pub(super) fn socket_addr(value: &DeValue<'_>) -> Result<SocketAddr, String> {
+/// The address of a server.
+pub(crate) fn server(text: &str) -> Result<SocketAddr, String> {
+    match address(text)? {
+        address if address.port() == 0 => Err("an address with a port above 0".to_owned()),
+        address => Ok(address),
+    }
+}
+
+/// A number between two others.
+pub(super) fn within(least: usize, most: usize) -> impl Fn(&DeValue<'_>) -> Result<usize, String> {
+    move |value| {
+        let fine = count(value).ok().filter(|count| (least..=most).contains(count));
+        fine.ok_or_else(|| format!("a whole number from {least} to {most}"))
+    }
+}
+
+pub(super) fn listen(value: &DeValue<'_>) -> Result<SocketAddr, String> {
     address(value.as_str().unwrap_or_default())
 }
 
@@ -38,8 +56,10 @@ pub(super) fn duration(value: &DeValue<'_>) -> Result<Duration, String> {
 }
 
 pub(super) fn some_duration(value: &DeValue<'_>) -> Result<Duration, String> {
-    let nonzero = duration(value).ok().filter(|duration| !duration.is_zero());
-    nonzero.ok_or_else(|| r#"a duration above zero such as "250ms", "30s" or "15m""#.to_owned())
+    let fine = duration(value).ok().filter(|duration| !duration.is_zero() && *duration <= LONGEST);
+    fine.ok_or_else(|| {
+        r#"a duration such as "250ms", "30s" or "15m", above zero and at most a day"#.to_owned()
+    })
 }
 
 pub(super) fn store_url(value: &DeValue<'_>) -> Result<StoreUrl, String> {
@@ -64,3 +84,5 @@ pub(super) fn access_log(value: &DeValue<'_>) -> Result<Option<LogFormat>, Strin
         _ => Err(r#""off", "text" or "json""#.to_owned()),
     }
 }
+
+const LONGEST: Duration = Duration::from_hours(24);

@@ -108,7 +108,8 @@ async fn me(State(shop): State<Arc<Shop>>, session: Session) -> Result<Response,
     let Some(user) = session.subject().await? else { return Err(ShopError::NotLoggedIn) };
     let visits = session.get(VISITS).await?.unwrap_or_default();
     let cart = session.get(CART).await?.unwrap_or_default();
-    Ok(Json(Me { user: user.as_str(), server: &shop.name, visits, cart }).into_response())
+    let me = Me { user: user.as_str(), server: &shop.name, visits, cart };
+    Ok(([(CACHE_CONTROL, "no-store")], Json(me)).into_response())
 }
 
 #[derive(Serialize)]

@@ -57,12 +57,10 @@ impl Settings {
     }
 
     pub(crate) fn reached_by(&self) -> ReachedBy {
-        if self.gateway.behind_tls {
-            ReachedBy::Https
-        } else if self.gateway.listen.ip().is_loopback() {
-            ReachedBy::Loopback
-        } else {
-            ReachedBy::PlainHttp
+        match (self.gateway.behind_tls, self.gateway.is_plain_loopback()) {
+            (true, _) => ReachedBy::Https,
+            (false, true) => ReachedBy::Loopback,
+            (false, false) => ReachedBy::PlainHttp,
         }
     }
 
@@ -74,6 +72,11 @@ impl Settings {
         let mut ports = FreePorts::after(self.gateway.listen.port());
         let sample = |number| Ok(UpstreamConfig { name: format!("sample-{number}"), address: ports.next()? });
         (1..=self.samples).map(sample).collect()
+    }
+
+    /// The servers of the user's own.
+    pub(crate) fn own_servers(&self) -> &[UpstreamConfig] {
+        &self.own_servers
     }
 
     /// What a sample server is started with.

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use stayput_gateway::UpstreamConfig;
+
 use super::Settings;
 use super::children::Server;
 use crate::cli::ReachedBy;
@@ -14,25 +16,38 @@ pub(super) fn url(address: SocketAddr) -> String {
 
 /// What runs where.
 pub(super) fn banner(settings: &Settings, origin: KeyringOrigin, data_dir: &DataDir, url: &str) -> String {
-    let keyring = data_dir.keyring_path();
-    let made = if origin == KeyringOrigin::Made { " (new)" } else { "" };
-    let mut text = format!(
-        "Stayput {}\n  gateway   {url}\n  sessions  {}\n  keyring   {}{made}\n",
+    let samples = settings.runs_samples();
+    let whose = if samples { "" } else { "  (checked and swept here; your servers open it themselves)" };
+    let made = if origin == KeyringOrigin::Made { "  (new)" } else { "" };
+    let cookies = if samples { "cookies" } else { "the affinity cookie" };
+    let cookies = match settings.reached_by() {
+        ReachedBy::Https => {
+            format!("{cookies}: Secure and __Host-, for https, which something in front ends")
+        }
+        ReachedBy::Loopback => format!("{cookies}: without Secure, as plain http on this machine needs"),
+        ReachedBy::PlainHttp => format!("{cookies}: Secure and __Host-{PLAIN_HTTP_WARNING}"),
+    };
+    format!(
+        "Stayput {}\n  gateway   {url}\n  sessions  {}{whose}\n  keyring   {}{made}\n  {cookies}\n",
         env!("CARGO_PKG_VERSION"),
         settings.store,
-        keyring.display(),
-    );
-    let cookies = match settings.reached_by() {
-        ReachedBy::Https => "  cookies   Secure, __Host-: for https, which something in front ends\n",
-        ReachedBy::Loopback => "  cookies   without Secure, as plain http on this machine needs\n",
-        ReachedBy::PlainHttp => {
-            "  cookies   Secure, __Host-\n  WARNING   this is plain http, and not on loopback: browsers will drop the \
-             cookies, so nobody stays logged in.\n            Put something in front that ends TLS and set \
-             `behind_tls = true` under [gateway],\n            or listen on 127.0.0.1.\n"
-        }
-    };
-    text.push_str(cookies);
-    text
+        data_dir.keyring_path().display(),
+    )
+}
+
+const PLAIN_HTTP_WARNING: &str = "
+  WARNING   this is plain http, and not on loopback: browsers will drop the cookies, so nobody stays logged in.
+            Put something in front that ends TLS and set `behind_tls = true` under [gateway],
+            or listen on 127.0.0.1.";
+
+/// The user's own servers, and whether something listens there.
+pub(super) fn own_servers(servers: &[(UpstreamConfig, bool)]) -> String {
+    servers.iter().fold(String::new(), |mut text, (server, listens)| {
+        let note = if *listens { "" } else { "  WARNING: nothing listens there yet" };
+        let name = if server.name == server.address.to_string() { "server" } else { &server.name };
+        let _ = writeln!(text, "  {name}  http://{}{note}", server.address);
+        text
+    })
 }
 
 pub(super) fn servers(servers: &[Server]) -> String {
@@ -45,21 +60,29 @@ pub(super) fn servers(servers: &[Server]) -> String {
 /// What to try.
 pub(super) fn next_steps(settings: &Settings, data_dir: &DataDir, url: &str, servers: &[Server]) -> String {
     let (store, keyring) = (&settings.store, data_dir.keyring_path());
-    let keyring = keyring.display();
     let first = match servers.first().and_then(|server| server.pid) {
         Some(pid) => format!(
             "Open {url}, log in, then kill a server and reload: you stay logged in.\n       \
              kill -9 {pid}     (the page names the one that answered you)"
         ),
-        None => format!("Open {url}: your servers answer, each browser stays on one of them."),
+        None => format!("Open {url}: your servers answer, and each browser stays on one of them."),
+    };
+    let second = if settings.runs_samples() {
+        format!(
+            "Put the gateway in front of your own servers, without a file:\n       \
+             stayput up --upstream 127.0.0.1:3000 --upstream 127.0.0.1:3001 --store {store}"
+        )
+    } else {
+        "Name your servers, so that browsers find them again when an address changes:\n       \
+         stayput config default > stayput.toml     (see [[pool]]), then stayput up --config stayput.toml"
+            .to_owned()
     };
     format!(
         "
 Try this:
   1. {first}
-  2. Put the gateway in front of your own servers, without a file:
-       stayput up --upstream 127.0.0.1:3000 --upstream 127.0.0.1:3001 --store {store}
-  3. Add sessions to an axum application (crates `stayput` and `stayput-stores`):
+  2. {second}
+  3. Add sessions to an axum application (crates `stayput` and `stayput-stores`; the README has it whole):
        let store = stayput_stores::SqliteStore::open(\"{path}\").await?;
        let keyring = stayput::Keyring::parse(&std::fs::read_to_string(\"{keyring}\")?)?;
        let sessions = stayput::Sessions::builder(store).keyring(keyring).build()?;
@@ -67,6 +90,7 @@ Try this:
 Ctrl-C ends it.
 ",
         path = store.to_string().trim_start_matches("sqlite:"),
+        keyring = keyring.display(),
     )
 }
 

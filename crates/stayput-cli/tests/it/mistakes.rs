@@ -100,10 +100,11 @@ fn bad_usage_has_exit_code_2() {
     let up = |args: &[&str]| run(dir.path(), free_port(), args);
     fails(&up(&["--store", "mongodb://user:hunter2@host"]), 2, &["no store is called `mongodb`"]);
     fails(&up(&["--store", "memory:"]), 2, &["can't share", "--sample-servers 1"]);
-    fails(&up(&["--upstream", "nowhere"]), 2, &["127.0.0.1:8080"]);
+    fails(&up(&["--upstream", "nowhere"]), 2, &["--upstream", "such as 127.0.0.1:3000"]);
     fails(&up(&["--upstream", "127.0.0.1:1", "--upstream", "127.0.0.1:1"]), 2, &["twice"]);
     fails(&up(&["--upstream", "127.0.0.1:1", "--sample-servers", "2"]), 2, &["--sample-servers"]);
     fails(&up(&["--sample-servers", "0"]), 2, &["--sample-servers"]);
+    fails(&up(&["--upstream", "http://127.0.0.1:1"]), 2, &["leave the scheme out"]);
     fails(&up(&["--config", "missing.toml"]), 2, &["missing.toml", "config default"]);
     fails(&stayput(&["sing"]), 2, &["sing"]);
     assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing was made");
@@ -145,4 +146,12 @@ async fn the_gateway_runs_in_front_of_servers_of_ones_own() {
 
     let up = Up::start(dir.path(), free_port(), &["--upstream", &address(2)]);
     assert_eq!(up.browser().get("/server").await.unwrap().json()["server"], "sample-3");
+    let (_, output) = up.stop(Signal::TERM);
+    assert!(output.contains(&address(2)) && !output.contains("nothing listens"), "{output}");
+
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let up = Up::start(dir.path(), free_port(), &["--upstream", &nobody]);
+    assert_eq!(up.browser().get("/").await.unwrap().status, 503);
+    let (_, output) = up.stop(Signal::TERM);
+    assert!(output.contains("nothing listens there yet"), "{output}");
 }
