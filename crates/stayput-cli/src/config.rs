@@ -237,6 +237,7 @@ fn read_policy<'i>(
         ("idle_timeout", &mut policy.idle_timeout),
         ("absolute_timeout", &mut policy.absolute_timeout),
         ("anonymous_idle_timeout", &mut policy.anonymous_idle_timeout),
+        ("renewal_interval", &mut policy.renewal_interval),
         ("grace", &mut policy.grace),
         ("store_timeout", &mut policy.store_timeout),
     ] {

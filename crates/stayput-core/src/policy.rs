@@ -17,7 +17,10 @@ pub struct Policy {
     pub absolute_timeout: Duration,
     /// The idle timeout of sessions without a subject.
     pub anonymous_idle_timeout: Duration,
-    /// How long the previous id of a session is still answered after a login.
+    /// A session gets a new cookie (a new generation of the same session) when the last one is this old.
+    pub renewal_interval: Duration,
+    /// How long the previous generation of a session is still answered after the newest was presented, and the previous
+    /// id after a login.
     pub grace: Duration,
     /// Keys whose values an anonymous session hands on to the session it logs in to.
     pub carry: Vec<String>,
@@ -36,6 +39,7 @@ impl Policy {
             idle_timeout: Duration::from_mins(30),
             absolute_timeout: Duration::from_hours(12),
             anonymous_idle_timeout: Duration::from_mins(20),
+            renewal_interval: Duration::from_mins(15),
             grace: Duration::from_secs(30),
             carry: Vec::new(),
             max_data: 64 * 1024,
@@ -64,6 +68,19 @@ impl Policy {
         step && target > expires
     }
 
+    /// Whether a session whose generation began at `renewed` is to be renewed: on schedule or, where its cookie is
+    /// `under_former_key`, as soon as two renewals may follow each other.
+    pub fn renewal_is_due(&self, renewed: Timestamp, now: Timestamp, under_former_key: bool) -> bool {
+        let interval = if under_former_key { self.least_renewal_interval() } else { self.renewal_interval };
+        now.since(renewed) >= interval
+    }
+
+    /// Renewals closer to each other would end the generation before the previous one while requests with it are under
+    /// way.
+    fn least_renewal_interval(&self) -> Duration {
+        self.grace * 10
+    }
+
     /// Checks the rules against each other and against what browsers and standards accept.
     ///
     /// # Errors
@@ -90,6 +107,10 @@ impl Policy {
         check(
             self.grace <= Duration::from_mins(5),
             "grace must not exceed 5 minutes: it is how long an old id still reads",
+        );
+        check(
+            self.renewal_interval >= self.least_renewal_interval(),
+            "renewal_interval must be at least 10 times grace",
         );
         check(self.max_data <= 16 * 1024 * 1024, "max_data must not exceed 16 MiB");
         check(!self.store_timeout.is_zero(), "store_timeout must not be zero");

@@ -3,6 +3,7 @@
 //! The encoding is versioned; a record of an unknown version is an error, never a missing session.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::id::{Generation, StorageKey};
@@ -52,6 +53,10 @@ pub struct Header {
     pub state: State,
     /// The session's renewals so far.
     pub generation: Generation,
+    /// When this generation began.
+    pub renewed: Timestamp,
+    /// When a client first presented this generation; `None` while its cookie may still be under way, or lost.
+    pub presented: Option<Timestamp>,
     /// When the session began.
     pub created: Timestamp,
     /// When its subject proved who they are; `None` while anonymous.
@@ -72,6 +77,9 @@ impl Header {
             count: 1,
             state: State::Live,
             generation: Generation::default(),
+            renewed: now,
+            // There is no earlier cookie that one would have to go on accepting.
+            presented: Some(now),
             created: now,
             authenticated: None,
             absolute,
@@ -101,6 +109,22 @@ impl Header {
         self.count.saturating_sub(version.count) <= self.tags.len() as u64
     }
 
+    /// The header of the session's renewal at `now`, as the next write.
+    pub fn renew(&self, now: Timestamp, tag: WriteTag) -> Self {
+        let generation = Generation(self.generation.0.wrapping_add(1));
+        Self { generation, renewed: now, presented: None, ..self.next(tag) }
+    }
+
+    /// Whether a cookie of `generation` is answered at `now`: the newest always; the one before it until `grace` after
+    /// the newest was first presented, so that neither a lost answer nor a request under way logs anybody out.
+    pub fn accepts(&self, generation: Generation, now: Timestamp, grace: Duration) -> bool {
+        if generation == self.generation {
+            return true;
+        }
+        let previous = generation.0.wrapping_add(1) == self.generation.0;
+        previous && self.presented.is_none_or(|presented| now < presented.after(grace))
+    }
+
     /// Whether the session has ended by `now`.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires <= now
@@ -117,8 +141,16 @@ impl Header {
             out.extend_from_slice(&tag.0.to_be_bytes());
         }
         out.extend_from_slice(&self.generation.0.to_be_bytes());
-        for time in [Some(self.created), self.authenticated, Some(self.absolute), Some(self.expires)] {
-            // The epoch stands for "never": no session was authenticated in 1970.
+        let times = [
+            Some(self.renewed),
+            self.presented,
+            Some(self.created),
+            self.authenticated,
+            Some(self.absolute),
+            Some(self.expires),
+        ];
+        for time in times {
+            // The epoch stands for "never": no session lived in 1970.
             out.extend_from_slice(&time.unwrap_or_default().as_millis().to_be_bytes());
         }
         out.push(u8::from(self.subject.is_some()));
@@ -144,14 +176,28 @@ impl Header {
         }
         let generation = Generation(u32::from_be_bytes(reader.take()?));
         let mut time = || reader.u64().map(Timestamp::from_millis);
-        let (created, authenticated, absolute, expires) = (time()?, time()?, time()?, time()?);
-        let authenticated = (authenticated != Timestamp::default()).then_some(authenticated);
+        let (renewed, presented, created) = (time()?, time()?, time()?);
+        let (authenticated, absolute, expires) = (time()?, time()?, time()?);
+        let known = |time| Some(time).filter(|time| *time != Timestamp::default());
+        let (presented, authenticated) = (known(presented), known(authenticated));
         let subject = match reader.byte()? {
             0 => None,
             1 => Some(SubjectKey::from_bytes(reader.take()?)),
             _ => return Err(RecordError::Malformed),
         };
-        Ok(Self { tags, count, state, generation, created, authenticated, absolute, expires, subject })
+        Ok(Self {
+            tags,
+            count,
+            state,
+            generation,
+            renewed,
+            presented,
+            created,
+            authenticated,
+            absolute,
+            expires,
+            subject,
+        })
     }
 }
 
@@ -231,7 +277,7 @@ fn context(key: &StorageKey, header: &Header) -> Vec<u8> {
 const FORMAT: u8 = 1;
 
 /// Length of an encoded header without a subject.
-const HEADER_LEN: usize = 2 + 8 + 4 * 8 + 4 + 4 * 8 + 1;
+const HEADER_LEN: usize = 2 + 8 + 4 * 8 + 4 + 6 * 8 + 1;
 
 struct Reader<'a>(&'a [u8]);
 
@@ -345,6 +391,21 @@ mod tests {
         let error = Record::decode(&[9; 200]).unwrap_err();
         assert_eq!(error, RecordError::UnknownFormat(9));
         assert!(error.to_string().contains("newer"));
+    }
+
+    #[test]
+    fn the_previous_generation_is_accepted_until_the_grace_after_the_newest_was_presented() {
+        let (at, grace) = (Timestamp::from_millis, Duration::from_millis(30));
+        let first = Header::new(at(0), at(9_000), at(5_000), WriteTag(1));
+        let mut second = first.renew(at(1_000), WriteTag(2));
+        let accepts =
+            |header: &Header, generation, now| header.accepts(Generation(generation), at(now), grace);
+        // Its cookie may have been lost: the first one is good for as long as that takes.
+        assert!(accepts(&second, 0, 4_000) && accepts(&second, 1, 4_000));
+        second.presented = Some(at(2_000));
+        assert!(accepts(&second, 0, 2_029) && !accepts(&second, 0, 2_030) && accepts(&second, 1, 4_000));
+        let third = second.renew(at(3_000), WriteTag(3));
+        assert!(!accepts(&third, 0, 3_000) && accepts(&third, 1, 3_000) && !accepts(&third, 3, 3_000));
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stayput_core::{
-    CookieValue, Created, Generation, Header, Operation, Record, Replaced, SessionId, State as RecordState,
-    StorageKey, StoreError, StoreErrorKind, StoreFuture, Touched, Version,
+    Created, Header, Operation, Record, Replaced, SessionId, State as RecordState, StorageKey, StoreError,
+    StoreErrorKind, StoreFuture, Version,
 };
 use tokio::time::Instant;
 
 use crate::data::{Changes, Data, Values};
-use crate::session::{Current, Session};
+use crate::session::{CookieState, Current, Session};
 use crate::{Error, Sessions};
 
 /// What became of a write.
@@ -57,25 +57,6 @@ impl Session {
         }
     }
 
-    /// Pushes the idle deadline out if a tenth of the timeout has passed. That it failed hurts nobody yet.
-    pub(crate) async fn touch_if_due(&self) {
-        let Some(current) = self.state().current.clone() else { return };
-        let (inner, header) = (&self.sessions().inner, &current.header);
-        let (now, anonymous) = (inner.clock.now(), header.subject.is_none());
-        let policy = &inner.policy;
-        if header.state != RecordState::Live
-            || !policy.touch_is_due(header.expires, header.absolute, now, anonymous)
-        {
-            return;
-        }
-        let expires = policy.expiry(header.absolute, now, anonymous);
-        let touch = inner.store.touch(current.key, expires);
-        match self.sessions().call(Operation::Touch, touch).await {
-            Ok(Touched::Touched | Touched::Missing) => {}
-            Err(error) => error.log(),
-        }
-    }
-
     fn snapshot(&self) -> (Option<Current>, Changes) {
         let state = self.state();
         (state.current.clone(), state.changes.clone())
@@ -108,20 +89,23 @@ impl Session {
         sessions.create(&current).await?;
         tracing::debug!("anonymous session created");
 
-        let value = CookieValue { id: current.id.clone(), generation: Generation::default() };
-        let cookie = self.cookie(&inner.names.anonymous, &value);
-        self.state().answer.anonymous = Some(cookie);
+        let cookie = self.newest_cookie(&current);
+        let mut state = self.state();
+        state.answer.anonymous = Some(cookie);
+        state.cookie = CookieState::default();
+        drop(state);
         Ok(Written::Done(current))
     }
 
     async fn write_next(&self, base: Current, data: Data) -> Result<Written, Error> {
         let inner = &self.sessions().inner;
         if base.header.state == RecordState::Remainder {
-            // If it was to be issued again: it would overwrite the cookie of the login that came first.
-            *self.state().cookie_for(&base) = None;
             return Err(Error::Superseded);
         }
         let mut header = base.header.next(self.sessions().write_tag());
+        if self.presents_newest(&base.header) {
+            header.presented.get_or_insert(inner.clock.now());
+        }
         let expires = inner.policy.expiry(header.absolute, inner.clock.now(), header.subject.is_none());
         // The clocks of two servers differ a little; nobody's activity shortens a session.
         header.expires = header.expires.max(expires);

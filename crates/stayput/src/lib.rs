@@ -40,6 +40,7 @@ mod error;
 mod extract;
 mod layer;
 mod login;
+mod renewal;
 mod session;
 mod sessions;
 mod sweeper;

@@ -6,16 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput_core::{
-    CookieValue, Generation, Header, Operation, SessionId, State as RecordState, StorageKey, StoreErrorKind,
-    Subject,
-};
+use stayput_core::{Header, Operation, SessionId, State as RecordState, StorageKey, StoreErrorKind, Subject};
 
 use crate::Error;
 use crate::answer::{Answer, CookieChange};
 use crate::commit::{Attempts, Written};
 use crate::data::{Changes, Data};
-use crate::session::{Current, Session};
+use crate::session::{CookieState, Current, Session};
 
 impl Session {
     /// Logs the session in as `subject`, under a new id.
@@ -164,12 +161,11 @@ impl Session {
     }
 
     fn hand_over(&self, session: Current, changes: &Changes) {
-        let names = &self.sessions().inner.names;
-        let value = CookieValue { id: session.id.clone(), generation: Generation::default() };
-        let cookie = self.cookie(&names.session, &value);
+        let cookie = self.newest_cookie(&session);
         let mut state = self.state();
         state.answer.session = Some(cookie);
         state.answer.anonymous = Some(CookieChange::Delete);
+        state.cookie = CookieState::default();
         drop(state);
         self.settle(Some(session), changes);
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stayput_core::{Header, SessionId, StorageKey, Subject, Timestamp};
+use stayput_core::{Generation, Header, SessionId, StorageKey, Subject, Timestamp};
 use tokio::sync::OnceCell;
 
 use crate::answer::{Answer, CookieChange};
@@ -43,11 +43,20 @@ struct Shared {
 pub(crate) struct State {
     /// The session as last seen in the store.
     pub(crate) current: Option<Current>,
+    /// What its cookie said when it was presented, or says that is being handed out.
+    pub(crate) cookie: CookieState,
     /// Changes that wait for the commit.
     pub(crate) changes: Changes,
     /// Cookies that wait for the response head.
     pub(crate) answer: Answer,
     head_left: bool,
+}
+
+/// What the client has of its session.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct CookieState {
+    pub(crate) generation: Generation,
+    pub(crate) under_former_key: bool,
 }
 
 /// A session as it is in the store.
@@ -198,13 +207,15 @@ impl Session {
     pub(crate) async fn finish(self) -> (Answer, Result<(), Error>) {
         let _turn = self.turn().await;
         let mut committed = Ok(());
+        let mut is_kept_up = false;
         loop {
+            if !is_kept_up && self.state().changes.is_empty() {
+                self.keep_up().await;
+                is_kept_up = true;
+            }
+            // Asked again after every wait: a task of the handler's may have buffered something meanwhile.
             let answer = self.state().leave_head(committed.is_err());
             if let Some(answer) = answer {
-                if committed.is_ok() {
-                    // After a commit none is due, unless it had nothing to write.
-                    self.touch_if_due().await;
-                }
                 return (answer, committed);
             }
             committed = self.commit(|_| Ok(())).await;
@@ -245,11 +256,9 @@ impl Session {
         let find = || async {
             let found = self.find().await?;
             let mut state = self.state();
-            if let Some((current, reissue)) = found {
-                if let Some(cookie) = reissue {
-                    *state.cookie_for(&current) = Some(cookie);
-                }
+            if let Some((current, cookie)) = found {
                 state.current = Some(current);
+                state.cookie = cookie;
             }
             Ok::<_, Error>(())
         };

@@ -3,36 +3,38 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use stayput_core::{CookieValue, DecodedCookie, OpenError, Operation, State, StorageKey};
+use stayput_core::{CookieValue, DecodedCookie, OpenError, Operation, StorageKey};
 
-use super::{Current, Session};
+use super::{CookieState, Current, Session};
 use crate::Error;
 use crate::answer::CookieChange;
 use crate::cookies::Presented;
 use crate::data::Data;
 
-/// A session, and its cookie if that is to be issued again.
-type Found = (Current, Option<CookieChange>);
-
 impl Session {
-    /// The session of the session cookie or, if that has none, of the anonymous cookie.
-    pub(super) async fn find(&self) -> Result<Option<Found>, Error> {
+    /// The session of the session cookie or, if that has none, of the anonymous cookie; with what the cookie says.
+    pub(super) async fn find(&self) -> Result<Option<(Current, CookieState)>, Error> {
         let names = &self.sessions().inner.names;
         for (name, with_subject) in [(&names.session, true), (&names.anonymous, false)] {
             let Some(cookie) = self.decode(name) else { continue };
             if let Some(current) = self.fetch(&cookie.value, with_subject).await? {
-                // Not that of a remainder: it would overwrite the cookie of the login that left it.
-                let due = !cookie.under_primary && current.header.state == State::Live;
-                let reissue = due.then(|| self.cookie(name, &cookie.value));
-                return Ok(Some((current, reissue)));
+                let generation = cookie.value.generation;
+                return Ok(Some((
+                    current,
+                    CookieState { generation, under_former_key: !cookie.under_primary },
+                )));
             }
         }
         Ok(None)
     }
 
-    /// The cookie `name` that carries `value`.
-    pub(crate) fn cookie(&self, name: &str, value: &CookieValue) -> CookieChange {
-        CookieChange::Set(value.encode(name, &self.sessions().inner.keyring))
+    /// The newest cookie of `session`. Any server can compute it.
+    pub(crate) fn newest_cookie(&self, session: &Current) -> CookieChange {
+        let inner = &self.sessions().inner;
+        let is_logged_in = session.header.subject.is_some();
+        let name = if is_logged_in { &inner.names.session } else { &inner.names.anonymous };
+        let value = CookieValue { id: session.id.clone(), generation: session.header.generation };
+        CookieChange::Set(value.encode(name, &inner.keyring))
     }
 
     /// The storage keys of all cookies that are ours, whatever is under them.
@@ -63,8 +65,8 @@ impl Session {
         if header.absolute <= inner.clock.now() {
             return Ok(refuse("the session is past its absolute deadline"));
         }
-        if header.generation != cookie.generation {
-            return Ok(refuse("the cookie is of another generation"));
+        if !header.accepts(cookie.generation, inner.clock.now(), inner.policy.grace) {
+            return Ok(refuse("the cookie is of an older generation"));
         }
         if header.subject.is_some() != with_subject {
             return Ok(refuse("the cookie is of another kind than its session"));

@@ -1,14 +1,12 @@
-//! What the library promises an application, over a memory store and without a network.
-
-mod support;
+//! Loading, writing, login, logout, keys: what holds whatever else happens at the same time.
 
 use std::time::Duration;
 
+use crate::support::{ANONYMOUS, SESSION, Server};
 use axum::http::StatusCode;
 use stayput::{Keyring, Policy, Session, Subject, SystemRandom, Timestamp};
 use stayput_core::{CookieValue, Generation, Operation, Replaced, SessionStore, StorageKey};
 use stayput_testkit::Fault;
-use support::{ANONYMOUS, SESSION, Server};
 
 #[tokio::test]
 async fn a_request_that_ignores_its_session_asks_the_store_nothing_and_gets_no_cookie() {
@@ -593,24 +591,29 @@ async fn the_cookie_of_an_id_that_a_login_left_behind_is_not_issued_again() {
     let browser = server.browser();
     browser.post("/login/alice").await;
     let left = browser.sending(&[(SESSION, &browser.cookie(SESSION).unwrap())]);
+    server.clock.advance(Duration::from_mins(6));
     browser.post("/login/alice").await;
     let both = Keyring::parse(&format!("{}{old}", keyring().danger_to_text())).unwrap();
     let server = server.beside(both);
     let reply = left.at(&server).get("/who").await;
     assert_eq!((&*reply.text, reply.cookies.len()), ("alice", 0));
 
-    // Nor when the login comes between the loading and the writing.
-    let left = browser.sending(&[(SESSION, &browser.cookie(SESSION).unwrap())]);
-    let slow = server.handling(move |session: Session| {
-        let other = browser.clone();
-        async move {
-            session.subject().await?;
-            assert_eq!(other.post("/login/alice").await.status, StatusCode::OK);
-            session.insert("cart", "late")
-        }
-    });
-    let reply = left.at(&slow).post("/own").await;
-    assert_eq!((reply.status, reply.cookies.len()), (StatusCode::CONFLICT, 0));
+    // Nor when the login comes between the loading and the answer, be there something to write or not.
+    for (writes, status) in [(true, StatusCode::CONFLICT), (false, StatusCode::OK)] {
+        let left = browser.sending(&[(SESSION, &browser.cookie(SESSION).unwrap())]);
+        server.clock.advance(Duration::from_mins(6));
+        let browser = browser.clone();
+        let slow = server.handling(move |session: Session| {
+            let other = browser.clone();
+            async move {
+                session.subject().await?;
+                assert_eq!(other.post("/login/alice").await.status, StatusCode::OK);
+                if writes { session.insert("cart", "late") } else { Ok(()) }
+            }
+        });
+        let reply = left.at(&slow).post("/own").await;
+        assert_eq!((reply.status, reply.cookies.len()), (status, 0));
+    }
 }
 
 #[tokio::test]
@@ -625,13 +628,15 @@ async fn a_new_primary_key_logs_nobody_out_and_cookies_move_to_it() {
     let both = server.beside(Keyring::parse(&format!("{new}{old}")).unwrap());
     both.sessions.check_keyring().await.unwrap();
     let before = browser.cookie(SESSION);
+    assert_eq!(browser.at(&both).get("/who").await.text, "alice");
+    // As soon as a renewal may follow the last one: ten graces.
+    server.clock.advance(Duration::from_mins(5));
     let reply = browser.at(&both).get("/who").await;
     assert_eq!((&*reply.text, reply.cookies.len()), ("alice", 1));
     assert_ne!(browser.cookie(SESSION), before);
     assert_eq!(browser.at(&both).get("/who").await.cookies.len(), 0);
 
-    // A write seals the record under the new key; from then on the old one is needed for nothing.
-    browser.at(&both).post("/set/cart/tea").await;
+    // The renewal sealed the record under the new key, too; from then on the old one is needed for nothing.
     let only_new = server.beside(Keyring::parse(&new).unwrap());
     only_new.sessions.check_keyring().await.unwrap();
     assert_eq!(browser.at(&only_new).get("/who").await.text, "alice");
@@ -641,11 +646,11 @@ async fn a_new_primary_key_logs_nobody_out_and_cookies_move_to_it() {
 async fn a_record_under_a_key_that_this_server_lacks_is_unavailable_not_logged_out() {
     let (old, new) = (keyring().danger_to_text(), keyring().danger_to_text());
     let both = |a: &str, b: &str| Keyring::parse(&format!("{a}{b}")).unwrap();
-    let server = Server::new().beside(both(&old, &new));
+    let server = Server::new().beside(both(&new, &old));
     let browser = server.browser();
     browser.post("/login/alice").await;
-    // The cookie moves to the new key, the record is still sealed under the old one.
-    browser.at(&server.beside(both(&new, &old))).get("/who").await;
+    // The cookie is under the new key; a server that has yet to promote it seals the record under the old one.
+    browser.at(&server.beside(both(&old, &new))).post("/set/cart/tea").await;
     let only_new = server.beside(Keyring::parse(&new).unwrap());
     let reply = browser.at(&only_new).get("/who").await;
     assert_eq!((reply.status, reply.cookies.len()), (StatusCode::SERVICE_UNAVAILABLE, 0));

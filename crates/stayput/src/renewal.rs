@@ -1,0 +1,109 @@
+//! Keeping a session up: touches, renewals, and the cookies that follow from them.
+//!
+//! A renewal raises the generation in the same record by one compare-and-swap. The cookie before it is accepted until
+//! the grace after the new one was first presented, and answered with the new one: lost, late and reordered answers log
+//! nobody out. None of this may fail a request: what could not be done now is done at the next one.
+
+use stayput_core::{Generation, Header, Operation, State as RecordState, Timestamp, Touched};
+
+use crate::Error;
+use crate::commit::Written;
+use crate::session::{Current, Session};
+
+/// What a session that was used needs.
+enum Due {
+    /// A new generation.
+    Renewal,
+    /// Its newest generation was presented for the first time: the one before it may end.
+    Confirmation,
+    /// A later idle deadline, without a write of the data.
+    Touch,
+}
+
+impl Session {
+    /// Does what the session needs after it was used, and hands out its newest cookie if the client has an older one.
+    pub(crate) async fn keep_up(&self) {
+        let Some(current) = self.live() else { return };
+        let now = self.sessions().inner.clock.now();
+        let done = match self.due(&current.header, now) {
+            None => Ok(()),
+            Some(Due::Touch) => self.touch(&current, now).await,
+            Some(Due::Renewal) => {
+                let header = current.header.renew(now, self.sessions().write_tag());
+                self.write_upkeep(current, header, now).await
+            }
+            Some(Due::Confirmation) => {
+                let mut header = current.header.next(self.sessions().write_tag());
+                header.presented = Some(now);
+                self.write_upkeep(current, header, now).await
+            }
+        };
+        if let Err(error) = done {
+            error.log();
+        }
+        self.hand_out_newest();
+    }
+
+    /// Whether the client presented the newest generation.
+    pub(crate) fn presents_newest(&self, header: &Header) -> bool {
+        self.state().cookie.generation == header.generation
+    }
+
+    fn due(&self, header: &Header, now: Timestamp) -> Option<Due> {
+        let (policy, cookie) = (&self.sessions().inner.policy, self.state().cookie);
+        let is_newest = cookie.generation == header.generation;
+        if is_newest && header.presented.is_none() {
+            Some(Due::Confirmation)
+        } else if is_newest && policy.renewal_is_due(header.renewed, now, cookie.under_former_key) {
+            Some(Due::Renewal)
+        } else if policy.touch_is_due(header.expires, header.absolute, now, header.subject.is_none()) {
+            Some(Due::Touch)
+        } else {
+            None
+        }
+    }
+
+    async fn touch(&self, current: &Current, now: Timestamp) -> Result<(), Error> {
+        let (inner, header) = (&self.sessions().inner, &current.header);
+        let expires = inner.policy.expiry(header.absolute, now, header.subject.is_none());
+        let touch = inner.store.touch(current.key, expires);
+        match self.sessions().call(Operation::Touch, touch).await? {
+            Touched::Touched | Touched::Missing => Ok(()),
+        }
+    }
+
+    /// Writes `header` with the data as it is. Whoever wrote first has kept the session up, or the next request will.
+    async fn write_upkeep(&self, current: Current, mut header: Header, now: Timestamp) -> Result<(), Error> {
+        let policy = &self.sessions().inner.policy;
+        let expires = policy.expiry(header.absolute, now, header.subject.is_none());
+        header.expires = header.expires.max(expires);
+        let expected = current.header.version();
+        match self.sessions().replace(Current { header, ..current }, expected).await {
+            Ok(Written::Done(session) | Written::Conflict(session)) => {
+                self.state().current = Some(session);
+                Ok(())
+            }
+            Err(Error::Ended) => {
+                self.state().current = None;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn hand_out_newest(&self) {
+        let Some(current) = self.live() else { return };
+        let Generation(presented) = self.state().cookie.generation;
+        if presented != current.header.generation.0 {
+            let cookie = self.newest_cookie(&current);
+            *self.state().cookie_for(&current) = Some(cookie);
+        }
+    }
+
+    /// The session, unless it is none or the remainder of one: the cookie of a remainder would overwrite that of the
+    /// login that left it.
+    fn live(&self) -> Option<Current> {
+        let current = self.state().current.clone();
+        current.filter(|current| current.header.state == RecordState::Live)
+    }
+}

@@ -1,0 +1,157 @@
+//! A session's cookie changes on a schedule, and nobody is logged out by it: not by lost answers, not by late ones, not
+//! by a hundred requests at once. What is old enough is dead.
+
+use std::time::Duration;
+
+use crate::support::{ANONYMOUS, Browser, SESSION, Server};
+use axum::http::StatusCode;
+use stayput::Policy;
+use stayput_core::Operation;
+use stayput_testkit::{Fault, Seed};
+
+const INTERVAL: Duration = Duration::from_mins(15);
+const GRACE: Duration = Duration::from_secs(30);
+
+async fn logged_in(server: &Server) -> Browser {
+    let browser = server.browser();
+    browser.post("/login/alice").await;
+    browser.post("/set/cart/tea").await;
+    browser
+}
+
+/// A browser that has kept the cookie of now, whatever becomes of the other.
+fn with_cookie_of(browser: &Browser) -> Browser {
+    browser.sending(&[(SESSION, &browser.cookie(SESSION).unwrap())])
+}
+
+#[tokio::test]
+async fn a_renewal_gives_the_same_session_a_new_cookie() {
+    let server = Server::new();
+    let browser = logged_in(&server).await;
+    let before = browser.cookie(SESSION).unwrap();
+    server.clock.advance(Duration::from_mins(14));
+    assert_eq!(browser.get("/who").await.cookies.len(), 0);
+    server.clock.advance(Duration::from_mins(1));
+    let reply = browser.get("/who").await;
+    assert_eq!((&*reply.text, reply.cookies.len()), ("alice", 1));
+    assert_eq!(reply.headers["cache-control"], "no-store");
+    assert_ne!(browser.cookie(SESSION).unwrap(), before);
+    assert_eq!(browser.get("/read/cart").await.text, "tea");
+}
+
+#[tokio::test]
+async fn the_previous_cookie_is_answered_with_the_newest_until_the_grace_after_that_was_used() {
+    let server = Server::new();
+    let browser = logged_in(&server).await;
+    let stale = with_cookie_of(&browser);
+    server.clock.advance(INTERVAL);
+    browser.get("/who").await;
+    // Its cookie has not been presented: the answer may have been lost.
+    server.clock.advance(Duration::from_mins(10));
+    assert_eq!(with_cookie_of(&stale).get("/who").await.text, "alice");
+
+    browser.get("/who").await;
+    server.clock.advance(Duration::from_secs(29));
+    let late = with_cookie_of(&stale);
+    assert_eq!(late.get("/who").await.text, "alice");
+    assert_eq!(late.cookie(SESSION), browser.cookie(SESSION), "it is given the newest");
+    server.clock.advance(Duration::from_secs(1));
+    let reply = stale.get("/who").await;
+    assert_eq!((&*reply.text, reply.cookies.len()), ("nobody", 0));
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn a_cookie_two_renewals_old_is_dead() {
+    let server = Server::new();
+    let browser = logged_in(&server).await;
+    let stolen = with_cookie_of(&browser);
+    for _ in 0..2 {
+        server.clock.advance(INTERVAL);
+        browser.get("/who").await;
+        browser.get("/who").await;
+    }
+    assert_eq!(stolen.get("/who").await.text, "nobody");
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn a_write_confirms_the_newest_cookie_as_well_as_a_read() {
+    let server = Server::new();
+    let browser = logged_in(&server).await;
+    let stale = with_cookie_of(&browser);
+    server.clock.advance(INTERVAL);
+    assert_eq!(browser.post("/set/cart/milk").await.cookies.len(), 1, "a write renews, too");
+    browser.post("/set/cart/cake").await;
+    server.clock.advance(GRACE);
+    assert_eq!(stale.get("/who").await.text, "nobody");
+    assert_eq!(browser.get("/read/cart").await.text, "cake");
+}
+
+#[tokio::test]
+async fn anonymous_sessions_are_renewed_too() {
+    let server = Server::new();
+    let browser = server.browser();
+    browser.post("/set/cart/tea").await;
+    let before = browser.cookie(ANONYMOUS);
+    server.clock.advance(INTERVAL);
+    assert_eq!(browser.get("/read/cart").await.text, "tea");
+    assert_ne!(browser.cookie(ANONYMOUS), before);
+    assert_eq!(browser.get("/read/cart").await.text, "tea");
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_fails_no_request_and_is_made_up_for() {
+    let server = Server::new();
+    let browser = logged_in(&server).await;
+    server.clock.advance(INTERVAL);
+    server.store.plan(Operation::Replace, Fault::Before);
+    let reply = browser.get("/who").await;
+    assert_eq!((reply.status, reply.cookies.len()), (StatusCode::OK, 0));
+    assert_eq!(browser.get("/who").await.cookies.len(), 1);
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn renewals_closer_than_ten_graces_are_refused() {
+    let policy = Policy { renewal_interval: GRACE * 9, ..Policy::web() };
+    assert!(policy.validate().unwrap_err().to_string().contains("renewal_interval"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_requests_across_a_renewal_leave_a_working_cookie_whatever_order_the_answers_come_in() {
+    let mut rng = Seed::announce().rng();
+    for _ in 0..10 {
+        let server = Server::new();
+        let browser = logged_in(&server).await;
+        server.clock.advance(INTERVAL);
+        let tasks: Vec<_> = (0..100)
+            .map(|n| {
+                let tab = with_cookie_of(&browser);
+                let path = if n % 2 == 0 { "/count" } else { "/who" };
+                tokio::spawn(async move {
+                    let reply = if path == "/count" { tab.post(path).await } else { tab.get("/who").await };
+                    assert_eq!(reply.status, StatusCode::OK);
+                    (tab.cookie(SESSION).unwrap(), reply)
+                })
+            })
+            .collect();
+        let mut answers = Vec::new();
+        for task in tasks {
+            let (cookie, reply) = task.await.unwrap();
+            // Some of the answers are lost.
+            if !reply.cookies.is_empty() && rng.u8(..4) > 0 {
+                answers.push(cookie);
+            }
+        }
+        rng.shuffle(&mut answers);
+        for cookie in answers {
+            browser.jar.lock().unwrap().insert(SESSION.to_owned(), cookie);
+        }
+        for _ in 0..3 {
+            assert_eq!(browser.get("/who").await.text, "alice");
+            server.clock.advance(GRACE);
+        }
+        assert_eq!(browser.get("/number/n").await.text, "50");
+    }
+}
