@@ -23,6 +23,11 @@ pub enum Error {
     /// A parallel login gave the session a new id while the request ran; what is left under the old one can only be
     /// read. The request can be made again with the new cookie.
     Superseded,
+    /// The session is anonymous, and what was asked for takes a login.
+    NotLoggedIn,
+    /// The subject proved too long ago who they are; ask them again, then call
+    /// [`Session::elevate`](crate::Session::elevate).
+    StepUp,
     /// The response head has left, so nothing commits by itself any more: use
     /// [`Session::update`](crate::Session::update), which commits at once, or make the change earlier. Logins, and the
     /// first write of an anonymous session, need a head to put their cookie in.
@@ -53,13 +58,15 @@ pub enum Error {
 impl Error {
     /// The status to answer a request with that failed on this.
     ///
-    /// 503 where trying again may help, 409 where the session changed under the request, 500 where the server or the
-    /// application is at fault.
+    /// 503 where trying again may help, 409 where the session changed under the request, 401 and 403 where a login or a
+    /// newer one is needed, 413 where it would hold too much, 500 where the server or the application is at fault.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Store(error) if !error.is_retryable() => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(_) | Self::Keyring(_) | Self::Conflict => StatusCode::SERVICE_UNAVAILABLE,
             Self::Ended | Self::Superseded => StatusCode::CONFLICT,
+            Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
+            Self::StepUp => StatusCode::FORBIDDEN,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Committed | Self::Encode { .. } | Self::Decode { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -84,6 +91,8 @@ impl fmt::Display for Error {
             Self::Conflict => f.write_str("session was written by too many requests at once"),
             Self::Ended => f.write_str("session ended while the request ran"),
             Self::Superseded => f.write_str("session got a new id while the request ran"),
+            Self::NotLoggedIn => f.write_str("not logged in"),
+            Self::StepUp => f.write_str("login is too long ago for this"),
             Self::Committed => f.write_str("session changed after the response head had left"),
             Self::Encode { key, .. } => write!(f, "session value `{key}` can't be encoded"),
             Self::Decode { key, .. } => write!(f, "session value `{key}` is not of the type asked for"),

@@ -1,4 +1,4 @@
-//! Login and logout: a session's id changes with who it belongs to.
+//! Login, elevation and logout: a session's id changes with who it belongs to and what they may do.
 //!
 //! Whoever planted or stole the id from before a login gains nothing by it: the logged-in session has a new one, and
 //! what is left under the old one can be read for the grace and then is gone.
@@ -29,8 +29,34 @@ impl Session {
     /// is then as it was, or a remainder of it.
     pub async fn login(&self, subject: Subject) -> Result<(), Error> {
         let this = self.clone();
-        // A task of its own: between its steps a cancelled request would leave neither the old session nor the new.
         uncancelled(async move { this.log_in(subject).await }).await
+    }
+
+    /// Gives the logged-in session a new id with all of its values, after its subject proved again who they are (a
+    /// password, a second factor), or before their privileges change. [`Session::authenticated_at`] is now.
+    ///
+    /// Otherwise on the terms of [`Session::login`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLoggedIn`] if it is anonymous; [`Error::Superseded`] if a parallel login was first;
+    /// [`Error::Committed`] if the response head has left; errors of the store.
+    pub async fn elevate(&self) -> Result<(), Error> {
+        let this = self.clone();
+        uncancelled(async move { this.log_in_again().await }).await
+    }
+
+    /// Who the session is logged in as, if they proved it no longer than `most` ago: for what asks for more than a
+    /// session that is still open (OWASP ASVS 5.0, 7.5.1 and 7.5.3). After a new proof call [`Session::elevate`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLoggedIn`]; [`Error::StepUp`] if it is too long ago; errors of the store.
+    pub async fn recently_authenticated(&self, most: Duration) -> Result<Subject, Error> {
+        let subject = self.subject().await?.ok_or(Error::NotLoggedIn)?;
+        let authenticated = self.authenticated_at().await?.ok_or(Error::NotLoggedIn)?;
+        let age = self.sessions().inner.clock.now().since(authenticated);
+        if age <= most { Ok(subject) } else { Err(Error::StepUp) }
     }
 
     /// Ends the session in the store and in the browser. It is gone for every server when this returns, and no slower
@@ -63,10 +89,33 @@ impl Session {
         let _turn = self.turn().await;
         self.state().check_head()?;
         self.load_if_readable().await?;
+        self.succeed(Heir { subject, keeps_all: false }).await?;
+        tracing::info!("session logged in");
+        Ok(())
+    }
+
+    async fn log_in_again(&self) -> Result<(), Error> {
+        let _turn = self.turn().await;
+        self.state().check_head()?;
+        self.load().await?;
+        let current = self.state().current.clone();
+        let current = current.ok_or(Error::NotLoggedIn)?;
+        let subject = current.data.subject.clone().ok_or(Error::NotLoggedIn)?;
+        if current.header.state == RecordState::Remainder {
+            // Whoever has an id that a login left behind must not get at a live one by it.
+            return Err(Error::Superseded);
+        }
+        self.succeed(Heir { subject, keeps_all: true }).await?;
+        tracing::info!("session elevated");
+        Ok(())
+    }
+
+    /// Puts a new session in the place of the one there is, if any.
+    async fn succeed(&self, heir: Heir) -> Result<(), Error> {
         let mut old = self.state().current.clone();
         let changes = self.state().changes.clone();
 
-        let first = self.begin(&subject, old.as_ref(), &changes)?;
+        let first = self.begin(&heir, old.as_ref(), &changes)?;
         self.sessions().create(&first).await?;
         let mut attempts = Attempts::begin();
         while let Some(session) = &old {
@@ -77,8 +126,7 @@ impl Session {
             attempts.next(self.sessions()).await?;
         }
         // What a parallel request wrote to the old session just before it was closed comes along.
-        let session = self.extend(first, &subject, old.as_ref(), &changes).await?;
-        tracing::info!("session logged in");
+        let session = self.extend(first, &heir, old.as_ref(), &changes).await?;
         self.hand_over(session, &changes);
         Ok(())
     }
@@ -95,13 +143,13 @@ impl Session {
     }
 
     /// The new session, which ends by itself unless it is extended.
-    fn begin(&self, subject: &Subject, old: Option<&Current>, changes: &Changes) -> Result<Current, Error> {
+    fn begin(&self, heir: &Heir, old: Option<&Current>, changes: &Changes) -> Result<Current, Error> {
         let inner = &self.sessions().inner;
-        let data = self.carried(subject, old, changes)?;
+        let data = self.carried(heir, old, changes)?;
         let (id, now) = (SessionId::generate(&*inner.random), inner.clock.now());
         let absolute = now.after(inner.policy.absolute_timeout);
         let mut header = Header::new(now, absolute, now.after(UNFINISHED), self.sessions().write_tag());
-        header.subject = Some(subject.key());
+        header.subject = Some(heir.subject.key());
         header.authenticated = Some(now);
         Ok(Current { key: id.storage_key(), id, header, data: Arc::new(data) })
     }
@@ -129,14 +177,14 @@ impl Session {
     async fn extend(
         &self,
         first: Current,
-        subject: &Subject,
+        heir: &Heir,
         old: Option<&Current>,
         changes: &Changes,
     ) -> Result<Current, Error> {
         let policy = &self.sessions().inner.policy;
         let mut header = first.header.next(self.sessions().write_tag());
         header.expires = policy.expiry(header.absolute, header.created, false);
-        let data = Arc::new(self.carried(subject, old, changes)?);
+        let data = Arc::new(self.carried(heir, old, changes)?);
         let expected = first.header.version();
         match self.sessions().replace(Current { header, data, ..first }, expected).await? {
             Written::Done(session) => Ok(session),
@@ -146,13 +194,13 @@ impl Session {
     }
 
     /// What the new session begins with.
-    fn carried(&self, subject: &Subject, old: Option<&Current>, changes: &Changes) -> Result<Data, Error> {
-        let mut data = Data { subject: Some(subject.clone()), ..Data::default() };
+    fn carried(&self, heir: &Heir, old: Option<&Current>, changes: &Changes) -> Result<Data, Error> {
+        let mut data = Data { subject: Some(heir.subject.clone()), ..Data::default() };
         if let Some(old) = old
-            && old.data.subject.as_ref().is_none_or(|owner| owner == subject)
+            && old.data.subject.as_ref().is_none_or(|owner| *owner == heir.subject)
         {
             let carry = &self.sessions().inner.policy.carry;
-            let values = old.data.values.iter().filter(|(key, _)| carry.contains(key));
+            let values = old.data.values.iter().filter(|(key, _)| heir.keeps_all || carry.contains(key));
             data.values = values.map(|(key, value)| (key.clone(), value.clone())).collect();
         }
         data.apply(changes);
@@ -171,7 +219,14 @@ impl Session {
     }
 }
 
-/// Runs `work` to its end, even if the caller is dropped.
+/// Who the new session is for, and what of the old one it keeps: everything, or what the policy declares.
+struct Heir {
+    subject: Subject,
+    keeps_all: bool,
+}
+
+/// Runs `work` to its end, even if the caller is dropped: between the steps of a login, a cancelled request would leave
+/// neither the old session nor the new.
 async fn uncancelled<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(work).await {
         Ok(outcome) => outcome,

@@ -116,6 +116,21 @@ impl Session {
         self.buffer(key, None)
     }
 
+    /// Removes the value under `key` atomically and gives it back: of parallel requests only one gets it. Commits at once,
+    /// buffered changes with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::update`].
+    pub async fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        self.write(|values| {
+            let value = values.get(key).map(|value| data::decode(key, value)).transpose()?;
+            values.remove(key);
+            Ok(value)
+        })
+        .await
+    }
+
     /// Changes the value under `key` (at first its default) atomically, and returns it as it is then. Commits at once,
     /// buffered changes with it.
     ///

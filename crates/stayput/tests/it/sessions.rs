@@ -485,6 +485,64 @@ async fn an_undecodable_value_does_not_lock_the_user_out_of_the_others() {
 }
 
 #[tokio::test]
+async fn an_elevation_changes_the_id_keeps_all_values_and_renews_the_proof() {
+    let server = Server::new();
+    let browser = server.browser();
+    let recent = server.handling(|session| async move {
+        session.recently_authenticated(Duration::from_mins(5)).await.map(|_| ())
+    });
+    let elevate = server.handling(|session| async move { session.elevate().await });
+    assert_eq!(browser.at(&recent).post("/own").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.at(&elevate).post("/own").await.status, StatusCode::UNAUTHORIZED);
+    browser.post("/login/alice").await;
+    browser.post("/set/any/value").await;
+    server.clock.advance(Duration::from_mins(5));
+    assert_eq!(browser.at(&recent).post("/own").await.status, StatusCode::OK);
+    server.clock.advance(Duration::from_millis(1));
+    assert_eq!(browser.at(&recent).post("/own").await.status, StatusCode::FORBIDDEN);
+
+    let stolen = browser.sending(&[(SESSION, &browser.cookie(SESSION).unwrap())]);
+    assert_eq!(browser.at(&elevate).post("/own").await.status, StatusCode::OK);
+    assert_eq!(browser.at(&recent).post("/own").await.status, StatusCode::OK);
+    assert_eq!((&*browser.get("/who").await.text, &*browser.get("/read/any").await.text), ("alice", "value"));
+
+    // The old id can be read for the grace, without the new proof, and gets nobody at a live session.
+    assert_eq!(stolen.at(&recent).post("/own").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(stolen.at(&elevate).post("/own").await.status, StatusCode::CONFLICT);
+    server.clock.advance(Duration::from_secs(30));
+    assert_eq!(stolen.get("/who").await.text, "nobody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_value_that_is_taken_is_given_to_one_request_only() {
+    let server = Server::new();
+    let browser = server.browser();
+    browser.post("/set/once/token").await;
+    let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = taken.clone();
+    let taking = server.handling(move |session: Session| {
+        let counter = counter.clone();
+        async move {
+            if session.take::<String>("once").await?.is_some() {
+                counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+            Ok(())
+        }
+    });
+    let requests: Vec<_> = (0..20)
+        .map(|_| {
+            let tab = browser.at(&taking);
+            tokio::spawn(async move { tab.post("/own").await.status })
+        })
+        .collect();
+    for request in requests {
+        assert_eq!(request.await.unwrap(), StatusCode::OK);
+    }
+    assert_eq!(taken.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert_eq!(browser.get("/read/once").await.text, "");
+}
+
+#[tokio::test]
 async fn who_has_an_unreadable_record_can_log_in_again_and_log_out() {
     let server = Server::new();
     let browser = server.browser();
