@@ -106,9 +106,11 @@ impl Session {
         if self.presents_newest(&base.header) {
             header.presented.get_or_insert(inner.clock.now());
         }
-        let expires = inner.policy.expiry(header.absolute, inner.clock.now(), header.subject.is_none());
-        // The clocks of two servers differ a little; nobody's activity shortens a session.
-        header.expires = header.expires.max(expires);
+        let (now, anonymous) = (inner.clock.now(), header.subject.is_none());
+        // A deadline that stays where it is costs a store's indexes nothing.
+        if inner.policy.touch_is_due(header.expires, header.absolute, now, anonymous) {
+            header.expires = inner.policy.expiry(header.absolute, now, anonymous);
+        }
         let next = Current { header, data: Arc::new(data), ..base.clone() };
         self.sessions().replace(next, base.header.version()).await
     }

@@ -23,18 +23,20 @@ pub(crate) struct Data {
 }
 
 /// Encoded as a MessagePack array of the two.
-#[derive(Serialize, Deserialize)]
-struct Wire(Option<String>, Values);
+#[derive(Serialize)]
+struct Wire<'a>(Option<&'a str>, &'a Values);
+
+#[derive(Deserialize)]
+struct OwnedWire(Option<String>, Values);
 
 impl Data {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let subject = self.subject.as_ref().map(|subject| subject.as_str().to_owned());
-        let wire = Wire(subject, self.values.clone());
+        let wire = Wire(self.subject.as_ref().map(Subject::as_str), &self.values);
         rmp_serde::to_vec(&wire).expect("strings and bytes always encode")
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
-        let Wire(subject, values) = rmp_serde::from_slice(bytes)?;
+        let OwnedWire(subject, values) = rmp_serde::from_slice(bytes)?;
         Ok(Self { subject: subject.map(Subject::new), values })
     }
 

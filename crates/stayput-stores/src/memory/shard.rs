@@ -130,8 +130,16 @@ impl Shard {
     fn put(&mut self, key: StorageKey, entry: Entry, now: Timestamp) -> Result<u64, Full> {
         let replaced = self.entries.get(&key).map_or(0, Entry::size);
         let evicted = self.make_room(entry.size().saturating_sub(replaced), &key, now)?;
-        self.take(&key);
-        self.insert(key, entry);
+        let same_place =
+            |old: &&mut Entry| (old.expires(), old.is_evictable()) == (entry.expires(), entry.is_evictable());
+        if let Some(old) = self.entries.get_mut(&key).filter(same_place) {
+            // Most writes: the indexes need not know.
+            self.bytes = self.bytes - old.size() + entry.size();
+            *old = entry;
+        } else {
+            self.take(&key);
+            self.insert(key, entry);
+        }
         Ok(evicted)
     }
 

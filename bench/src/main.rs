@@ -1,0 +1,67 @@
+//! The same small application with different session layers, for `bench/run`.
+//!
+//! `stayput-bench LAYER serve ADDR` serves it on one thread; `stayput-bench LAYER count ROUTE N` calls it N times without
+//! a network, to be counted under callgrind.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{COOKIE, SET_COOKIE};
+use axum::http::{Request, StatusCode};
+use axum::routing::get;
+use tower::ServiceExt;
+
+mod apps;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        [layer, "serve", address] => serve(app(layer).await, address).await,
+        [layer, "count", route, times] => count(app(layer).await, route, times.parse().expect("a number")).await,
+        _ => panic!("usage: stayput-bench none|tower|stayput|stayput-sqlite serve ADDR | count ROUTE N"),
+    }
+}
+
+async fn app(layer: &str) -> Router {
+    match layer {
+        "none" => Router::new()
+            .route("/plain", get(|| async { "plain" }))
+            .route("/read", get(|| async { "alice" }))
+            .route("/write", get(|| async { "1" })),
+        "tower" => apps::tower(),
+        "stayput" => apps::stayput(stayput_stores::MemoryStore::default()),
+        "stayput-sqlite" => {
+            let path = std::env::temp_dir().join(format!("stayput-bench-{}.db", std::process::id()));
+            apps::stayput(stayput_stores::SqliteStore::open(path).await.expect("a temporary file"))
+        }
+        _ => panic!("no such layer"),
+    }
+}
+
+async fn serve(app: Router, address: &str) {
+    let listener = tokio::net::TcpListener::bind(address).await.expect("a free address");
+    println!("ready");
+    axum::serve(listener, app).await.expect("the server runs");
+}
+
+async fn count(app: Router, route: &str, times: usize) {
+    let login = app.clone().oneshot(request("/login", None)).await.expect("infallible");
+    let cookie = login.headers().get(SET_COOKIE).map(|cookie| {
+        let text = cookie.to_str().expect("text");
+        text.split(';').next().expect("a pair").to_owned()
+    });
+    for _ in 0..times {
+        let answer = app.clone().oneshot(request(route, cookie.as_deref())).await.expect("infallible");
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+}
+
+fn request(route: &str, cookie: Option<&str>) -> Request<Body> {
+    let request = Request::builder().uri(route).header("accept", "*/*").header("host", "127.0.0.1");
+    let request = match cookie {
+        Some(cookie) => request.header(COOKIE, cookie),
+        None => request,
+    };
+    request.body(Body::empty()).expect("a valid request")
+}
