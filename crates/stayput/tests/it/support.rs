@@ -167,6 +167,11 @@ impl Browser {
     }
 }
 
+/// A new keyring.
+pub(crate) fn keyring() -> Keyring {
+    Keyring::generate(&SystemRandom)
+}
+
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
