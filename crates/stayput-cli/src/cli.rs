@@ -72,6 +72,9 @@ pub(crate) struct SampleServerArgs {
     pub(crate) name: String,
     #[arg(long)]
     pub(crate) listen: SocketAddr,
+    /// Listen on any other port if that one is taken.
+    #[arg(long)]
+    pub(crate) or_any_port: bool,
     #[arg(long)]
     pub(crate) store: StoreUrl,
     #[arg(long)]

@@ -28,20 +28,24 @@ pub(crate) async fn serve(args: SampleServerArgs) -> Result<(), Failure> {
     let shop = routes::Shop::new(args.name, args.reached_by);
     let app = routes::router(shop).layer(sessions.layer());
 
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|error| Failure::other(format!("cannot listen on {}", args.listen)).because(error))?
-        .tap_io(|connection| {
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "small answers may be late");
-            }
-        });
+    let failed = |error| Failure::other(format!("cannot listen on {}", args.listen)).because(error);
+    let bound = match TcpListener::bind(args.listen).await {
+        Err(_) if args.or_any_port => TcpListener::bind((args.listen.ip(), 0)).await,
+        bound => bound,
+    };
+    let listener = bound.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "small answers may be late");
+        }
+    });
     let (ending, ended) = oneshot::channel();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
         end_asked_for().await;
         let _ = ending.send(());
     });
-    let _ = std::io::stdout().write_all(b"ready\n");
+    let _ = writeln!(std::io::stdout(), "ready {address}");
     tokio::select! {
         outcome = server => outcome.map_err(|error| Failure::other("the server failed").because(error)),
         () = async { let _ = ended.await; tokio::time::sleep(DRAIN).await } => Ok(()),

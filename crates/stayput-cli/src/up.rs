@@ -38,7 +38,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
         })?;
 
     let upstreams = settings.upstreams()?;
-    let gateway = bind(&settings, upstreams.clone(), &keyring)?;
+    let mut gateway = bind(&settings, upstreams.clone(), &keyring)?;
     let url = text::url(gateway.local_addr());
     say(&text::banner(&settings, origin, &data_dir, &url));
 
@@ -51,6 +51,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let running = tokio::select! {
         started = children.ready() => {
             started?;
+            for server in children.servers() {
+                gateway.locate(&server.name, server.address);
+            }
             let failed = |error| Failure::other("cannot start the gateway").because(error);
             gateway.start().map_err(failed)?
         }

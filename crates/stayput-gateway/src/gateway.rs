@@ -56,6 +56,13 @@ impl Gateway {
         self.address
     }
 
+    /// Says that the upstream `name` listens at `address`, where that was not known yet when the sockets were bound.
+    pub fn locate(&mut self, name: &str, address: SocketAddr) {
+        for upstream in self.config.upstreams.iter_mut().filter(|upstream| upstream.name == name) {
+            upstream.address = address;
+        }
+    }
+
     /// Starts the threads.
     ///
     /// # Errors

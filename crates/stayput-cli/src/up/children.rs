@@ -37,7 +37,7 @@ pub(crate) struct Server {
 
 /// What became of a child.
 enum Event {
-    Ready { name: String, pid: u32 },
+    Ready { name: String, address: SocketAddr, pid: u32 },
     Ended { name: String, how: String },
 }
 
@@ -66,7 +66,7 @@ impl Children {
     pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
         while self.servers.iter().any(|server| server.pid.is_none()) {
             match self.events.recv().await {
-                Some(Event::Ready { name, pid }) => self.note(&name, pid),
+                Some(Event::Ready { name, address, pid }) => self.note(&name, address, pid),
                 Some(Event::Ended { name, how }) => {
                     return Err(Failure::other(format!("{name} could not start: it {how}"))
                         .way_out("what it said on standard error stands above"));
@@ -88,8 +88,8 @@ impl Children {
         while let Some(event) = self.events.recv().await {
             match event {
                 Event::Ended { name, how } => say(&format!("{name} {how}; it starts again in a second\n")),
-                Event::Ready { name, pid } => {
-                    self.note(&name, pid);
+                Event::Ready { name, address, pid } => {
+                    self.note(&name, address, pid);
                     say(&format!("{name} is back as process {pid}\n"));
                 }
             }
@@ -106,9 +106,9 @@ impl Children {
         }
     }
 
-    fn note(&mut self, name: &str, pid: u32) {
+    fn note(&mut self, name: &str, address: SocketAddr, pid: u32) {
         if let Some(server) = self.servers.iter_mut().find(|server| server.name == name) {
-            server.pid = Some(pid);
+            (server.address, server.pid) = (address, Some(pid));
         }
     }
 }
@@ -144,13 +144,14 @@ impl Keeper {
         // Waiting for a child closes its input unless that is held elsewhere.
         let input = child.stdin.take();
         let pid = child.id().unwrap_or_default();
-        let name = self.args.name.clone();
-        let report = self.report.clone();
-        let listen = async move {
+        let (args, report) = (&mut self.args, &self.report);
+        let listen = async {
             let mut lines = BufReader::new(output?).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                if line == "ready" {
-                    let _ = report.send(Event::Ready { name: name.clone(), pid }).await;
+                if let Some(address) = line.strip_prefix("ready ").and_then(|address| address.parse().ok()) {
+                    // Where it is found from now on: when it is started again, it must be there.
+                    (args.listen, args.or_any_port) = (address, false);
+                    let _ = report.send(Event::Ready { name: args.name.clone(), address, pid }).await;
                 }
             }
             None::<()>
@@ -182,6 +183,9 @@ impl Keeper {
             .arg("--data-dir")
             .arg(&args.data_dir)
             .args(["--reached-by", reached_by.as_ref().map_or("", |value| value.get_name())]);
+        if args.or_any_port {
+            command.arg("--or-any-port");
+        }
         if let Some(config) = &args.config {
             command.arg("--config").arg(config);
         }

@@ -84,6 +84,7 @@ impl Settings {
         SampleServerArgs {
             name: upstream.name.clone(),
             listen: upstream.address,
+            or_any_port: true,
             store: self.store.clone(),
             data_dir: self.data_dir.clone(),
             config: self.config_file.clone(),

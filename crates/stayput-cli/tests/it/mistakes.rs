@@ -1,8 +1,9 @@
 //! What goes wrong at the start is said once, clearly, with the way out; and nothing is lost by it.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
 
@@ -23,6 +24,40 @@ fn a_taken_port_is_named_with_the_way_out() {
     let (dir, taken) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let port = taken.local_addr().unwrap().port();
     fails(&run(dir.path(), port, &[]), 1, &[&format!("127.0.0.1:{port} is taken"), "--listen"]);
+}
+
+#[test]
+fn a_taken_port_behind_the_gateways_is_no_obstacle() {
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+    let _taken = TcpListener::bind(("127.0.0.1", port + 2)).unwrap();
+    let up = Up::start(dir.path(), port, &[]);
+    let urls: Vec<_> = up.servers().into_iter().map(|server| server.url).collect();
+    assert_eq!(urls.len(), 3);
+    assert!(!urls.contains(&format!("http://127.0.0.1:{}", port + 2)), "{urls:?}");
+}
+
+#[test]
+fn a_sample_server_whose_port_was_taken_meanwhile_takes_another_and_says_which() {
+    let (up, dir, _) = Up::fresh();
+    assert!(up.stop(Signal::TERM).0.success());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let store = format!("sqlite:{}", dir.path().join("sessions.db").display());
+    let data_dir = dir.path().to_str().unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_stayput"))
+        .args(["sample-server", "--name", "s", "--listen", &address, "--or-any-port", "--store", &store])
+        .args(["--data-dir", data_dir, "--reached-by", "loopback"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    // Its parent is gone.
+    drop(server.stdin.take());
+    assert!(server.wait().unwrap().success());
+    let other = line.strip_prefix("ready 127.0.0.1:").unwrap();
+    assert!(!address.ends_with(other.trim()), "{line}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -145,8 +146,17 @@ fn command(data_dir: &Path, port: u16, args: &[&str]) -> Command {
 
 const BINARY: &str = env!("CARGO_BIN_EXE_stayput");
 
+/// A port that nobody listens on, with room for the sample servers behind it. Below the range from which the system
+/// takes ports for connections, and apart from those of tests in other processes.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let slot = (std::process::id() * 4 + NEXT.fetch_add(1, Ordering::Relaxed)) % 2_000;
+        let port = 12_000 + u16::try_from(slot).unwrap() * 10;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub(crate) fn send(pid: u32, signal: Signal) {
