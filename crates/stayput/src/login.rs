@@ -39,7 +39,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::NotLoggedIn`] if it is anonymous; [`Error::Superseded`] if a parallel login was first;
+    /// [`Error::NotLoggedIn`] if it is anonymous; [`Error::Superseded`] if a parallel login was first; [`Error::Ended`] if
+    /// a parallel logout was;
     /// [`Error::Committed`] if the response head has left; errors of the store.
     pub async fn elevate(&self) -> Result<(), Error> {
         let this = self.clone();
@@ -101,10 +102,6 @@ impl Session {
         let current = self.state().current.clone();
         let current = current.ok_or(Error::NotLoggedIn)?;
         let subject = current.data.subject.clone().ok_or(Error::NotLoggedIn)?;
-        if current.header.state == RecordState::Remainder {
-            // Whoever has an id that a login left behind must not get at a live one by it.
-            return Err(Error::Superseded);
-        }
         self.succeed(Heir { subject, keeps_all: true }).await?;
         tracing::info!("session elevated");
         Ok(())
@@ -119,7 +116,7 @@ impl Session {
         self.sessions().create(&first).await?;
         let mut attempts = Attempts::begin();
         while let Some(session) = &old {
-            match self.leave_remainder(session).await? {
+            match self.leave_remainder(session, &heir).await? {
                 Some(newer) => old = Some(newer),
                 None => break,
             }
@@ -155,9 +152,12 @@ impl Session {
     }
 
     /// Closes the old session. Gives it back as it is by now if another write came first; `None` when it is closed.
-    async fn leave_remainder(&self, old: &Current) -> Result<Option<Current>, Error> {
+    ///
+    /// An heir to everything needs a live session to succeed: who has an id that a login left behind, or whose session
+    /// was ended meanwhile, must not get at a live one by it.
+    async fn leave_remainder(&self, old: &Current, heir: &Heir) -> Result<Option<Current>, Error> {
         if old.header.state == RecordState::Remainder {
-            return Ok(None);
+            return if heir.keeps_all { Err(Error::Superseded) } else { Ok(None) };
         }
         let inner = &self.sessions().inner;
         let mut header = old.header.next(self.sessions().write_tag());
@@ -168,8 +168,9 @@ impl Session {
         let remainder = Current { header, ..old.clone() };
         match self.sessions().replace(remainder, old.header.version()).await {
             Ok(Written::Conflict(newer)) => Ok(Some(newer)),
-            // Ended by somebody else: so much the better.
-            Ok(Written::Done(_)) | Err(Error::Ended) => Ok(None),
+            Ok(Written::Done(_)) => Ok(None),
+            // For a login so much the better.
+            Err(Error::Ended) if !heir.keeps_all => Ok(None),
             Err(error) => Err(error),
         }
     }

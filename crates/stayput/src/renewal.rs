@@ -4,7 +4,7 @@
 //! the grace after the new one was first presented, and answered with the new one: lost, late and reordered answers log
 //! nobody out. None of this may fail a request: what could not be done now is done at the next one.
 
-use stayput_core::{Generation, Header, Operation, State as RecordState, Timestamp, Touched};
+use stayput_core::{Header, Operation, State as RecordState, Timestamp, Touched};
 
 use crate::Error;
 use crate::commit::Written;
@@ -51,7 +51,7 @@ impl Session {
 
     fn due(&self, header: &Header, now: Timestamp) -> Option<Due> {
         let (policy, cookie) = (&self.sessions().inner.policy, self.state().cookie);
-        let is_newest = cookie.generation == header.generation;
+        let is_newest = self.presents_newest(header);
         if is_newest && header.presented.is_none() {
             Some(Due::Confirmation)
         } else if is_newest && policy.renewal_is_due(header.renewed, now, cookie.under_former_key) {
@@ -93,8 +93,7 @@ impl Session {
 
     fn hand_out_newest(&self) {
         let Some(current) = self.live() else { return };
-        let Generation(presented) = self.state().cookie.generation;
-        if presented != current.header.generation.0 {
+        if !self.presents_newest(&current.header) {
             let cookie = self.newest_cookie(&current);
             *self.state().cookie_for(&current) = Some(cookie);
         }

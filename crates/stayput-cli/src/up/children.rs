@@ -125,7 +125,7 @@ impl Keeper {
         loop {
             let how = match self.spawn() {
                 Ok(child) => match self.attend(child).await {
-                    Some(status) => describe(status),
+                    Some(how) => how,
                     None => return,
                 },
                 Err(error) => format!("could not be started ({error})"),
@@ -138,8 +138,8 @@ impl Keeper {
         }
     }
 
-    /// Waits for the child's end. `None` if we were told to stop, and have ended it.
-    async fn attend(&mut self, mut child: Child) -> Option<ExitStatus> {
+    /// Waits for the child's end, and says how it came. `None` if we were told to stop, and have ended it.
+    async fn attend(&mut self, mut child: Child) -> Option<String> {
         let output = child.stdout.take();
         // Waiting for a child closes its input unless that is held elsewhere.
         let input = child.stdin.take();
@@ -161,7 +161,9 @@ impl Keeper {
             status
         };
         tokio::select! {
-            status = ended => return status.inspect_err(|error| tracing::error!(%error, "wait failed")).ok(),
+            status = ended => {
+                return Some(status.map_or_else(|error| format!("was lost ({error})"), describe));
+            }
             _ = self.stopped.wait_for(|stopped| *stopped) => {}
         }
         drop(input);

@@ -204,6 +204,28 @@ async fn a_cancelled_login_still_happens_wholly() {
 }
 
 #[tokio::test]
+async fn an_elevation_undoes_neither_a_parallel_logout_nor_a_parallel_login() {
+    for (path, after) in [("/logout", "nobody"), ("/login/alice", "alice")] {
+        let server = Server::new();
+        let browser = server.browser();
+        browser.post("/login/alice").await;
+        let slow = browser.sending(&[(SESSION, &browser.cookie(SESSION).unwrap())]);
+        let other = browser.clone();
+        let elevate = server.handling(move |session: Session| {
+            let other = other.clone();
+            async move {
+                session.subject().await?;
+                assert_eq!(other.post(path).await.status, StatusCode::OK);
+                session.elevate().await
+            }
+        });
+        let reply = slow.at(&elevate).post("/own").await;
+        assert_eq!((reply.status, reply.cookies.len()), (StatusCode::CONFLICT, 0), "{path}");
+        assert_eq!(browser.get("/who").await.text, after);
+    }
+}
+
+#[tokio::test]
 async fn an_elevation_changes_the_id_keeps_all_values_and_renews_the_proof() {
     let server = Server::new();
     let browser = server.browser();
