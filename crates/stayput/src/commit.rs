@@ -10,16 +10,16 @@ use stayput_core::{
 };
 use tokio::time::Instant;
 
-use crate::data::{Changes, Data, Values};
+use crate::data::{Changes, Data};
 use crate::session::{CookieState, Current, Session};
 use crate::{Error, Sessions};
 
 /// What became of a write.
 pub(crate) enum Written {
     /// It is in the store; this is the session now.
-    Done(Current),
+    Done(Arc<Current>),
     /// Another write was first; this is the session now.
-    Conflict(Current),
+    Conflict(Arc<Current>),
 }
 
 impl Session {
@@ -28,23 +28,23 @@ impl Session {
     /// The caller holds the turn.
     pub(crate) async fn commit<R, E: From<Error>>(
         &self,
-        mut change: impl FnMut(&mut Values) -> Result<R, E>,
+        mut change: impl FnMut(&mut Data) -> Result<R, E>,
     ) -> Result<R, E> {
         self.load().await?;
         let mut attempts = Attempts::begin();
         loop {
             let (base, changes) = self.snapshot();
-            let mut data = base.as_ref().map(|base| (*base.data).clone()).unwrap_or_default();
+            let mut data = base.as_ref().map_or_else(|| Data::new(None), |base| base.data.clone());
             data.apply(&changes);
-            let result = change(&mut data.values)?;
-            if base.as_ref().map_or(data.values.is_empty(), |base| *base.data == data) {
+            let result = change(&mut data)?;
+            if base.as_ref().map_or(data.is_empty(), |base| base.data == data) {
                 self.settle(None, &changes);
                 return Ok(result);
             }
             self.check_size(&data)?;
             let written = match base {
                 None => self.write_new(data).await?,
-                Some(base) => self.write_next(base, data).await?,
+                Some(base) => self.write_next(&base, data).await?,
             };
             match written {
                 Written::Done(current) => {
@@ -57,13 +57,13 @@ impl Session {
         }
     }
 
-    fn snapshot(&self) -> (Option<Current>, Changes) {
+    fn snapshot(&self) -> (Option<Arc<Current>>, Changes) {
         let state = self.state();
         (state.current.clone(), state.changes.clone())
     }
 
     /// Notes that `changes` are in the store.
-    pub(crate) fn settle(&self, current: Option<Current>, changes: &Changes) {
+    pub(crate) fn settle(&self, current: Option<Arc<Current>>, changes: &Changes) {
         let mut state = self.state();
         if current.is_some() {
             state.current = current;
@@ -85,7 +85,7 @@ impl Session {
         let absolute = now.after(inner.policy.absolute_timeout);
         let expires = inner.policy.expiry(absolute, now, true);
         let header = Header::new(now, absolute, expires, sessions.write_tag());
-        let current = Current { key: id.storage_key(), id, header, data: Arc::new(data) };
+        let current = Arc::new(Current { key: id.storage_key(), id, header, data });
         sessions.create(&current).await?;
         tracing::debug!("anonymous session created");
 
@@ -97,21 +97,21 @@ impl Session {
         Ok(Written::Done(current))
     }
 
-    async fn write_next(&self, base: Current, data: Data) -> Result<Written, Error> {
+    async fn write_next(&self, base: &Current, data: Data) -> Result<Written, Error> {
         let inner = &self.sessions().inner;
         if base.header.state == RecordState::Remainder {
             return Err(Error::Superseded);
         }
         let mut header = base.header.next(self.sessions().write_tag());
-        if self.presents_newest(&base.header) {
-            header.presented.get_or_insert(inner.clock.now());
-        }
         let (now, anonymous) = (inner.clock.now(), header.subject.is_none());
+        if self.state().presents_newest(&base.header) {
+            header.presented.get_or_insert(now);
+        }
         // A deadline that stays where it is costs a store's indexes nothing.
         if inner.policy.touch_is_due(header.expires, header.absolute, now, anonymous) {
             header.expires = inner.policy.expiry(header.absolute, now, anonymous);
         }
-        let next = Current { header, data: Arc::new(data), ..base.clone() };
+        let next = Current { id: base.id.clone(), key: base.key, header, data };
         self.sessions().replace(next, base.header.version()).await
     }
 }
@@ -120,7 +120,7 @@ impl Sessions {
     /// Creates a session under an id that nobody else can have.
     pub(crate) async fn create(&self, session: &Current) -> Result<(), Error> {
         let (key, store) = (session.key, &self.inner.store);
-        let record = self.seal(&key, session.header.clone(), &session.data.encode());
+        let record = self.seal(&key, session.header.clone(), session.data.as_bytes());
         let tag = session.header.version().tag;
         let (created, _) = self.twice(Operation::Create, || store.create(key, record.clone())).await?;
         if created == Created::Exists {
@@ -134,12 +134,12 @@ impl Sessions {
     /// Swaps a session against its version `expected`.
     pub(crate) async fn replace(&self, session: Current, expected: Version) -> Result<Written, Error> {
         let (key, store) = (session.key, &self.inner.store);
-        let record = self.seal(&key, session.header.clone(), &session.data.encode());
+        let record = self.seal(&key, session.header.clone(), session.data.as_bytes());
         let tag = session.header.version().tag;
         let swap = || store.replace(key, record.clone(), expected);
         let (outcome, doubt) = self.twice(Operation::Replace, swap).await?;
         match outcome {
-            Replaced::Replaced => Ok(Written::Done(session)),
+            Replaced::Replaced => Ok(Written::Done(Arc::new(session))),
             Replaced::Missing => Err(Error::Ended),
             Replaced::Conflict(found) => {
                 let ours = found.header.includes(tag);
@@ -148,7 +148,7 @@ impl Sessions {
                 if let Some(doubt) = doubt.filter(|_| !ours && !found.header.remembers_since(expected)) {
                     return Err(doubt);
                 }
-                let found = self.reopen(session.id, key, &found)?;
+                let found = Arc::new(self.reopen(session.id, key, *found)?);
                 Ok(if ours { Written::Done(found) } else { Written::Conflict(found) })
             }
         }
@@ -181,11 +181,11 @@ impl Sessions {
     }
 
     /// The session of a record that a store handed back in a conflict.
-    fn reopen(&self, id: SessionId, key: StorageKey, record: &Record) -> Result<Current, Error> {
+    fn reopen(&self, id: SessionId, key: StorageKey, record: Record) -> Result<Current, Error> {
         let bytes = record.open(&key, &self.inner.keyring).map_err(Error::Keyring)?;
-        let data = Data::decode(&bytes)
+        let data = Data::decode(bytes)
             .map_err(|source| Error::Decode { key: "(session)".to_owned(), source: source.into() })?;
-        Ok(Current { id, key, header: record.header.clone(), data: Arc::new(data) })
+        Ok(Current { id, key, header: record.header, data })
     }
 }
 

@@ -70,7 +70,7 @@ impl Session {
         let _turn = self.turn().await;
         self.state().check_head()?;
         let unreadable = self.load_if_readable().await?;
-        let current = self.state().current.as_ref().map(|current| current.key);
+        let current = self.current().map(|current| current.key);
         for key in current.into_iter().chain(unreadable) {
             self.sessions().call(Operation::Remove, self.sessions().inner.store.remove(key)).await?;
             tracing::info!("session ended by logout");
@@ -99,9 +99,8 @@ impl Session {
         let _turn = self.turn().await;
         self.state().check_head()?;
         self.load().await?;
-        let current = self.state().current.clone();
-        let current = current.ok_or(Error::NotLoggedIn)?;
-        let subject = current.data.subject.clone().ok_or(Error::NotLoggedIn)?;
+        let current = self.current().ok_or(Error::NotLoggedIn)?;
+        let subject = current.data.subject().ok_or(Error::NotLoggedIn)?;
         self.succeed(Heir { subject, keeps_all: true }).await?;
         tracing::info!("session elevated");
         Ok(())
@@ -109,10 +108,10 @@ impl Session {
 
     /// Puts a new session in the place of the one there is, if any.
     async fn succeed(&self, heir: Heir) -> Result<(), Error> {
-        let mut old = self.state().current.clone();
+        let mut old = self.current();
         let changes = self.state().changes.clone();
 
-        let first = self.begin(&heir, old.as_ref(), &changes)?;
+        let first = self.begin(&heir, old.as_deref(), &changes)?;
         self.sessions().create(&first).await?;
         let mut attempts = Attempts::begin();
         while let Some(session) = &old {
@@ -123,7 +122,7 @@ impl Session {
             attempts.next(self.sessions()).await?;
         }
         // What a parallel request wrote to the old session just before it was closed comes along.
-        let session = self.extend(first, &heir, old.as_ref(), &changes).await?;
+        let session = self.extend(first, &heir, old.as_deref(), &changes).await?;
         self.hand_over(session, &changes);
         Ok(())
     }
@@ -148,14 +147,14 @@ impl Session {
         let mut header = Header::new(now, absolute, now.after(UNFINISHED), self.sessions().write_tag());
         header.subject = Some(heir.subject.key());
         header.authenticated = Some(now);
-        Ok(Current { key: id.storage_key(), id, header, data: Arc::new(data) })
+        Ok(Current { key: id.storage_key(), id, header, data })
     }
 
     /// Closes the old session. Gives it back as it is by now if another write came first; `None` when it is closed.
     ///
     /// An heir to everything needs a live session to succeed: who has an id that a login left behind, or whose session
     /// was ended meanwhile, must not get at a live one by it.
-    async fn leave_remainder(&self, old: &Current, heir: &Heir) -> Result<Option<Current>, Error> {
+    async fn leave_remainder(&self, old: &Current, heir: &Heir) -> Result<Option<Arc<Current>>, Error> {
         if old.header.state == RecordState::Remainder {
             return if heir.keeps_all { Err(Error::Superseded) } else { Ok(None) };
         }
@@ -165,8 +164,7 @@ impl Session {
         // The absolute deadline too: a request that found the session live may yet touch it.
         header.absolute = header.absolute.min(inner.clock.now().after(inner.policy.grace));
         header.expires = header.expires.min(header.absolute);
-        let remainder = Current { header, ..old.clone() };
-        match self.sessions().replace(remainder, old.header.version()).await {
+        match self.sessions().replace(old.with(header), old.header.version()).await {
             Ok(Written::Conflict(newer)) => Ok(Some(newer)),
             Ok(Written::Done(_)) => Ok(None),
             // For a login so much the better.
@@ -181,11 +179,11 @@ impl Session {
         heir: &Heir,
         old: Option<&Current>,
         changes: &Changes,
-    ) -> Result<Current, Error> {
+    ) -> Result<Arc<Current>, Error> {
         let policy = &self.sessions().inner.policy;
         let mut header = first.header.next(self.sessions().write_tag());
         header.expires = policy.expiry(header.absolute, header.created, false);
-        let data = Arc::new(self.carried(heir, old, changes)?);
+        let data = self.carried(heir, old, changes)?;
         let expected = first.header.version();
         match self.sessions().replace(Current { header, data, ..first }, expected).await? {
             Written::Done(session) => Ok(session),
@@ -196,20 +194,22 @@ impl Session {
 
     /// What the new session begins with.
     fn carried(&self, heir: &Heir, old: Option<&Current>, changes: &Changes) -> Result<Data, Error> {
-        let mut data = Data { subject: Some(heir.subject.clone()), ..Data::default() };
+        let mut data = Data::new(Some(&heir.subject));
         if let Some(old) = old
-            && old.data.subject.as_ref().is_none_or(|owner| *owner == heir.subject)
+            && old.data.subject().is_none_or(|owner| owner == heir.subject)
         {
             let carry = &self.sessions().inner.policy.carry;
-            let values = old.data.values.iter().filter(|(key, _)| heir.keeps_all || carry.contains(key));
-            data.values = values.map(|(key, value)| (key.clone(), value.clone())).collect();
+            let is_carried = |key: &[u8]| heir.keeps_all || carry.iter().any(|carry| carry.as_bytes() == key);
+            for (key, value) in old.data.iter().filter(|(key, _)| is_carried(key)) {
+                data.set(key, value);
+            }
         }
         data.apply(changes);
         self.check_size(&data)?;
         Ok(data)
     }
 
-    fn hand_over(&self, session: Current, changes: &Changes) {
+    fn hand_over(&self, session: Arc<Current>, changes: &Changes) {
         let cookie = self.newest_cookie(&session);
         let mut state = self.state();
         state.answer.session = Some(cookie);

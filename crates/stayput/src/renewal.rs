@@ -4,11 +4,13 @@
 //! the grace after the new one was first presented, and answered with the new one: lost, late and reordered answers log
 //! nobody out. None of this may fail a request: what could not be done now is done at the next one.
 
-use stayput_core::{Header, Operation, State as RecordState, Timestamp, Touched};
+use std::sync::Arc;
+
+use stayput_core::{Header, Operation, Policy, State as RecordState, Timestamp, Touched};
 
 use crate::Error;
 use crate::commit::Written;
-use crate::session::{Current, Session};
+use crate::session::{Current, Session, State};
 
 /// What a session that was used needs.
 enum Due {
@@ -23,19 +25,20 @@ enum Due {
 impl Session {
     /// Does what the session needs after it was used, and hands out its newest cookie if the client has an older one.
     pub(crate) async fn keep_up(&self) {
-        let Some(current) = self.live() else { return };
+        let Some(current) = self.state().live().cloned() else { return };
         let now = self.sessions().inner.clock.now();
-        let done = match self.due(&current.header, now) {
+        let due = self.state().due(&current.header, &self.sessions().inner.policy, now);
+        let done = match due {
             None => Ok(()),
             Some(Due::Touch) => self.touch(&current, now).await,
             Some(Due::Renewal) => {
                 let header = current.header.renew(now, self.sessions().write_tag());
-                self.write_upkeep(current, header, now).await
+                self.write_upkeep(&current, header, now).await
             }
             Some(Due::Confirmation) => {
                 let mut header = current.header.next(self.sessions().write_tag());
                 header.presented = Some(now);
-                self.write_upkeep(current, header, now).await
+                self.write_upkeep(&current, header, now).await
             }
         };
         if let Err(error) = done {
@@ -44,23 +47,12 @@ impl Session {
         self.hand_out_newest();
     }
 
-    /// Whether the client presented the newest generation.
-    pub(crate) fn presents_newest(&self, header: &Header) -> bool {
-        self.state().cookie.generation == header.generation
-    }
-
-    fn due(&self, header: &Header, now: Timestamp) -> Option<Due> {
-        let (policy, cookie) = (&self.sessions().inner.policy, self.state().cookie);
-        let is_newest = self.presents_newest(header);
-        if is_newest && header.presented.is_none() {
-            Some(Due::Confirmation)
-        } else if is_newest && policy.renewal_is_due(header.renewed, now, cookie.under_former_key) {
-            Some(Due::Renewal)
-        } else if policy.touch_is_due(header.expires, header.absolute, now, header.subject.is_none()) {
-            Some(Due::Touch)
-        } else {
-            None
-        }
+    /// Whether [`Session::keep_up`] would do nothing.
+    pub(crate) fn is_kept_up(&self, state: &State) -> bool {
+        let Some(current) = state.live() else { return true };
+        let inner = &self.sessions().inner;
+        state.presents_newest(&current.header)
+            && state.due(&current.header, &inner.policy, inner.clock.now()).is_none()
     }
 
     async fn touch(&self, current: &Current, now: Timestamp) -> Result<(), Error> {
@@ -73,12 +65,12 @@ impl Session {
     }
 
     /// Writes `header` with the data as it is. Whoever wrote first has kept the session up, or the next request will.
-    async fn write_upkeep(&self, current: Current, mut header: Header, now: Timestamp) -> Result<(), Error> {
+    async fn write_upkeep(&self, current: &Current, mut header: Header, now: Timestamp) -> Result<(), Error> {
         let policy = &self.sessions().inner.policy;
         let expires = policy.expiry(header.absolute, now, header.subject.is_none());
         header.expires = header.expires.max(expires);
         let expected = current.header.version();
-        match self.sessions().replace(Current { header, ..current }, expected).await {
+        match self.sessions().replace(current.with(header), expected).await {
             Ok(Written::Done(session) | Written::Conflict(session)) => {
                 self.state().current = Some(session);
                 Ok(())
@@ -92,17 +84,36 @@ impl Session {
     }
 
     fn hand_out_newest(&self) {
-        let Some(current) = self.live() else { return };
-        if !self.presents_newest(&current.header) {
-            let cookie = self.newest_cookie(&current);
-            *self.state().cookie_for(&current) = Some(cookie);
+        let mut state = self.state();
+        let Some(current) = state.live().cloned() else { return };
+        if !state.presents_newest(&current.header) {
+            *state.cookie_for(&current) = Some(self.newest_cookie(&current));
         }
+    }
+}
+
+impl State {
+    /// Whether the client presented the newest generation.
+    pub(crate) fn presents_newest(&self, header: &Header) -> bool {
+        self.cookie.generation == header.generation
     }
 
     /// The session, unless it is none or the remainder of one: the cookie of a remainder would overwrite that of the
     /// login that left it.
-    fn live(&self) -> Option<Current> {
-        let current = self.state().current.clone();
-        current.filter(|current| current.header.state == RecordState::Live)
+    fn live(&self) -> Option<&Arc<Current>> {
+        self.current.as_ref().filter(|current| current.header.state == RecordState::Live)
+    }
+
+    fn due(&self, header: &Header, policy: &Policy, now: Timestamp) -> Option<Due> {
+        let is_newest = self.presents_newest(header);
+        if is_newest && header.presented.is_none() {
+            Some(Due::Confirmation)
+        } else if is_newest && policy.renewal_is_due(header.renewed, now, self.cookie.under_former_key) {
+            Some(Due::Renewal)
+        } else if policy.touch_is_due(header.expires, header.absolute, now, header.subject.is_none()) {
+            Some(Due::Touch)
+        } else {
+            None
+        }
     }
 }

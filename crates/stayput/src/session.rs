@@ -4,19 +4,18 @@
 //! parallel ones; that is [`commit`](crate::commit).
 
 mod find;
+mod values;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use stayput_core::{Generation, Header, SessionId, StorageKey, Subject, Timestamp};
 use tokio::sync::OnceCell;
 
 use crate::answer::{Answer, CookieChange};
 use crate::cookies::RequestCookies;
-use crate::data::{self, Changes, Data, Values};
+use crate::data::{Changes, Data};
 use crate::{Error, Sessions};
 
 /// The session of the request at hand. Cheap to clone; all clones are the same session.
@@ -30,7 +29,19 @@ pub struct Session {
 struct Shared {
     sessions: Sessions,
     cookies: RequestCookies,
-    used: AtomicBool,
+    stage: AtomicU8,
+    /// What a request that asks for its session needs; most never do.
+    work: OnceLock<Box<Work>>,
+}
+
+/// Nobody asked for the session yet, and the head is here.
+const UNUSED: u8 = 0;
+/// Somebody asked for the session before the head left.
+const USED: u8 = 1;
+/// The head left before anybody asked.
+const LEFT: u8 = 2;
+
+struct Work {
     loaded: OnceCell<()>,
     /// Whose turn it is to write, among the handlers and tasks of this one request: two of them must not both create
     /// its session. Nobody else ever waits for it.
@@ -42,7 +53,7 @@ struct Shared {
 #[derive(Default)]
 pub(crate) struct State {
     /// The session as last seen in the store.
-    pub(crate) current: Option<Current>,
+    pub(crate) current: Option<Arc<Current>>,
     /// What its cookie said when it was presented, or says that is being handed out.
     pub(crate) cookie: CookieState,
     /// Changes that wait for the commit.
@@ -60,132 +71,17 @@ pub(crate) struct CookieState {
 }
 
 /// A session as it is in the store.
-#[derive(Clone)]
 pub(crate) struct Current {
     pub(crate) id: SessionId,
     pub(crate) key: StorageKey,
     pub(crate) header: Header,
-    pub(crate) data: Arc<Data>,
+    pub(crate) data: Data,
 }
 
 impl Session {
     pub(crate) fn new(sessions: Sessions, cookies: RequestCookies) -> Self {
-        let shared = Shared {
-            sessions,
-            cookies,
-            used: AtomicBool::new(false),
-            loaded: OnceCell::new(),
-            turn: tokio::sync::Mutex::new(()),
-            state: Mutex::default(),
-        };
+        let shared = Shared { sessions, cookies, stage: AtomicU8::new(UNUSED), work: OnceLock::new() };
         Self { shared: Arc::new(shared) }
-    }
-
-    /// The value under `key`; `None` if there is none.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Decode`] if the value is of another type; errors of the store.
-    pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        let buffered = self.state().changes.get(key).cloned();
-        let value = if let Some(change) = buffered {
-            change
-        } else {
-            self.load().await?;
-            self.state().current.as_ref().and_then(|current| current.data.values.get(key).cloned())
-        };
-        value.map(|value| data::decode(key, &value)).transpose()
-    }
-
-    /// Sets the value under `key`, together with all other buffered changes, when the handler has returned. Of
-    /// parallel requests that set the same key the last one wins; other keys are not touched.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Encode`]; [`Error::Committed`] if the response head has left.
-    pub fn insert<T: Serialize>(&self, key: &str, value: T) -> Result<(), Error> {
-        self.buffer(key, Some(data::encode(key, &value)?))
-    }
-
-    /// Removes the value under `key`, on the terms of [`Session::insert`].
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Committed`] if the response head has left.
-    pub fn remove(&self, key: &str) -> Result<(), Error> {
-        self.buffer(key, None)
-    }
-
-    /// Removes the value under `key` atomically and gives it back: of parallel requests only one gets it. Commits at once,
-    /// buffered changes with it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Session::update`].
-    pub async fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        self.write(|values| {
-            let value = values.get(key).map(|value| data::decode(key, value)).transpose()?;
-            values.remove(key);
-            Ok(value)
-        })
-        .await
-    }
-
-    /// Changes the value under `key` (at first its default) atomically, and returns it as it is then. Commits at once,
-    /// buffered changes with it.
-    ///
-    /// `change` is run again when a parallel request wrote first, so it must have no effect but on its argument.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Conflict`], [`Error::Ended`], [`Error::Superseded`], [`Error::Decode`], [`Error::TooLarge`]; errors of
-    /// the store.
-    pub async fn update<T>(&self, key: &str, mut change: impl FnMut(&mut T)) -> Result<T, Error>
-    where
-        T: Serialize + DeserializeOwned + Default,
-    {
-        self.write(|values| {
-            let mut value = stored_or_default(key, values)?;
-            change(&mut value);
-            values.insert(key.to_owned(), data::encode(key, &value)?);
-            Ok(value)
-        })
-        .await
-    }
-
-    /// As [`Session::update`], with a result of the closure's own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Session::update`].
-    pub async fn update_with<T, R>(&self, key: &str, mut change: impl FnMut(&mut T) -> R) -> Result<R, Error>
-    where
-        T: Serialize + DeserializeOwned + Default,
-    {
-        self.try_update(key, |value| Ok(change(value))).await
-    }
-
-    /// As [`Session::update_with`]; nothing is written if the closure fails.
-    ///
-    /// # Errors
-    ///
-    /// The closure's error, or as [`Session::update`].
-    pub async fn try_update<T, R, E>(
-        &self,
-        key: &str,
-        mut change: impl FnMut(&mut T) -> Result<R, E>,
-    ) -> Result<R, E>
-    where
-        T: Serialize + DeserializeOwned + Default,
-        E: From<Error>,
-    {
-        self.write(|values| {
-            let mut value = stored_or_default(key, values)?;
-            let result = change(&mut value)?;
-            values.insert(key.to_owned(), data::encode(key, &value)?);
-            Ok(result)
-        })
-        .await
     }
 
     /// Who the session is logged in as; `None` if it is anonymous.
@@ -194,8 +90,7 @@ impl Session {
     ///
     /// Errors of the store, which do not mean that nobody is logged in.
     pub async fn subject(&self) -> Result<Option<Subject>, Error> {
-        self.load().await?;
-        Ok(self.state().current.as_ref().and_then(|current| current.data.subject.clone()))
+        Ok(self.loaded().await?.and_then(|current| current.data.subject()))
     }
 
     /// When the subject proved who they are; `None` if the session is anonymous.
@@ -204,17 +99,7 @@ impl Session {
     ///
     /// Errors of the store.
     pub async fn authenticated_at(&self) -> Result<Option<Timestamp>, Error> {
-        self.load().await?;
-        Ok(self.state().current.as_ref().and_then(|current| current.header.authenticated))
-    }
-
-    /// Commits buffered changes now instead of when the handler has returned.
-    ///
-    /// # Errors
-    ///
-    /// As [`Session::update`].
-    pub async fn save(&self) -> Result<(), Error> {
-        self.write(|_| Ok(())).await
+        Ok(self.loaded().await?.and_then(|current| current.header.authenticated))
     }
 
     /// What the layer does when the handler has returned: commits, and hands out the cookies. They go out even if the
@@ -237,15 +122,16 @@ impl Session {
         }
     }
 
-    /// Lets the head leave if nothing was asked of the session; otherwise there is something to finish first.
-    pub(crate) fn leave_unused(&self) -> bool {
-        // Asked under the lock: who buffers a change marks the session as used before taking it.
+    /// Lets the head leave at once if there is nothing to finish first: nobody asked for the session, or it was read
+    /// and needs no upkeep.
+    pub(crate) fn leave_at_once(&self) -> Option<Answer> {
+        let stage = &self.shared.stage;
+        if stage.compare_exchange(UNUSED, LEFT, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return Some(Answer::default());
+        }
+        let _turn = self.work().turn.try_lock().ok()?;
         let mut state = self.state();
-        !self.is_used() && state.leave_head(false).is_some()
-    }
-
-    fn is_used(&self) -> bool {
-        self.shared.used.load(Ordering::Relaxed)
+        if self.is_kept_up(&state) { state.leave_head(false) } else { None }
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {
@@ -257,48 +143,55 @@ impl Session {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.work().state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn current(&self) -> Option<Arc<Current>> {
+        self.state().current.clone()
     }
 
     pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.mark_used();
-        self.shared.turn.lock().await
+        self.work().turn.lock().await
     }
 
     /// Looks the session up, the first time it is called; a failure is not remembered.
     pub(crate) async fn load(&self) -> Result<(), Error> {
-        self.mark_used();
         let find = || async {
-            let found = self.find().await?;
-            let mut state = self.state();
-            if let Some((current, cookie)) = found {
-                state.current = Some(current);
+            if let Some((current, cookie)) = self.find().await? {
+                let mut state = self.state();
+                state.current = Some(Arc::new(current));
                 state.cookie = cookie;
             }
             Ok::<_, Error>(())
         };
-        self.shared.loaded.get_or_try_init(find).await?;
+        self.work().loaded.get_or_try_init(find).await?;
         Ok(())
     }
 
-    fn mark_used(&self) {
-        self.shared.used.store(true, Ordering::Relaxed);
+    /// The session, looked up if need be.
+    async fn loaded(&self) -> Result<Option<Arc<Current>>, Error> {
+        self.load().await?;
+        Ok(self.current())
     }
 
-    fn buffer(&self, key: &str, change: Option<serde_bytes::ByteBuf>) -> Result<(), Error> {
-        self.mark_used();
-        let mut state = self.state();
-        state.check_head()?;
-        state.changes.insert(key.to_owned(), change);
-        Ok(())
+    fn work(&self) -> &Work {
+        self.shared.work.get_or_init(|| {
+            let stage = &self.shared.stage;
+            let was = stage.compare_exchange(UNUSED, USED, Ordering::AcqRel, Ordering::Acquire);
+            let state = State { head_left: was == Err(LEFT), ..State::default() };
+            Box::new(Work {
+                loaded: OnceCell::new(),
+                turn: tokio::sync::Mutex::new(()),
+                state: Mutex::new(state),
+            })
+        })
     }
+}
 
-    async fn write<R, E: From<Error>>(
-        &self,
-        change: impl FnMut(&mut Values) -> Result<R, E>,
-    ) -> Result<R, E> {
-        let _turn = self.turn().await;
-        self.commit(change).await
+impl Current {
+    /// The same session with another header.
+    pub(crate) fn with(&self, header: Header) -> Self {
+        Self { id: self.id.clone(), key: self.key, header, data: self.data.clone() }
     }
 }
 
@@ -325,10 +218,6 @@ impl State {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("used", &self.is_used()).finish_non_exhaustive()
+        f.debug_struct("Session").field("used", &self.shared.work.get().is_some()).finish_non_exhaustive()
     }
-}
-
-fn stored_or_default<T: DeserializeOwned + Default>(key: &str, values: &Values) -> Result<T, Error> {
-    values.get(key).map_or_else(|| Ok(T::default()), |value| data::decode(key, value))
 }

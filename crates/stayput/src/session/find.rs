@@ -1,7 +1,6 @@
 //! From a request's cookies to its session, or to none: whatever doesn't fit in every respect is no session.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
 
 use stayput_core::{CookieValue, DecodedCookie, OpenError, Operation, StorageKey};
 
@@ -60,24 +59,24 @@ impl Session {
         let Some(record) = self.sessions().call(Operation::Load, inner.store.load(key)).await? else {
             return Ok(refuse("no such session: it ended or expired"));
         };
-        let header = record.header.clone();
+        let (header, now) = (&record.header, inner.clock.now());
         // The idle deadline is not sealed: whoever can write to the store could put it anywhere.
-        if header.absolute <= inner.clock.now() {
+        if header.absolute <= now {
             return Ok(refuse("the session is past its absolute deadline"));
         }
-        if !header.accepts(cookie.generation, inner.clock.now(), inner.policy.grace) {
+        if !header.accepts(cookie.generation, now, inner.policy.grace) {
             return Ok(refuse("the cookie is of an older generation"));
         }
         if header.subject.is_some() != with_subject {
             return Ok(refuse("the cookie is of another kind than its session"));
         }
         let data = match record.open(&key, &inner.keyring) {
-            Ok(bytes) => Data::decode(&bytes).or_else_refuse(),
+            Ok(bytes) => Data::decode(bytes).or_else_refuse(),
             // The cookie is ours and so is the session: this server lacks a key. Nobody is logged out by that.
             Err(error @ OpenError::UnknownKey(_)) => return Err(Error::Keyring(error)),
             Err(error) => Err::<Data, _>(error).or_else_refuse(),
         };
-        Ok(data.map(|data| Current { id: cookie.id.clone(), key, header, data: Arc::new(data) }))
+        Ok(data.map(|data| Current { id: cookie.id.clone(), key, header: record.header, data }))
     }
 }
 

@@ -1,0 +1,85 @@
+use std::collections::BTreeMap;
+
+use stayput_testkit::Seed;
+
+use super::*;
+
+#[test]
+fn data_is_read_as_it_was_written() {
+    let mut data = Data::new(Some(&Subject::new("alice")));
+    data.set(b"n", &encode("n", &7u32).unwrap());
+    let read = Data::decode(data.as_bytes().to_vec()).unwrap();
+    assert_eq!(read.as_bytes(), data.as_bytes());
+    assert_eq!(read.subject(), Some(Subject::new("alice")));
+    assert_eq!(decode::<u32>("n", read.get("n").unwrap()).unwrap(), 7);
+    assert_eq!(Data::new(None).subject(), None);
+}
+
+#[test]
+fn random_changes_leave_what_a_plain_map_holds() {
+    let mut rng = Seed::announce().rng();
+    let (mut data, mut map) = (Data::new(None), BTreeMap::new());
+    for _ in 0..5_000 {
+        let key = "k".repeat(rng.usize(..40));
+        if rng.u8(..3) == 0 {
+            data.remove(key.as_bytes());
+            map.remove(&key);
+        } else {
+            let value = vec![rng.u8(..); [0, 1, 40, 255, 256, 65_535, 65_536][rng.usize(..7)]];
+            data.set(key.as_bytes(), &value);
+            map.insert(key.clone(), value);
+        }
+        assert_eq!(data.count(), map.len());
+        assert_eq!(data.get(&key), map.get(&key).map(Vec::as_slice));
+    }
+    let data = Data::decode(data.as_bytes().to_vec()).unwrap();
+    let read: BTreeMap<_, _> =
+        data.iter().map(|(key, value)| (String::from_utf8(key.to_vec()).unwrap(), value.to_vec())).collect();
+    assert_eq!(read, map);
+    assert_eq!(data.size(), map.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>());
+}
+
+#[test]
+fn a_map_written_with_a_narrow_count_can_be_changed_too() {
+    let narrow =
+        rmp_serde::to_vec(&(Some("alice"), BTreeMap::from([("a", Bytes(b"1")), ("b", Bytes(b"2"))])));
+    let mut data = Data::decode(narrow.unwrap()).unwrap();
+    data.remove(b"a");
+    data.set(b"c", b"3");
+    assert_eq!((data.get("a"), data.get("b"), data.get("c")), (None, Some(&b"2"[..]), Some(&b"3"[..])));
+    assert_eq!(data.subject(), Some(Subject::new("alice")));
+}
+
+#[test]
+fn no_cut_or_flipped_bit_panics() {
+    let mut data = Data::new(Some(&Subject::new("alice")));
+    data.set(b"key", &[7; 300]);
+    let wire = data.as_bytes();
+    for len in 0..wire.len() {
+        assert_eq!(Data::decode(wire[..len].to_vec()).err(), Some(Malformed));
+    }
+    for bit in 0..wire.len() * 8 {
+        let mut flipped = wire.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(data) = Data::decode(flipped) {
+            let _ = (data.subject(), data.get("key"), data.size());
+        }
+    }
+}
+
+#[test]
+fn a_value_of_another_type_is_an_error_that_names_its_key_and_not_the_value() {
+    let error = decode::<u32>("n", &encode("n", &"personal").unwrap()).unwrap_err();
+    assert!(error.to_string().contains("`n`"), "{error}");
+    assert!(!format!("{error:?}").contains("personal"), "{error:?}");
+    let error = decode::<u8>("n", &encode("n", &40_961).unwrap()).unwrap_err();
+    assert!(!format!("{error:?}").contains("40961"), "{error:?}");
+}
+
+struct Bytes(&'static [u8]);
+
+impl Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
