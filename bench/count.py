@@ -12,9 +12,9 @@ BINARY = os.path.join(HERE, "target/release/stayput-bench")
 FEW, MANY = 500, 4500
 
 
-def count(layer, route, times):
+def count(layer, mode, route, times):
     out = tempfile.NamedTemporaryFile(suffix=".callgrind")
-    subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out.name}", BINARY, layer, "count", route, str(times)],
+    subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out.name}", BINARY, layer, mode, route, str(times)],
                    check=True, capture_output=True)
     text = subprocess.run(["callgrind_annotate", "--threshold=100", "--auto=no", out.name], check=True, capture_output=True, text=True).stdout
     total, crypto = 0, 0
@@ -30,8 +30,8 @@ def count(layer, route, times):
     return total, crypto
 
 
-def per_request(layer, route):
-    few, many = count(layer, route, FEW), count(layer, route, MANY)
+def per_request(layer, mode, route):
+    few, many = count(layer, mode, route, FEW), count(layer, mode, route, MANY)
     return [(b - a) / (MANY - FEW) / 1000 for a, b in zip(few, many)]
 
 
@@ -39,9 +39,9 @@ def main():
     layers = sys.argv[1:] or ["tower", "stayput"]
     print(f"{'route':8}{'layer':16}{'kIr added':>10}{'without crypto':>16}")
     for route in ["/plain", "/read", "/write"]:
-        base, _ = per_request("none", route)
         for layer in layers:
-            total, crypto = per_request(layer, route)
+            base, _ = per_request(layer, "base", route)
+            total, crypto = per_request(layer, "count", route)
             print(f"{route:8}{layer:16}{total - base:10.1f}{total - base - crypto:16.1f}")
 
 

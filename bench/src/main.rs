@@ -1,7 +1,7 @@
 //! The same small application with different session layers, for `bench/run`.
 //!
 //! `stayput-bench LAYER serve ADDR` serves it on one thread; `stayput-bench LAYER count ROUTE N` calls it N times without
-//! a network, to be counted under callgrind.
+//! a network, to be counted under callgrind, and `base` the same application without a layer with the same requests.
 
 use axum::Router;
 use axum::body::Body;
@@ -18,8 +18,14 @@ async fn main() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         [layer, "serve", address] => serve(app(layer).await, address).await,
-        [layer, "count", route, times] => count(app(layer).await, route, times.parse().expect("a number")).await,
-        _ => panic!("usage: stayput-bench none|tower|stayput|stayput-sqlite serve ADDR | count ROUTE N"),
+        [layer, "count", route, times] => {
+            let app = app(layer).await;
+            count(app.clone(), app, route, times.parse().expect("a number")).await;
+        }
+        [layer, "base", route, times] => {
+            count(app(layer).await, app("none").await, route, times.parse().expect("a number")).await;
+        }
+        _ => panic!("usage: stayput-bench none|tower|stayput|stayput-sqlite serve ADDR | count ROUTE N | base ROUTE N"),
     }
 }
 
@@ -45,8 +51,9 @@ async fn serve(app: Router, address: &str) {
     axum::serve(listener, app).await.expect("the server runs");
 }
 
-async fn count(app: Router, route: &str, times: usize) {
-    let login = app.clone().oneshot(request("/login", None)).await.expect("infallible");
+/// Calls `app` with the cookie that a login at `cookies` gives.
+async fn count(cookies: Router, app: Router, route: &str, times: usize) {
+    let login = cookies.oneshot(request("/login", None)).await.expect("infallible");
     let cookie = login.headers().get(SET_COOKIE).map(|cookie| {
         let text = cookie.to_str().expect("text");
         text.split(';').next().expect("a pair").to_owned()

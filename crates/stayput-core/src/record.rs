@@ -5,6 +5,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::clock::Timestamp;
 use crate::id::{Generation, StorageKey};
 use crate::keyring::{Keyring, first_chunk};
@@ -130,33 +132,36 @@ impl Header {
         self.expires <= now
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.push(FORMAT);
-        out.push(match self.state {
+    /// The bytes of the header, with `expires` as given.
+    fn encode(&self, expires: Timestamp) -> Encoded {
+        let mut out = Encoded::default();
+        out.push(&[FORMAT]);
+        out.push(&[match self.state {
             State::Live => 0,
             State::Remainder => 1,
-        });
-        out.extend_from_slice(&self.count.to_be_bytes());
+        }]);
+        out.push(&self.count.to_be_bytes());
         for tag in self.tags {
-            out.extend_from_slice(&tag.0.to_be_bytes());
+            out.push(&tag.0.to_be_bytes());
         }
-        out.extend_from_slice(&self.generation.0.to_be_bytes());
+        out.push(&self.generation.0.to_be_bytes());
         let times = [
             Some(self.renewed),
             self.presented,
             Some(self.created),
             self.authenticated,
             Some(self.absolute),
-            Some(self.expires),
+            Some(expires),
         ];
         for time in times {
             // The epoch stands for "never": no session lived in 1970.
-            out.extend_from_slice(&time.unwrap_or_default().as_millis().to_be_bytes());
+            out.push(&time.unwrap_or_default().as_millis().to_be_bytes());
         }
-        out.push(u8::from(self.subject.is_some()));
+        out.push(&[u8::from(self.subject.is_some())]);
         if let Some(subject) = &self.subject {
-            out.extend_from_slice(subject.as_bytes());
+            out.push(subject.as_bytes());
         }
+        out
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, RecordError> {
@@ -206,7 +211,8 @@ impl Header {
 pub struct Record {
     /// The part that a store may read.
     pub header: Header,
-    sealed: Vec<u8>,
+    /// Shared by all copies of the record.
+    sealed: Bytes,
 }
 
 impl Record {
@@ -221,8 +227,8 @@ impl Record {
         keyring: &Keyring,
         random: &dyn Random,
     ) -> Self {
-        let sealed = keyring.seal(&context(key, &header), data, random);
-        Self { header, sealed }
+        let sealed = keyring.seal(context(key, &header).as_slice(), data, random);
+        Self { header, sealed: sealed.into() }
     }
 
     /// The data.
@@ -231,7 +237,7 @@ impl Record {
     ///
     /// The keyring lacks the key, or the record was changed or moved.
     pub fn open(&self, key: &StorageKey, keyring: &Keyring) -> Result<Vec<u8>, OpenError> {
-        keyring.open(&context(key, &self.header), &self.sealed)
+        keyring.open(context(key, &self.header).as_slice(), &self.sealed)
     }
 
     /// Whether the data is sealed under the keyring's primary key.
@@ -241,10 +247,7 @@ impl Record {
 
     /// The record as bytes for a store.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128 + self.sealed.len());
-        self.header.encode(&mut out);
-        out.extend_from_slice(&self.sealed);
-        out
+        [self.header.encode(self.header.expires).as_slice(), &self.sealed].concat()
     }
 
     /// A record from the bytes that a store kept.
@@ -255,7 +258,7 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let mut reader = Reader(bytes);
         let header = Header::decode(&mut reader)?;
-        Ok(Self { header, sealed: reader.0.to_vec() })
+        Ok(Self { header, sealed: Bytes::copy_from_slice(reader.0) })
     }
 
     /// Bytes that the record takes, as encoded.
@@ -265,12 +268,37 @@ impl Record {
     }
 }
 
-fn context(key: &StorageKey, header: &Header) -> Vec<u8> {
-    let mut context = Vec::with_capacity(192);
-    context.extend_from_slice(b"stayput record\0");
-    context.extend_from_slice(key.as_bytes());
-    Header { expires: Timestamp::default(), ..header.clone() }.encode(&mut context);
+/// What a record's seal is bound to.
+fn context(key: &StorageKey, header: &Header) -> Encoded {
+    let mut context = Encoded::default();
+    context.push(b"stayput record\0");
+    context.push(key.as_bytes());
+    context.push(header.encode(Timestamp::default()).as_slice());
     context
+}
+
+/// Up to 192 bytes, which a header and its context fit into: built for every read, so without an allocation.
+struct Encoded {
+    bytes: [u8; 192],
+    len: usize,
+}
+
+impl Default for Encoded {
+    fn default() -> Self {
+        Self { bytes: [0; 192], len: 0 }
+    }
+}
+
+impl Encoded {
+    fn push(&mut self, part: &[u8]) {
+        let end = self.len + part.len();
+        self.bytes[self.len..end].copy_from_slice(part);
+        self.len = end;
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 /// Version of the encoding.

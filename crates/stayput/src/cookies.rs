@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue};
+use memchr::memmem::Finder;
 
 /// The `Cookie` headers of a request, kept unparsed until somebody asks for the session.
 #[derive(Clone, Debug, Default)]
@@ -17,15 +18,10 @@ impl RequestCookies {
     }
 
     /// The value of the cookie `name`; of duplicates none, since somebody else may have planted one of them.
-    pub(crate) fn single(&self, name: &str) -> Presented<'_> {
+    pub(crate) fn single(&self, name: &CookieName) -> Presented<'_> {
         let mut found = Presented::Absent;
         for header in self.first.iter().chain(&self.more) {
-            for pair in header.as_bytes().split(|byte| *byte == b';') {
-                let pair = pair.trim_ascii();
-                let Some(value) = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
-                else {
-                    continue;
-                };
+            for value in name.values(header.as_bytes()) {
                 found = match found {
                     Presented::Absent => Presented::Once(value),
                     Presented::Once(_) | Presented::Several => Presented::Several,
@@ -33,6 +29,37 @@ impl RequestCookies {
             }
         }
         found
+    }
+}
+
+/// A cookie's name, prepared for finding it.
+#[derive(Clone, Debug)]
+pub(crate) struct CookieName {
+    name: String,
+    /// Finds `name=`.
+    finder: Finder<'static>,
+}
+
+impl CookieName {
+    pub(crate) fn new(name: String) -> Self {
+        let finder = Finder::new(&format!("{name}=")).into_owned();
+        Self { name, finder }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// The values of all cookies of this name in one header.
+    fn values<'h>(&self, header: &'h [u8]) -> impl Iterator<Item = &'h [u8]> {
+        let value = |at: usize| {
+            // The name begins a pair, or it is only the end of another one's.
+            let before = header[..at].trim_ascii_end();
+            let rest = &header[at + self.finder.needle().len()..];
+            let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+            (before.is_empty() || before.ends_with(b";")).then(|| rest[..end].trim_ascii())
+        };
+        self.finder.find_iter(header).filter_map(value)
     }
 }
 
@@ -56,18 +83,24 @@ mod tests {
         RequestCookies::of(&map)
     }
 
+    fn name(name: &str) -> CookieName {
+        CookieName::new(name.to_owned())
+    }
+
     #[test]
     fn a_cookie_is_found_among_others_and_across_headers() {
         let cookies = cookies(&["a=1; sid=x=y ;b=2", "sid2=3"]);
-        assert_eq!(cookies.single("sid"), Presented::Once(b"x=y"));
-        assert_eq!(cookies.single("sid2"), Presented::Once(b"3"));
-        assert_eq!(cookies.single("si"), Presented::Absent);
+        assert_eq!(cookies.single(&name("sid")), Presented::Once(b"x=y"));
+        assert_eq!(cookies.single(&name("sid2")), Presented::Once(b"3"));
+        assert_eq!(cookies.single(&name("si")), Presented::Absent);
+        assert_eq!(cookies.single(&name("id")), Presented::Absent);
+        assert_eq!(cookies.single(&name("x")), Presented::Absent);
     }
 
     #[test]
     fn duplicates_are_told_from_one() {
-        assert_eq!(cookies(&["sid=1; sid=1"]).single("sid"), Presented::Several);
-        assert_eq!(cookies(&["sid=1", "sid=2"]).single("sid"), Presented::Several);
-        assert_eq!(cookies(&["SID=1; sid=2"]).single("sid"), Presented::Once(b"2"));
+        assert_eq!(cookies(&["sid=1; sid=1"]).single(&name("sid")), Presented::Several);
+        assert_eq!(cookies(&["sid=1", "sid=2"]).single(&name("sid")), Presented::Several);
+        assert_eq!(cookies(&["SID=1; sid=2"]).single(&name("sid")), Presented::Once(b"2"));
     }
 }

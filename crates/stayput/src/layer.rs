@@ -86,9 +86,8 @@ where
         let commit = if let Some(commit) = this.commit {
             commit
         } else {
-            let mut response = ready!(this.handler.poll(context))?;
-            if let Some(answer) = this.session.leave_at_once() {
-                answer.write(&this.session.sessions().inner.names, response.headers_mut());
+            let response = ready!(this.handler.poll(context))?;
+            if this.session.leave_at_once() {
                 return Poll::Ready(Ok(response));
             }
             *this.response = Some(response);

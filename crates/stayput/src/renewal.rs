@@ -25,9 +25,12 @@ enum Due {
 impl Session {
     /// Does what the session needs after it was used, and hands out its newest cookie if the client has an older one.
     pub(crate) async fn keep_up(&self) {
-        let Some(current) = self.state().live().cloned() else { return };
-        let now = self.sessions().inner.clock.now();
-        let due = self.state().due(&current.header, &self.sessions().inner.policy, now);
+        let policy = &self.sessions().inner.policy;
+        let (current, now, due) = {
+            let state = self.state();
+            let Some(current) = state.live() else { return };
+            (Arc::clone(current), state.active, state.due(&current.header, policy))
+        };
         let done = match due {
             None => Ok(()),
             Some(Due::Touch) => self.touch(&current, now).await,
@@ -45,14 +48,6 @@ impl Session {
             error.log();
         }
         self.hand_out_newest();
-    }
-
-    /// Whether [`Session::keep_up`] would do nothing.
-    pub(crate) fn is_kept_up(&self, state: &State) -> bool {
-        let Some(current) = state.live() else { return true };
-        let inner = &self.sessions().inner;
-        state.presents_newest(&current.header)
-            && state.due(&current.header, &inner.policy, inner.clock.now()).is_none()
     }
 
     async fn touch(&self, current: &Current, now: Timestamp) -> Result<(), Error> {
@@ -93,6 +88,13 @@ impl Session {
 }
 
 impl State {
+    /// Whether [`Session::keep_up`] would do nothing.
+    pub(crate) fn is_kept_up(&self, policy: &Policy) -> bool {
+        self.live().is_none_or(|current| {
+            self.presents_newest(&current.header) && self.due(&current.header, policy).is_none()
+        })
+    }
+
     /// Whether the client presented the newest generation.
     pub(crate) fn presents_newest(&self, header: &Header) -> bool {
         self.cookie.generation == header.generation
@@ -104,8 +106,8 @@ impl State {
         self.current.as_ref().filter(|current| current.header.state == RecordState::Live)
     }
 
-    fn due(&self, header: &Header, policy: &Policy, now: Timestamp) -> Option<Due> {
-        let is_newest = self.presents_newest(header);
+    fn due(&self, header: &Header, policy: &Policy) -> Option<Due> {
+        let (is_newest, now) = (self.presents_newest(header), self.active);
         if is_newest && header.presented.is_none() {
             Some(Due::Confirmation)
         } else if is_newest && policy.renewal_is_due(header.renewed, now, self.cookie.under_former_key) {

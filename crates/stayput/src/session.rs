@@ -54,12 +54,16 @@ struct Work {
 pub(crate) struct State {
     /// The session as last seen in the store.
     pub(crate) current: Option<Arc<Current>>,
+    /// When it was looked up, which is when this request was active in it.
+    pub(crate) active: Timestamp,
     /// What its cookie said when it was presented, or says that is being handed out.
     pub(crate) cookie: CookieState,
     /// Changes that wait for the commit.
     pub(crate) changes: Changes,
     /// Cookies that wait for the response head.
     pub(crate) answer: Answer,
+    /// Whether somebody waits for a turn to write, or had it.
+    writes: bool,
     head_left: bool,
 }
 
@@ -68,6 +72,13 @@ pub(crate) struct State {
 pub(crate) struct CookieState {
     pub(crate) generation: Generation,
     pub(crate) under_former_key: bool,
+}
+
+/// A session as it was found.
+struct Found {
+    current: Arc<Current>,
+    cookie: CookieState,
+    at: Timestamp,
 }
 
 /// A session as it is in the store.
@@ -122,16 +133,17 @@ impl Session {
         }
     }
 
-    /// Lets the head leave at once if there is nothing to finish first: nobody asked for the session, or it was read
-    /// and needs no upkeep.
-    pub(crate) fn leave_at_once(&self) -> Option<Answer> {
+    /// Lets the head leave as it is if there is nothing to finish first: nobody asked for the session, or it was only
+    /// read and needs no upkeep.
+    pub(crate) fn leave_at_once(&self) -> bool {
         let stage = &self.shared.stage;
         if stage.compare_exchange(UNUSED, LEFT, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            return Some(Answer::default());
+            return true;
         }
-        let _turn = self.work().turn.try_lock().ok()?;
         let mut state = self.state();
-        if self.is_kept_up(&state) { state.leave_head(false) } else { None }
+        let policy = &self.sessions().inner.policy;
+        state.head_left = !state.writes && state.changes.is_empty() && state.is_kept_up(policy);
+        state.head_left
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {
@@ -151,16 +163,16 @@ impl Session {
     }
 
     pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.state().writes = true;
         self.work().turn.lock().await
     }
 
     /// Looks the session up, the first time it is called; a failure is not remembered.
     pub(crate) async fn load(&self) -> Result<(), Error> {
         let find = || async {
-            if let Some((current, cookie)) = self.find().await? {
+            if let Some(found) = self.find().await? {
                 let mut state = self.state();
-                state.current = Some(Arc::new(current));
-                state.cookie = cookie;
+                (state.current, state.cookie, state.active) = (Some(found.current), found.cookie, found.at);
             }
             Ok::<_, Error>(())
         };

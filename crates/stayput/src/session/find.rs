@@ -1,27 +1,25 @@
 //! From a request's cookies to its session, or to none: whatever doesn't fit in every respect is no session.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 
 use stayput_core::{CookieValue, DecodedCookie, OpenError, Operation, StorageKey};
 
-use super::{CookieState, Current, Session};
+use super::{CookieState, Current, Found, Session};
 use crate::Error;
 use crate::answer::CookieChange;
-use crate::cookies::Presented;
+use crate::cookies::{CookieName, Presented};
 use crate::data::Data;
 
 impl Session {
-    /// The session of the session cookie or, if that has none, of the anonymous cookie; with what the cookie says.
-    pub(super) async fn find(&self) -> Result<Option<(Current, CookieState)>, Error> {
+    /// The session of the session cookie or, if that has none, of the anonymous cookie.
+    pub(super) async fn find(&self) -> Result<Option<Found>, Error> {
         let names = &self.sessions().inner.names;
         for (name, with_subject) in [(&names.session, true), (&names.anonymous, false)] {
             let Some(cookie) = self.decode(name) else { continue };
-            if let Some(current) = self.fetch(&cookie.value, with_subject).await? {
-                let generation = cookie.value.generation;
-                return Ok(Some((
-                    current,
-                    CookieState { generation, under_former_key: !cookie.under_primary },
-                )));
+            let found = self.fetch(cookie, with_subject).await?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
@@ -33,7 +31,7 @@ impl Session {
         let is_logged_in = session.header.subject.is_some();
         let name = if is_logged_in { &inner.names.session } else { &inner.names.anonymous };
         let value = CookieValue { id: session.id.clone(), generation: session.header.generation };
-        CookieChange::Set(value.encode(name, &inner.keyring))
+        CookieChange::Set(value.encode(name.as_str(), &inner.keyring))
     }
 
     /// The storage keys of all cookies that are ours, whatever is under them.
@@ -43,19 +41,20 @@ impl Session {
         cookies.map(|cookie| cookie.value.id.storage_key())
     }
 
-    fn decode(&self, name: &str) -> Option<DecodedCookie> {
+    fn decode(&self, name: &CookieName) -> Option<DecodedCookie> {
         match self.cookies().single(name) {
             Presented::Absent => None,
             Presented::Several => refuse("the cookie was sent more than once"),
             Presented::Once(value) => {
-                CookieValue::decode(name, value, &self.sessions().inner.keyring).or_else_refuse()
+                CookieValue::decode(name.as_str(), value, &self.sessions().inner.keyring).or_else_refuse()
             }
         }
     }
 
-    async fn fetch(&self, cookie: &CookieValue, with_subject: bool) -> Result<Option<Current>, Error> {
+    async fn fetch(&self, cookie: DecodedCookie, with_subject: bool) -> Result<Option<Found>, Error> {
         let inner = &self.sessions().inner;
-        let key = cookie.id.storage_key();
+        let CookieValue { id, generation } = cookie.value;
+        let key = id.storage_key();
         let Some(record) = self.sessions().call(Operation::Load, inner.store.load(key)).await? else {
             return Ok(refuse("no such session: it ended or expired"));
         };
@@ -64,7 +63,7 @@ impl Session {
         if header.absolute <= now {
             return Ok(refuse("the session is past its absolute deadline"));
         }
-        if !header.accepts(cookie.generation, now, inner.policy.grace) {
+        if !header.accepts(generation, now, inner.policy.grace) {
             return Ok(refuse("the cookie is of an older generation"));
         }
         if header.subject.is_some() != with_subject {
@@ -76,7 +75,11 @@ impl Session {
             Err(error @ OpenError::UnknownKey(_)) => return Err(Error::Keyring(error)),
             Err(error) => Err::<Data, _>(error).or_else_refuse(),
         };
-        Ok(data.map(|data| Current { id: cookie.id.clone(), key, header: record.header, data }))
+        Ok(data.map(|data| Found {
+            current: Arc::new(Current { id, key, header: record.header, data }),
+            cookie: CookieState { generation, under_former_key: !cookie.under_primary },
+            at: now,
+        }))
     }
 }
 
