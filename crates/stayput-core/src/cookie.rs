@@ -7,8 +7,7 @@
 use std::fmt;
 
 use aws_lc_rs::hmac;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::BASE64URL_NOPAD;
 
 use crate::id::{Generation, SessionId};
 use crate::keyring::{KeyId, Keyring, first_chunk, tags_equal};
@@ -46,7 +45,7 @@ impl CookieValue {
         bytes.extend_from_slice(&self.generation.0.to_be_bytes());
         let tag = tag(key.cookie(), name, &bytes);
         bytes.extend_from_slice(&tag);
-        URL_SAFE_NO_PAD.encode(bytes)
+        BASE64URL_NOPAD.encode(&bytes)
     }
 
     /// Reads the value of the cookie `name` as a client sent it: any bytes, of any length.
@@ -78,10 +77,8 @@ fn decode_exactly(value: &[u8]) -> Result<[u8; SIGNED_LEN + TAG_LEN], CookieRefu
         return Err(CookieRefused::Length(value.len()));
     }
     let mut bytes = [0; SIGNED_LEN + TAG_LEN];
-    match URL_SAFE_NO_PAD.decode_slice(value, &mut bytes) {
-        Ok(len) if len == bytes.len() => Ok(bytes),
-        _ => Err(CookieRefused::Alphabet),
-    }
+    BASE64URL_NOPAD.decode_mut(value, &mut bytes).map_err(|_| CookieRefused::Alphabet)?;
+    Ok(bytes)
 }
 
 fn tag(key: &hmac::Key, name: &str, signed: &[u8]) -> [u8; TAG_LEN] {

@@ -33,7 +33,7 @@ impl Answer {
         let cookies = [(&names.session, &self.session), (&names.anonymous, &self.anonymous)];
         for (name, change) in cookies {
             let Some(change) = change else { continue };
-            let (name, attributes) = (name.as_str(), &names.attributes);
+            let attributes = &names.attributes;
             let cookie = match change {
                 CookieChange::Set(value) => format!("{name}={value}{attributes}"),
                 CookieChange::Delete => format!("{name}=; Max-Age=0{attributes}"),

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue};
-use memchr::memmem::Finder;
+use memchr::memchr;
 
 /// The `Cookie` headers of a request, kept unparsed until somebody asks for the session.
 #[derive(Clone, Debug, Default)]
@@ -18,10 +18,15 @@ impl RequestCookies {
     }
 
     /// The value of the cookie `name`; of duplicates none, since somebody else may have planted one of them.
-    pub(crate) fn single(&self, name: &CookieName) -> Presented<'_> {
+    pub(crate) fn single(&self, name: &str) -> Presented<'_> {
         let mut found = Presented::Absent;
-        for header in self.first.iter().chain(&self.more) {
-            for value in name.values(header.as_bytes()) {
+        for mut rest in self.first.iter().chain(&self.more).map(HeaderValue::as_bytes) {
+            while !rest.is_empty() {
+                let pair = split_pair(&mut rest).trim_ascii();
+                let Some(value) = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+                else {
+                    continue;
+                };
                 found = match found {
                     Presented::Absent => Presented::Once(value),
                     Presented::Once(_) | Presented::Several => Presented::Several,
@@ -32,35 +37,12 @@ impl RequestCookies {
     }
 }
 
-/// A cookie's name, prepared for finding it.
-#[derive(Clone, Debug)]
-pub(crate) struct CookieName {
-    name: String,
-    /// Finds `name=`.
-    finder: Finder<'static>,
-}
-
-impl CookieName {
-    pub(crate) fn new(name: String) -> Self {
-        let finder = Finder::new(&format!("{name}=")).into_owned();
-        Self { name, finder }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.name
-    }
-
-    /// The values of all cookies of this name in one header.
-    fn values<'h>(&self, header: &'h [u8]) -> impl Iterator<Item = &'h [u8]> {
-        let value = |at: usize| {
-            // The name begins a pair, or it is only the end of another one's.
-            let before = header[..at].trim_ascii_end();
-            let rest = &header[at + self.finder.needle().len()..];
-            let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
-            (before.is_empty() || before.ends_with(b";")).then(|| rest[..end].trim_ascii())
-        };
-        self.finder.find_iter(header).filter_map(value)
-    }
+/// Takes the first pair off `rest`.
+fn split_pair<'h>(rest: &mut &'h [u8]) -> &'h [u8] {
+    let end = memchr(b';', rest).unwrap_or(rest.len());
+    let (pair, after) = rest.split_at(end);
+    *rest = after.get(1..).unwrap_or_default();
+    pair
 }
 
 /// How a cookie appears in a request.
@@ -83,24 +65,20 @@ mod tests {
         RequestCookies::of(&map)
     }
 
-    fn name(name: &str) -> CookieName {
-        CookieName::new(name.to_owned())
-    }
-
     #[test]
     fn a_cookie_is_found_among_others_and_across_headers() {
         let cookies = cookies(&["a=1; sid=x=y ;b=2", "sid2=3"]);
-        assert_eq!(cookies.single(&name("sid")), Presented::Once(b"x=y"));
-        assert_eq!(cookies.single(&name("sid2")), Presented::Once(b"3"));
-        assert_eq!(cookies.single(&name("si")), Presented::Absent);
-        assert_eq!(cookies.single(&name("id")), Presented::Absent);
-        assert_eq!(cookies.single(&name("x")), Presented::Absent);
+        assert_eq!(cookies.single("sid"), Presented::Once(b"x=y"));
+        assert_eq!(cookies.single("sid2"), Presented::Once(b"3"));
+        assert_eq!(cookies.single("si"), Presented::Absent);
+        assert_eq!(cookies.single("id"), Presented::Absent);
+        assert_eq!(cookies.single("x"), Presented::Absent);
     }
 
     #[test]
     fn duplicates_are_told_from_one() {
-        assert_eq!(cookies(&["sid=1; sid=1"]).single(&name("sid")), Presented::Several);
-        assert_eq!(cookies(&["sid=1", "sid=2"]).single(&name("sid")), Presented::Several);
-        assert_eq!(cookies(&["SID=1; sid=2"]).single(&name("sid")), Presented::Once(b"2"));
+        assert_eq!(cookies(&["sid=1; sid=1"]).single("sid"), Presented::Several);
+        assert_eq!(cookies(&["sid=1", "sid=2"]).single("sid"), Presented::Several);
+        assert_eq!(cookies(&["SID=1; sid=2"]).single("sid"), Presented::Once(b"2"));
     }
 }

@@ -31,7 +31,7 @@ struct Shared {
     cookies: RequestCookies,
     stage: AtomicU8,
     /// What a request that asks for its session needs; most never do.
-    work: OnceLock<Box<Work>>,
+    work: OnceLock<Work>,
 }
 
 /// Nobody asked for the session yet, and the head is here.
@@ -191,11 +191,7 @@ impl Session {
             let stage = &self.shared.stage;
             let was = stage.compare_exchange(UNUSED, USED, Ordering::AcqRel, Ordering::Acquire);
             let state = State { head_left: was == Err(LEFT), ..State::default() };
-            Box::new(Work {
-                loaded: OnceCell::new(),
-                turn: tokio::sync::Mutex::new(()),
-                state: Mutex::new(state),
-            })
+            Work { loaded: OnceCell::new(), turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
         })
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use stayput_core::{Clock, Keyring, Policy, PolicyError, Random, SessionStore, SystemClock, SystemRandom};
 
-use crate::cookies::CookieName;
 use crate::{SessionLayer, sweeper};
 
 /// All sessions of an application. Cheap to clone.
@@ -25,8 +24,8 @@ pub(crate) struct Inner {
 
 /// The cookies' names and attributes, rendered once.
 pub(crate) struct CookieNames {
-    pub(crate) session: CookieName,
-    pub(crate) anonymous: CookieName,
+    pub(crate) session: String,
+    pub(crate) anonymous: String,
     pub(crate) attributes: String,
 }
 
@@ -111,8 +110,8 @@ impl Builder {
         self.policy.validate()?;
         let cookie = &self.policy.cookie;
         let names = CookieNames {
-            session: CookieName::new(cookie.session_name()),
-            anonymous: CookieName::new(cookie.anonymous_name()),
+            session: cookie.session_name(),
+            anonymous: cookie.anonymous_name(),
             attributes: cookie.attributes(),
         };
         let keyring = self.keyring.unwrap_or_else(|| {

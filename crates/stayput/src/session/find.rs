@@ -8,7 +8,7 @@ use stayput_core::{CookieValue, DecodedCookie, OpenError, Operation, StorageKey}
 use super::{CookieState, Current, Found, Session};
 use crate::Error;
 use crate::answer::CookieChange;
-use crate::cookies::{CookieName, Presented};
+use crate::cookies::Presented;
 use crate::data::Data;
 
 impl Session {
@@ -31,7 +31,7 @@ impl Session {
         let is_logged_in = session.header.subject.is_some();
         let name = if is_logged_in { &inner.names.session } else { &inner.names.anonymous };
         let value = CookieValue { id: session.id.clone(), generation: session.header.generation };
-        CookieChange::Set(value.encode(name.as_str(), &inner.keyring))
+        CookieChange::Set(value.encode(name, &inner.keyring))
     }
 
     /// The storage keys of all cookies that are ours, whatever is under them.
@@ -41,12 +41,12 @@ impl Session {
         cookies.map(|cookie| cookie.value.id.storage_key())
     }
 
-    fn decode(&self, name: &CookieName) -> Option<DecodedCookie> {
+    fn decode(&self, name: &str) -> Option<DecodedCookie> {
         match self.cookies().single(name) {
             Presented::Absent => None,
             Presented::Several => refuse("the cookie was sent more than once"),
             Presented::Once(value) => {
-                CookieValue::decode(name.as_str(), value, &self.sessions().inner.keyring).or_else_refuse()
+                CookieValue::decode(name, value, &self.sessions().inner.keyring).or_else_refuse()
             }
         }
     }
