@@ -21,7 +21,7 @@ pub struct WriteTag(pub u64);
 impl WriteTag {
     /// A new tag.
     pub fn generate(random: &dyn Random) -> Self {
-        Self(u64::from_be_bytes(random::bytes(random)))
+        Self(u64::from_be_bytes(random::public_bytes(random)))
     }
 }
 

@@ -17,7 +17,7 @@ impl Keyring {
     /// Seals `plaintext` under the primary key, bound to `context`: only with the same context can it be opened.
     pub fn seal(&self, context: &[u8], plaintext: &[u8], random: &dyn Random) -> Vec<u8> {
         let key = self.primary();
-        let nonce: [u8; NONCE_LEN] = random::bytes(random);
+        let nonce: [u8; NONCE_LEN] = random::public_bytes(random);
         let mut sealed = Vec::with_capacity(PREFIX_LEN + plaintext.len() + TAG_LEN);
         sealed.extend_from_slice(key.id().as_bytes());
         sealed.extend_from_slice(&nonce);
