@@ -24,7 +24,7 @@ pub use cookie::{CookieRefused, CookieValue, DecodedCookie};
 pub use error::{StoreError, StoreErrorKind};
 pub use id::{Generation, SessionId, StorageKey};
 pub use keyring::{AffinityTag, Key, KeyId, Keyring, KeyringError};
-pub use policy::{CookiePolicy, Policy, PolicyError, SameSite};
+pub use policy::{Activity, CookiePolicy, Policy, PolicyError, Remember, SameSite};
 pub use random::{Random, SystemRandom};
 pub use record::{Header, Record, RecordError, State, Version, WriteTag};
 pub use seal::OpenError;

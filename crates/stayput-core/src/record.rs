@@ -53,6 +53,8 @@ pub struct Header {
     count: u64,
     /// Live, or a remainder.
     pub state: State,
+    /// Whether its user asked to be remembered, so that its timeouts are longer and its cookies outlive the browser.
+    pub is_remembered: bool,
     /// The session's renewals so far.
     pub generation: Generation,
     /// When this generation began.
@@ -78,6 +80,7 @@ impl Header {
             tags: [tag; 4],
             count: 1,
             state: State::Live,
+            is_remembered: false,
             generation: Generation::default(),
             renewed: now,
             // There is no earlier cookie that one would have to go on accepting.
@@ -136,10 +139,9 @@ impl Header {
     fn encode(&self, expires: Timestamp) -> Encoded {
         let mut out = Encoded::default();
         out.push(&[FORMAT]);
-        out.push(&[match self.state {
-            State::Live => 0,
-            State::Remainder => 1,
-        }]);
+        let remainder = if self.state == State::Remainder { REMAINDER } else { 0 };
+        let remembered = if self.is_remembered { REMEMBERED } else { 0 };
+        out.push(&[remainder | remembered]);
         out.push(&self.count.to_be_bytes());
         for tag in self.tags {
             out.push(&tag.0.to_be_bytes());
@@ -169,11 +171,11 @@ impl Header {
             FORMAT => {}
             format => return Err(RecordError::UnknownFormat(format)),
         }
-        let state = match reader.byte()? {
-            0 => State::Live,
-            1 => State::Remainder,
-            _ => return Err(RecordError::Malformed),
-        };
+        let flags = reader.byte()?;
+        if flags & !(REMAINDER | REMEMBERED) != 0 {
+            return Err(RecordError::Malformed);
+        }
+        let state = if flags & REMAINDER == 0 { State::Live } else { State::Remainder };
         let count = reader.u64()?;
         let mut tags = [WriteTag(0); 4];
         for tag in &mut tags {
@@ -194,6 +196,7 @@ impl Header {
             tags,
             count,
             state,
+            is_remembered: flags & REMEMBERED != 0,
             generation,
             renewed,
             presented,
@@ -304,6 +307,10 @@ impl Encoded {
 /// Version of the encoding.
 const FORMAT: u8 = 1;
 
+/// Flags of an encoded header.
+const REMAINDER: u8 = 1;
+const REMEMBERED: u8 = 2;
+
 /// Length of an encoded header without a subject.
 const HEADER_LEN: usize = 2 + 8 + 4 * 8 + 4 + 6 * 8 + 1;
 
@@ -387,6 +394,9 @@ mod tests {
         let mut stolen = record.clone();
         stolen.header.subject = Some(Subject::new("mallory").key());
         assert_eq!(stolen.open(&key, &keyring), Err(OpenError::Broken));
+        let mut remembered = record.clone();
+        remembered.header.is_remembered = true;
+        assert_eq!(remembered.open(&key, &keyring), Err(OpenError::Broken));
     }
 
     #[test]

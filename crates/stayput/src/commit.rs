@@ -75,8 +75,14 @@ impl Session {
     }
 
     pub(crate) fn check_size(&self, data: &Data) -> Result<(), Error> {
-        let ((_, bytes), limit) = (data.size(), self.sessions().inner.policy.max_data);
-        if bytes > limit { Err(Error::TooLarge { bytes, limit }) } else { Ok(()) }
+        let ((count, bytes), policy) = (data.size(), &self.sessions().inner.policy);
+        if bytes > policy.max_data {
+            return Err(Error::TooLarge { bytes, limit: policy.max_data });
+        }
+        if count > policy.max_values {
+            return Err(Error::TooMany { values: count, limit: policy.max_values });
+        }
+        Ok(())
     }
 
     /// The first write of an anonymous session, which gives it its cookie.
@@ -84,9 +90,9 @@ impl Session {
         self.state().check_head()?;
         let (sessions, inner) = (self.sessions(), &self.sessions().inner);
         let (id, now) = (SessionId::generate(&*inner.random), inner.clock.now());
-        let absolute = now.after(inner.policy.absolute_timeout);
-        let expires = inner.policy.expiry(absolute, now, true);
-        let header = Header::new(now, absolute, expires, sessions.write_tag());
+        let absolute = inner.policy.absolute(now, false);
+        let mut header = Header::new(now, absolute, absolute, sessions.write_tag());
+        header.expires = inner.policy.expiry(&header, now);
         let current = Arc::new(Current { key: id.storage_key(), id, header, data });
         sessions.create(&current).await?;
         tracing::debug!("anonymous session created");
@@ -105,13 +111,13 @@ impl Session {
             return Err(Error::Superseded);
         }
         let mut header = base.header.next(self.sessions().write_tag());
-        let (now, anonymous) = (inner.clock.now(), header.subject.is_none());
+        let now = inner.clock.now();
         if self.state().presents_newest(&base.header) {
             header.presented.get_or_insert(now);
         }
         // A deadline that stays where it is costs a store's indexes nothing.
-        if inner.policy.touch_is_due(header.expires, header.absolute, now, anonymous) {
-            header.expires = inner.policy.expiry(header.absolute, now, anonymous);
+        if inner.policy.touch_is_due(&header, now) {
+            header.expires = inner.policy.expiry(&header, now);
         }
         let next = Current { id: base.id.clone(), key: base.key, header, data };
         self.sessions().replace(next, base.header.version()).await

@@ -53,6 +53,13 @@ pub enum Error {
         /// Bytes they may take.
         limit: usize,
     },
+    /// The session would hold more values than [`Policy::max_values`](crate::Policy::max_values).
+    TooMany {
+        /// How many it would hold.
+        values: usize,
+        /// How many it may hold.
+        limit: usize,
+    },
 }
 
 impl Error {
@@ -67,7 +74,7 @@ impl Error {
             Self::Ended | Self::Superseded => StatusCode::CONFLICT,
             Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
             Self::StepUp => StatusCode::FORBIDDEN,
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } | Self::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Committed | Self::Encode { .. } | Self::Decode { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -98,6 +105,9 @@ impl fmt::Display for Error {
             Self::Decode { key, .. } => write!(f, "session value `{key}` is not of the type asked for"),
             Self::TooLarge { bytes, limit } => {
                 write!(f, "session would hold {bytes} bytes where {limit} are allowed")
+            }
+            Self::TooMany { values, limit } => {
+                write!(f, "session would hold {values} values where {limit} are allowed")
             }
         }
     }

@@ -57,7 +57,7 @@ fn public_text(error: &Error) -> &'static str {
         Error::Superseded => "Your session was renewed meanwhile. Please try again.",
         Error::NotLoggedIn => "Please log in.",
         Error::StepUp => "Please confirm that it is you.",
-        Error::TooLarge { .. } => "Your session holds too much.",
+        Error::TooLarge { .. } | Error::TooMany { .. } => "Your session holds too much.",
         error if error.status() == StatusCode::SERVICE_UNAVAILABLE => {
             "Sessions are briefly unavailable. You are not logged out; please try again."
         }

@@ -182,7 +182,7 @@ impl Session {
     ) -> Result<Arc<Current>, Error> {
         let policy = &self.sessions().inner.policy;
         let mut header = first.header.next(self.sessions().write_tag());
-        header.expires = policy.expiry(header.absolute, header.created, false);
+        header.expires = policy.expiry(&header, header.created);
         let data = self.carried(heir, old, changes)?;
         let expected = first.header.version();
         match self.sessions().replace(Current { header, data, ..first }, expected).await? {

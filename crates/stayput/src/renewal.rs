@@ -52,7 +52,7 @@ impl Session {
 
     async fn touch(&self, current: &Current, now: Timestamp) -> Result<(), Error> {
         let (inner, header) = (&self.sessions().inner, &current.header);
-        let expires = inner.policy.expiry(header.absolute, now, header.subject.is_none());
+        let expires = inner.policy.expiry(header, now);
         let touch = inner.store.touch(current.key, expires);
         match self.sessions().call(Operation::Touch, touch).await? {
             Touched::Touched | Touched::Missing => Ok(()),
@@ -62,7 +62,7 @@ impl Session {
     /// Writes `header` with the data as it is. Whoever wrote first has kept the session up, or the next request will.
     async fn write_upkeep(&self, current: &Current, mut header: Header, now: Timestamp) -> Result<(), Error> {
         let policy = &self.sessions().inner.policy;
-        let expires = policy.expiry(header.absolute, now, header.subject.is_none());
+        let expires = policy.expiry(&header, now);
         header.expires = header.expires.max(expires);
         let expected = current.header.version();
         match self.sessions().replace(current.with(header), expected).await {
@@ -112,7 +112,7 @@ impl State {
             Some(Due::Confirmation)
         } else if is_newest && policy.renewal_is_due(header.renewed, now, self.cookie.under_former_key) {
             Some(Due::Renewal)
-        } else if policy.touch_is_due(header.expires, header.absolute, now, header.subject.is_none()) {
+        } else if policy.touch_is_due(header, now) {
             Some(Due::Touch)
         } else {
             None

@@ -1,0 +1,57 @@
+//! Rules to start from. None of them weakens a cookie.
+
+use std::time::Duration;
+
+use super::{Activity, CookiePolicy, Policy, Remember, SameSite};
+
+impl Policy {
+    /// A web shop or community: 30 minutes of inactivity, 12 hours at most; for who asks to be remembered, 14 and 30
+    /// days (NIST SP 800-63B allows 30 days at assurance level 1).
+    pub fn web() -> Self {
+        let day = Duration::from_hours(24);
+        Self {
+            idle_timeout: Duration::from_mins(30),
+            absolute_timeout: Duration::from_hours(12),
+            anonymous_idle_timeout: Duration::from_mins(20),
+            remember: Some(Remember { idle_timeout: 14 * day, absolute_timeout: 30 * day }),
+            activity: Activity::Session,
+            touch_interval: None,
+            renewal_interval: Duration::from_mins(15),
+            grace: Duration::from_secs(30),
+            carry: Vec::new(),
+            max_data: 64 * 1024,
+            max_values: 256,
+            store_timeout: Duration::from_secs(5),
+            cookie: CookiePolicy::default(),
+        }
+    }
+
+    /// A bank or a health record at NIST assurance level 2: 30 minutes of inactivity, 12 hours at most (SP 800-63B-3,
+    /// 4.2.3; revision 4 allows an hour and a day). Nobody is remembered, other sites' requests are strangers'.
+    pub fn bank_aal2() -> Self {
+        Self {
+            anonymous_idle_timeout: Duration::from_mins(10),
+            remember: None,
+            renewal_interval: Duration::from_mins(5),
+            cookie: CookiePolicy::default().same_site(SameSite::Strict),
+            ..Self::web()
+        }
+    }
+
+    /// The same at assurance level 3: 15 minutes of inactivity, 12 hours at most (SP 800-63B-3, 4.3.3, and revision 4).
+    pub fn bank_aal3() -> Self {
+        Self { idle_timeout: Duration::from_mins(15), ..Self::bank_aal2() }
+    }
+
+    /// A tool for a company's own people: 2 hours of inactivity, a working day at most. All requests count as activity,
+    /// since such pages often work for long without asking for their session.
+    pub fn internal() -> Self {
+        Self {
+            idle_timeout: Duration::from_hours(2),
+            absolute_timeout: Duration::from_hours(12),
+            remember: None,
+            activity: Activity::Any,
+            ..Self::web()
+        }
+    }
+}

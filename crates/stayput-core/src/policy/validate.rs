@@ -1,0 +1,88 @@
+//! Checks the rules against each other and against what browsers and standards accept.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Policy, Remember};
+
+impl Policy {
+    /// Checks all rules.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes, not the first. Each begins with the name of its setting.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        let mut mistakes = Vec::new();
+        let mut check = |fine: bool, mistake: &str| {
+            if !fine {
+                mistakes.push(mistake.to_owned());
+            }
+        };
+        self.check_timeouts(&mut check);
+        if let Some(remember) = &self.remember {
+            remember.check(&mut check);
+        }
+        check(self.max_data <= 16 * 1024 * 1024, "max_data must not exceed 16 MiB");
+        check((1..=65_536).contains(&self.max_values), "max_values must be from 1 to 65536");
+        self.cookie.check(&mut check);
+        if mistakes.is_empty() { Ok(()) } else { Err(PolicyError { mistakes }) }
+    }
+
+    fn check_timeouts(&self, check: &mut impl FnMut(bool, &str)) {
+        check(self.idle_timeout >= LEAST_IDLE, "idle_timeout must be at least 1 minute");
+        check(self.anonymous_idle_timeout >= LEAST_IDLE, "anonymous_idle_timeout must be at least 1 minute");
+        check(self.idle_timeout <= self.absolute_timeout, "idle_timeout must not exceed absolute_timeout");
+        check(self.absolute_timeout <= LONGEST, "absolute_timeout must not exceed 400 days");
+        let shortest = self.idle_timeout.min(self.anonymous_idle_timeout);
+        check(
+            self.touch_interval.is_none_or(|interval| interval <= shortest / 2),
+            "touch_interval must not exceed half of any idle timeout",
+        );
+        check(
+            self.grace <= Duration::from_mins(5),
+            "grace must not exceed 5 minutes: it is how long an old id still reads",
+        );
+        check(
+            self.renewal_interval >= self.least_renewal_interval(),
+            "renewal_interval must be at least 10 times grace",
+        );
+        check(!self.store_timeout.is_zero(), "store_timeout must not be zero");
+    }
+}
+
+impl Remember {
+    fn check(&self, check: &mut impl FnMut(bool, &str)) {
+        check(self.idle_timeout >= LEAST_IDLE, "remember.idle_timeout must be at least 1 minute");
+        check(
+            self.idle_timeout <= self.absolute_timeout,
+            "remember.idle_timeout must not exceed remember.absolute_timeout",
+        );
+        check(self.absolute_timeout <= LONGEST, "remember.absolute_timeout must not exceed 400 days");
+    }
+}
+
+const LEAST_IDLE: Duration = Duration::from_mins(1);
+
+/// Browsers cap a cookie's life there (RFC 6265bis, 5.5).
+const LONGEST: Duration = Duration::from_hours(400 * 24);
+
+/// Everything that is wrong with a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyError {
+    mistakes: Vec<String>,
+}
+
+impl PolicyError {
+    /// The mistakes, each of which begins with the name of its setting.
+    pub fn mistakes(&self) -> &[String] {
+        &self.mistakes
+    }
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.mistakes.join("; "))
+    }
+}
+
+impl std::error::Error for PolicyError {}
