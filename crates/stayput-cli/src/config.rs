@@ -2,6 +2,7 @@
 //!
 //! The embedded, commented file is the defaults: a test holds the two together.
 
+mod policy;
 mod reader;
 mod values;
 
@@ -10,7 +11,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use stayput::{CookiePolicy, Policy, SameSite};
+use stayput::Policy;
 use stayput_gateway::{Limits, LogFormat, Timeouts, UpstreamConfig};
 use stayput_stores::StoreUrl;
 use toml::Spanned;
@@ -96,10 +97,10 @@ impl Config {
         store.read(&mut reader, "url", &mut config.store, |value| values::store_url(value).map(Some));
         store.finish(&mut reader);
         let policy = root.section(&mut reader, "policy");
-        read_policy(&mut reader, policy, &mut config.policy, config.gateway.is_plain_loopback());
+        config.policy = policy::read(&mut reader, policy, config.gateway.is_plain_loopback());
         let cookie = &config.policy.cookie;
         let names = [cookie.session_name(), cookie.anonymous_name()];
-        if names.iter().any(|name| name.trim_start_matches("__Host-") == config.gateway.affinity_cookie) {
+        if names.iter().any(|name| policy::without_prefix(name) == config.gateway.affinity_cookie) {
             reader.mistake(affinity_cookie, "`gateway.affinity_cookie` is the name of a session cookie");
         }
         root.finish(&mut reader);
@@ -224,42 +225,6 @@ fn read_upstream(item: &DeValue<'_>) -> Result<UpstreamConfig, String> {
         return Err("an upstream's `name` must be a text of at least one character".to_owned());
     }
     Ok(UpstreamConfig { name: name.to_owned(), address })
-}
-
-fn read_policy<'i>(
-    reader: &mut Reader<'i>,
-    mut section: Section<'i>,
-    policy: &mut Policy,
-    is_plain_loopback: bool,
-) {
-    let mut places = Vec::new();
-    for (key, target) in [
-        ("idle_timeout", &mut policy.idle_timeout),
-        ("absolute_timeout", &mut policy.absolute_timeout),
-        ("anonymous_idle_timeout", &mut policy.anonymous_idle_timeout),
-        ("renewal_interval", &mut policy.renewal_interval),
-        ("grace", &mut policy.grace),
-        ("store_timeout", &mut policy.store_timeout),
-    ] {
-        places.push((key, section.read(reader, key, target, values::duration)));
-    }
-    places.push(("max_data", section.read(reader, "max_data", &mut policy.max_data, values::count)));
-    let (mut name, mut same_site) = ("stayput".to_owned(), SameSite::Lax);
-    let name_place = section.read(reader, "cookie_name", &mut name, values::string);
-    places.push(("cookie name", name_place.clone()));
-    places.push(("same_site", section.read(reader, "same_site", &mut same_site, values::same_site)));
-    section.finish(reader);
-
-    policy.cookie = CookiePolicy::default().name(name).same_site(same_site);
-    // What the sample servers will be given.
-    let cookie = policy.cookie.clone();
-    let cookie = if is_plain_loopback { cookie.danger_plain_http() } else { cookie };
-    for mistake in
-        (Policy { cookie, ..policy.clone() }).validate().err().iter().flat_map(stayput::PolicyError::mistakes)
-    {
-        let place = places.iter().find(|(key, _)| mistake.starts_with(key)).map(|(_, place)| place.clone());
-        reader.mistake(place.unwrap_or(name_place.clone()), format!("policy: {mistake}"));
-    }
 }
 
 /// `stayput config default`

@@ -52,8 +52,8 @@ pub use layer::{SessionFuture, SessionLayer, SessionService};
 pub use session::Session;
 pub use sessions::{Builder, Sessions};
 pub use stayput_core::{
-    Clock, CookiePolicy, Keyring, KeyringError, Policy, PolicyError, Random, SameSite, SessionStore,
-    StoreError, StoreErrorKind, Subject, SystemClock, SystemRandom, Timestamp,
+    Activity, Clock, CookiePolicy, Keyring, KeyringError, Policy, PolicyError, Random, Remember, SameSite,
+    SessionStore, StoreError, StoreErrorKind, Subject, SystemClock, SystemRandom, Timestamp,
 };
 
 /// The README's example compiles.

@@ -107,3 +107,29 @@ fn bad_syntax_has_its_place() {
     assert!(mistakes[0].to_string().starts_with("2:"), "{mistakes:?}");
     assert!(mistakes.iter().any(|mistake| mistake.to_string().starts_with("3:")), "{mistakes:?}");
 }
+
+#[test]
+fn a_preset_is_what_the_other_settings_begin_with() {
+    let policy = |text: &str| Config::parse(text).unwrap().policy;
+    assert_eq!(policy("[policy]\npreset = \"bank-aal3\""), Policy::bank_aal3());
+    assert_eq!(policy("[policy]\npreset = \"internal\""), Policy::internal());
+    let mixed = policy("[policy]\npreset = \"bank-aal2\"\nidle_timeout = \"10m\"\nsame_site = \"lax\"");
+    assert_eq!(mixed.idle_timeout.as_secs(), 600);
+    assert_eq!(mixed.absolute_timeout, Policy::bank_aal2().absolute_timeout);
+    assert_eq!(mixed.remember, None);
+    let mistakes = Config::parse("[policy]\npreset = \"casino\"").unwrap_err();
+    assert!(mistakes[0].to_string().starts_with("2:10: `policy.preset` must be \"web\""), "{mistakes:?}");
+}
+
+#[test]
+fn a_cookie_shared_with_sibling_domains_needs_its_acknowledgement() {
+    let text = "[gateway]\nbehind_tls = true\n[policy]\ncookie_domain = \"example.org\"";
+    let mistakes = Config::parse(text).unwrap_err();
+    assert!(mistakes[0].to_string().starts_with("4:17: policy: cookie domain and path rule"), "{mistakes:?}");
+    let text = format!("{text}\ndanger_cookie_without_host_prefix = true\ncookie_partitioned = true");
+    let cookie = Config::parse(&text).unwrap().policy.cookie;
+    assert_eq!(cookie.session_name(), "__Secure-stayput-session");
+    assert!(cookie.attributes().contains("Domain=example.org") && cookie.attributes().contains("Partitioned"));
+    let taken = Config::parse(&format!("{text}\n[gateway]\naffinity_cookie = \"stayput-anonymous\""));
+    assert!(taken.is_err());
+}

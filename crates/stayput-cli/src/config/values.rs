@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use stayput::SameSite;
+use stayput::{Activity, Policy, SameSite};
 use stayput_gateway::LogFormat;
 use stayput_stores::StoreUrl;
 use toml::de::DeValue;
@@ -73,6 +73,24 @@ pub(super) fn same_site(value: &DeValue<'_>) -> Result<SameSite, String> {
         Some("lax") => Ok(SameSite::Lax),
         Some("none") => Ok(SameSite::None),
         _ => Err(r#""strict", "lax" or "none""#.to_owned()),
+    }
+}
+
+pub(super) fn preset(value: &DeValue<'_>) -> Result<Policy, String> {
+    match value.as_str() {
+        Some("web") => Ok(Policy::web()),
+        Some("bank-aal2") => Ok(Policy::bank_aal2()),
+        Some("bank-aal3") => Ok(Policy::bank_aal3()),
+        Some("internal") => Ok(Policy::internal()),
+        _ => Err(r#""web", "bank-aal2", "bank-aal3" or "internal""#.to_owned()),
+    }
+}
+
+pub(super) fn activity(value: &DeValue<'_>) -> Result<Activity, String> {
+    match value.as_str() {
+        Some("session") => Ok(Activity::Session),
+        Some("any") => Ok(Activity::Any),
+        _ => Err(r#""session" or "any""#.to_owned()),
     }
 }
 

@@ -129,6 +129,11 @@ impl CookiePolicy {
         format!("; Max-Age={}", left.as_secs() + 1)
     }
 
+    /// Which requests from other sites carry the cookies.
+    pub fn chosen_same_site(&self) -> SameSite {
+        self.same_site
+    }
+
     /// Whether all cookies outlive the browser.
     pub fn is_persistent(&self) -> bool {
         self.persistent
