@@ -29,6 +29,7 @@ pub use random::{Random, SystemRandom};
 pub use record::{Header, Record, RecordError, State, Version, WriteTag};
 pub use seal::OpenError;
 pub use store::{
-    Created, Operation, Replaced, SWEEP_DELAY, SessionStore, StoreFuture, TOMBSTONE_LIFETIME, Touched,
+    Admission, Admitted, Created, Epoch, Operation, Overflow, Replaced, SWEEP_DELAY, SessionLimit,
+    SessionStore, StoreFuture, TOMBSTONE_LIFETIME, Touched,
 };
 pub use subject::{Subject, SubjectKey};

@@ -3,6 +3,8 @@
 //! A store moves records; it never opens, extends or invents one. Its methods say exactly what happens to a missing,
 //! an expired and a removed record, because that is where session stores have differed and lost data.
 
+mod subjects;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,6 +14,9 @@ use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::id::StorageKey;
 use crate::record::{Record, Version};
+use crate::subject::SubjectKey;
+
+pub use subjects::{Admission, Admitted, Epoch, Overflow, SessionLimit};
 
 /// What a store's methods return: boxed, so that a store can be chosen at run time.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -22,7 +27,7 @@ pub const TOMBSTONE_LIFETIME: Duration = Duration::from_hours(1);
 /// How long after its deadline a record may be swept. It is dead for every reader from the deadline on.
 pub const SWEEP_DELAY: Duration = Duration::from_mins(1);
 
-/// Keeps records under storage keys.
+/// Keeps records under storage keys, and knows which of them are a subject's.
 ///
 /// For every method:
 /// * **Atomicity**: it happens wholly or not at all, and in one order for all clients of the store.
@@ -39,6 +44,9 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// [`Created::Exists`] if a live record or a tombstone is there; it is left as it is. Retry safe only by looking
     /// for the record's write tag after an unknown outcome.
+    ///
+    /// A record with a subject is among [`subject_sessions`](Self::subject_sessions) from before anybody can load it
+    /// until it is gone.
     fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created>;
 
     /// The record under `key`; `None` if missing, removed or expired. Retry safe.
@@ -49,6 +57,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// Never resurrects: a missing, removed or expired record is [`Replaced::Missing`]. A record that moved on comes
     /// back in [`Replaced::Conflict`], so that the caller needs no second round trip. Retry safe only by looking for
     /// the record's write tag after an unknown outcome.
+    ///
+    /// The caller sees to it that a live record keeps its subject, and that a remainder stays one.
     fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced>;
 
     /// Moves the idle deadline forward to `expires`, or to the record's absolute deadline if that comes first. Never
@@ -59,8 +69,48 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// reader of the store when this returns. Retry safe.
     fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()>;
 
-    /// Deletes at most `limit` records and tombstones that expired more than [`SWEEP_DELAY`] ago, without locking
-    /// out traffic, and says how many. Fewer than `limit` means that none are left. Retry safe.
+    /// Counts the session under `key` in among the subject's, and keeps their limit. Called after
+    /// [`create`](Self::create), before the client gets to know the session.
+    ///
+    /// What comes first of these is the outcome; only an admission changes anything:
+    /// * [`Admitted::Revoked`] if the subject's epoch isn't the admission's any more, whatever is under the key.
+    /// * [`Admitted::Missing`] if there is no live session of the subject: missing, expired, removed, a remainder, or
+    ///   another's.
+    /// * [`Admitted::Admitted`] if it was admitted before, and nobody is ended for it again.
+    /// * With fewer others than the limit, or without one, it is admitted. Else [`Admitted::Rejected`]; or, by
+    ///   [`Overflow::EndOldest`], the ones admitted longest ago are removed as by [`remove`](Self::remove), gone for
+    ///   every reader when this returns, until there is room.
+    ///
+    /// Others are the subject's admitted sessions that are live, but for the one that this one replaces: no remainder,
+    /// no expired one, and none that is yet to be admitted, such as that of a login under way elsewhere. Of any number
+    /// of parallel admissions no more than the limit are left. Retry safe.
+    fn admit(&self, subject: SubjectKey, key: StorageKey, admission: Admission) -> StoreFuture<'_, Admitted>;
+
+    /// The subject's sessions, the oldest by [`Header::created`](crate::Header::created) first: admitted or not,
+    /// remainders too.
+    ///
+    /// It may name some that are gone already, and never leaves one out. Their number has no bound but the limit that
+    /// sessions were admitted under. Retry safe.
+    fn subject_sessions(&self, subject: SubjectKey) -> StoreFuture<'_, Vec<StorageKey>>;
+
+    /// Ends all of the subject's sessions but `except`, remainders too, and says how many that were live and no
+    /// remainders.
+    ///
+    /// First the subject's epoch is raised, so that a login that began before is not admitted any more; then the
+    /// records are removed as by [`remove`](Self::remove). They are gone for every reader when this returns. A record
+    /// that is created later was not meant, and is for [`admit`](Self::admit) to refuse. Retry safe: that raises the
+    /// epoch again, and counts only what was left.
+    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, usize>;
+
+    /// How often the subject's sessions were all ended, as an epoch that never comes again.
+    ///
+    /// [`Epoch::default`] if they never were, or if the last time was [`TOMBSTONE_LIFETIME`] ago ([`Epoch::expires`]):
+    /// a login that takes longer than that from here to [`admit`](Self::admit) could miss it, so callers bound theirs
+    /// far below. A login that falls on the very end of that time is refused for nothing. Retry safe.
+    fn subject_epoch(&self, subject: SubjectKey) -> StoreFuture<'_, Epoch>;
+
+    /// Deletes at most `limit` records, tombstones and epochs that expired more than [`SWEEP_DELAY`] ago, without
+    /// locking out traffic, and says how many. Fewer than `limit` means that none are left. Retry safe.
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize>;
 }
 
@@ -112,6 +162,14 @@ pub enum Operation {
     Touch,
     /// [`SessionStore::remove`]
     Remove,
+    /// [`SessionStore::admit`]
+    Admit,
+    /// [`SessionStore::subject_sessions`]
+    SubjectSessions,
+    /// [`SessionStore::end_subject`]
+    EndSubject,
+    /// [`SessionStore::subject_epoch`]
+    SubjectEpoch,
     /// [`SessionStore::sweep`]
     Sweep,
 }
@@ -125,6 +183,10 @@ impl fmt::Display for Operation {
             Self::Replace => "replace",
             Self::Touch => "touch",
             Self::Remove => "remove",
+            Self::Admit => "admit",
+            Self::SubjectSessions => "list sessions",
+            Self::EndSubject => "end subject",
+            Self::SubjectEpoch => "epoch",
             Self::Sweep => "sweep",
         })
     }

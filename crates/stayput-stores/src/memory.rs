@@ -3,7 +3,9 @@
 //! It never drops the session of a logged-in user to make room: anonymous sessions go first, and when only live
 //! logged-in ones are left, a new one is refused with an error that says so.
 
+mod index;
 mod shard;
+mod subjects;
 
 use std::fmt;
 use std::future::ready;
@@ -11,15 +13,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stayput_core::{
-    Clock, Created, Operation, Record, Replaced, SessionStore, StorageKey, StoreError, StoreErrorKind,
-    StoreFuture, SystemClock, Timestamp, Touched, Version,
+    Admission, Admitted, Clock, Created, Epoch, Operation, Record, Replaced, SessionStore, StorageKey,
+    StoreError, StoreErrorKind, StoreFuture, SubjectKey, SystemClock, Timestamp, Touched, Version,
 };
 
+use self::index::Index;
 use self::shard::{Full, Shard};
 
 /// A sharded, bounded map of records.
+///
+/// Epochs of subjects are not among what is bounded: each takes some 50 bytes for an hour.
 pub struct MemoryStore {
     shards: Vec<Mutex<Shard>>,
+    indexes: Vec<Mutex<Index>>,
     clock: Arc<dyn Clock>,
     evicted: AtomicU64,
 }
@@ -30,6 +36,7 @@ impl MemoryStore {
         let shard = || Mutex::new(Shard::new(capacity / SHARDS));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
+            indexes: (0..SHARDS).map(|_| Mutex::default()).collect(),
             clock: Arc::new(SystemClock),
             evicted: AtomicU64::new(0),
         }
@@ -85,7 +92,7 @@ impl SessionStore for MemoryStore {
     }
 
     fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created> {
-        let outcome = self.shard(&key).create(key, record, self.clock.now());
+        let outcome = self.create_listed(key, record, self.clock.now());
         self.answer(Operation::Create, outcome)
     }
 
@@ -95,7 +102,8 @@ impl SessionStore for MemoryStore {
     }
 
     fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced> {
-        let outcome = self.shard(&key).replace(key, record, expected, self.clock.now());
+        let now = self.clock.now();
+        let outcome = self.change(&key, |shard| shard.replace(key, record, expected, now));
         self.answer(Operation::Replace, outcome)
     }
 
@@ -105,89 +113,46 @@ impl SessionStore for MemoryStore {
     }
 
     fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()> {
-        self.shard(&key).remove(key, self.clock.now());
+        let now = self.clock.now();
+        self.change(&key, |shard| shard.remove(key, now));
         Box::pin(ready(Ok(())))
     }
 
+    fn admit(&self, subject: SubjectKey, key: StorageKey, admission: Admission) -> StoreFuture<'_, Admitted> {
+        let admitted = self.admit_session(subject, key, admission, self.clock.now());
+        Box::pin(ready(Ok(admitted)))
+    }
+
+    fn subject_sessions(&self, subject: SubjectKey) -> StoreFuture<'_, Vec<StorageKey>> {
+        let sessions = self.sessions_of(subject, self.clock.now());
+        Box::pin(ready(Ok(sessions)))
+    }
+
+    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, usize> {
+        let ended = self.end_sessions(subject, except, self.clock.now());
+        Box::pin(ready(Ok(ended)))
+    }
+
+    fn subject_epoch(&self, subject: SubjectKey) -> StoreFuture<'_, Epoch> {
+        let epoch = self.index(&subject).epoch(&subject, self.clock.now());
+        Box::pin(ready(Ok(epoch)))
+    }
+
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
-        let now = self.clock.now();
-        let mut swept = 0;
-        for shard in &self.shards {
-            swept += lock(shard).sweep(limit - swept, now);
-        }
+        let swept = self.sweep_all(limit, self.clock.now());
         Box::pin(ready(Ok(swept)))
     }
 }
 
 /// A shard's methods finish what they begin, so a shard is whole even if a thread panicked elsewhere while it held it.
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const NAME: &str = "memory";
 
-/// Enough that 16 threads seldom meet; each costs two empty trees.
+/// Enough that 16 threads seldom meet, at records and at the index of subjects; each costs a few empty trees.
 const SHARDS: usize = 64;
 
 #[cfg(test)]
-mod tests {
-    use stayput_core::Subject;
-    use stayput_testkit::{ManualClock, Records};
-
-    use super::*;
-
-    stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
-        Arc::new(MemoryStore::default().with_clock(clock)) as Arc<dyn SessionStore>
-    });
-
-    #[tokio::test]
-    async fn room_is_made_by_dropping_anonymous_sessions_and_they_are_counted() {
-        let records = Records::seeded();
-        let store = MemoryStore::new(64 * 4096).with_clock(records.clock());
-        let (user_key, user) = records.logged_in(&Subject::new("alice"), b"cart");
-        assert_eq!(store.create(user_key, user.clone()).await.unwrap(), Created::Created);
-        for _ in 0..10_000 {
-            let (key, record) = records.anonymous(b"visit");
-            assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
-        }
-        assert!(store.evicted() > 8_000, "{}", store.evicted());
-        assert_eq!(store.load(user_key).await.unwrap(), Some(user));
-    }
-
-    #[tokio::test]
-    async fn when_only_live_users_are_left_a_new_session_is_refused_and_none_is_lost() {
-        let records = Records::seeded();
-        let store = MemoryStore::new(64 * 4096).with_clock(records.clock());
-        let mut live = Vec::new();
-        let error = loop {
-            let (key, record) = records.logged_in(&Subject::new("alice"), b"cart");
-            match store.create(key, record.clone()).await {
-                Ok(_) => live.push((key, record)),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(error.kind(), StoreErrorKind::Full);
-        assert!(live.len() > 64);
-        for (key, record) in live {
-            assert_eq!(store.load(key).await.unwrap(), Some(record));
-        }
-        assert_eq!(store.evicted(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_record_that_finds_no_room_drops_nobody() {
-        let records = Records::seeded();
-        let store = MemoryStore::new(64 * 4096).with_clock(records.clock());
-        let (key, record) = records.anonymous(b"visit");
-        assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
-        let huge = records.next(&key, &record, &[0; 8192]);
-        let error = store.replace(key, huge, record.header.version()).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Full);
-        for _ in 0..640 {
-            let (other, huge) = records.logged_in(&Subject::new("alice"), &[0; 8192]);
-            assert_eq!(store.create(other, huge).await.unwrap_err().kind(), StoreErrorKind::Full);
-        }
-        assert_eq!(store.load(key).await.unwrap(), Some(record));
-        assert_eq!(store.evicted(), 0);
-    }
-}
+mod tests;

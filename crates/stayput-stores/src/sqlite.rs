@@ -7,6 +7,7 @@
 mod readers;
 mod schema;
 mod statements;
+mod subjects;
 mod writer;
 
 use std::fmt;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use stayput_core::{
-    Clock, Created, Operation, Record, Replaced, SessionStore, StorageKey, StoreError, StoreErrorKind,
-    StoreFuture, SystemClock, Timestamp, Touched, Version,
+    Admission, Admitted, Clock, Created, Epoch, Operation, Record, Replaced, SessionStore, StorageKey,
+    StoreError, StoreErrorKind, StoreFuture, SubjectKey, SystemClock, Timestamp, Touched, Version,
 };
 
 use self::readers::Readers;
@@ -27,8 +28,8 @@ use self::writer::{Durability, Writer};
 
 /// Records in one SQLite file in WAL mode.
 ///
-/// Creates, replacements and removals are on disk (`synchronous = FULL`) when they return: they survive a power cut.
-/// Touches and sweeps survive the death of the process, but may be undone by a power cut.
+/// Creates, replacements, removals, admissions and ends of subjects are on disk (`synchronous = FULL`) when they return:
+/// they survive a power cut. Touches and sweeps survive the death of the process, but may be undone by a power cut.
 pub struct SqliteStore {
     path: PathBuf,
     writer: Writer,
@@ -79,6 +80,15 @@ impl SqliteStore {
         Ok(Self { path, writer, readers, clock })
     }
 
+    fn read<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        statement: impl FnOnce(&Connection, Timestamp) -> Result<T, Fault>,
+    ) -> StoreFuture<'_, T> {
+        let outcome = self.readers.with(|db| statement(db, self.clock.now()));
+        Box::pin(ready(outcome.map_err(|fault| fault.into_error(operation))))
+    }
+
     fn write<T: Send + 'static>(
         &self,
         operation: Operation,
@@ -109,8 +119,7 @@ impl SessionStore for SqliteStore {
     }
 
     fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Record>> {
-        let loaded = self.readers.with(|db| statements::load(db, &key, self.clock.now()));
-        Box::pin(ready(loaded.map_err(|fault| fault.into_error(Operation::Load))))
+        self.read(Operation::Load, |db, now| statements::load(db, &key, now))
     }
 
     fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced> {
@@ -130,6 +139,28 @@ impl SessionStore for SqliteStore {
     fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()> {
         let clock = Arc::clone(&self.clock);
         self.write(Operation::Remove, Durability::Disk, move |db| statements::remove(db, &key, clock.now()))
+    }
+
+    fn admit(&self, subject: SubjectKey, key: StorageKey, admission: Admission) -> StoreFuture<'_, Admitted> {
+        let clock = Arc::clone(&self.clock);
+        self.write(Operation::Admit, Durability::Disk, move |db| {
+            subjects::admit(db, &subject, &key, admission, clock.now())
+        })
+    }
+
+    fn subject_sessions(&self, subject: SubjectKey) -> StoreFuture<'_, Vec<StorageKey>> {
+        self.read(Operation::SubjectSessions, |db, now| subjects::sessions(db, &subject, now))
+    }
+
+    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, usize> {
+        let clock = Arc::clone(&self.clock);
+        self.write(Operation::EndSubject, Durability::Disk, move |db| {
+            subjects::end(db, &subject, except, clock.now())
+        })
+    }
+
+    fn subject_epoch(&self, subject: SubjectKey) -> StoreFuture<'_, Epoch> {
+        self.read(Operation::SubjectEpoch, |db, now| subjects::epoch(db, &subject, now))
     }
 
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {

@@ -2,9 +2,12 @@
 //!
 //! Each public function here is one promise. [`store_conformance!`](crate::store_conformance) makes a test of each.
 
+mod admission;
 mod concurrency;
 mod history;
+mod parallel_logins;
 mod single;
+mod subjects;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -13,9 +16,12 @@ use stayput_core::{Created, Record, SessionStore, StorageKey};
 
 use crate::{ManualClock, Records};
 
+pub use admission::*;
 pub use concurrency::*;
 pub use history::*;
+pub use parallel_logins::*;
 pub use single::*;
+pub use subjects::*;
 
 /// A store under test, with its clock and records to fill it with.
 #[derive(Clone, Debug)]
@@ -91,11 +97,30 @@ macro_rules! store_conformance {
             remove_leaves_a_tombstone_even_for_an_absent_key
             sweep_deletes_only_what_expired_long_ago_in_bounded_steps
             a_large_record_comes_back_whole
+            a_subjects_sessions_are_listed_until_they_are_gone
+            sessions_are_listed_from_the_oldest_to_the_newest
+            a_session_in_the_place_of_an_expired_one_is_listed_under_its_own_subject
+            ending_a_subject_ends_all_sessions_but_one
+            other_subjects_are_left_alone
+            a_login_that_began_before_an_end_is_revoked
+            an_epoch_never_repeats
+            an_epoch_is_remembered_as_long_as_a_tombstone
+            only_a_live_session_of_the_subject_is_admitted
+            admit_rejects_above_the_limit
+            admit_ends_the_longest_admitted
+            a_remainder_does_not_count
+            an_expired_session_does_not_count
+            a_replaced_session_does_not_count
+            sessions_not_admitted_are_neither_counted_nor_ended
+            admitting_again_changes_nothing
             of_parallel_creates_one_wins
             parallel_swaps_lose_no_update
             parallel_touches_lose_no_swap
             a_removal_among_parallel_writes_is_final
             a_dropped_call_happened_wholly_or_not_at_all
+            of_50_parallel_admissions_with_limit_1_one_is_left
+            what_is_ended_among_parallel_logins_stays_ended
+            an_end_among_writes_of_its_sessions_is_final
             random_histories_go_as_in_the_model
         );
     };

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stayput_core::{
-    Created, Operation, Record, Replaced, SessionStore, StorageKey, StoreError, StoreErrorKind, StoreFuture,
-    Timestamp, Touched, Version,
+    Admission, Admitted, Created, Epoch, Operation, Record, Replaced, SessionStore, StorageKey, StoreError,
+    StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
 };
 
 /// How one call goes wrong.
@@ -101,6 +101,22 @@ impl SessionStore for FaultyStore {
 
     fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()> {
         self.call(Operation::Remove, |store| store.remove(key))
+    }
+
+    fn admit(&self, subject: SubjectKey, key: StorageKey, admission: Admission) -> StoreFuture<'_, Admitted> {
+        self.call(Operation::Admit, move |store| store.admit(subject, key, admission))
+    }
+
+    fn subject_sessions(&self, subject: SubjectKey) -> StoreFuture<'_, Vec<StorageKey>> {
+        self.call(Operation::SubjectSessions, move |store| store.subject_sessions(subject))
+    }
+
+    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, usize> {
+        self.call(Operation::EndSubject, move |store| store.end_subject(subject, except))
+    }
+
+    fn subject_epoch(&self, subject: SubjectKey) -> StoreFuture<'_, Epoch> {
+        self.call(Operation::SubjectEpoch, move |store| store.subject_epoch(subject))
     }
 
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {

@@ -5,18 +5,25 @@ use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stayput_core::{
-    Clock, Created, Record, Replaced, SWEEP_DELAY, SessionStore, StorageKey, StoreFuture, TOMBSTONE_LIFETIME,
-    Timestamp, Touched, Version,
+    Admission, Admitted, Clock, Created, Epoch, Overflow, Record, Replaced, SWEEP_DELAY, SessionStore, State,
+    StorageKey, StoreFuture, SubjectKey, TOMBSTONE_LIFETIME, Timestamp, Touched, Version,
 };
 
-/// A map from key to record under one lock, with `None` for a tombstone, and each entry's deadline.
+/// Maps under one lock.
 #[derive(Debug)]
 pub struct ModelStore {
     entries: Mutex<Entries>,
     clock: Arc<dyn Clock>,
 }
 
-type Entries = HashMap<StorageKey, (Timestamp, Option<Record>)>;
+#[derive(Debug, Default)]
+struct Entries {
+    /// What is under each key, with its deadline; `None` is a tombstone.
+    records: HashMap<StorageKey, (Timestamp, Option<Record>)>,
+    /// In the order of their admission.
+    admitted: Vec<StorageKey>,
+    epochs: HashMap<SubjectKey, Epoch>,
+}
 
 impl ModelStore {
     /// An empty model that tells the time by `clock`.
@@ -33,13 +40,75 @@ impl ModelStore {
     }
 }
 
-fn live(entries: &Entries, key: &StorageKey, now: Timestamp) -> Option<Record> {
-    let (expires, record) = entries.get(key)?;
-    record.clone().filter(|_| *expires > now)
-}
+impl Entries {
+    fn put(&mut self, key: StorageKey, record: Record) {
+        self.records.insert(key, (record.header.expires, Some(record)));
+    }
 
-fn put(entries: &mut Entries, key: StorageKey, record: Record) {
-    entries.insert(key, (record.header.expires, Some(record)));
+    fn remove(&mut self, key: StorageKey, now: Timestamp) {
+        self.admitted.retain(|admitted| *admitted != key);
+        self.records.insert(key, (now.after(TOMBSTONE_LIFETIME), None));
+    }
+
+    fn raise_epoch(&mut self, subject: SubjectKey, now: Timestamp) {
+        let raised = self.epoch(&subject, now).raised(now);
+        self.epochs.insert(subject, raised);
+    }
+
+    fn live(&self, key: &StorageKey, now: Timestamp) -> Option<Record> {
+        let (expires, record) = self.records.get(key)?;
+        record.clone().filter(|_| *expires > now)
+    }
+
+    /// The subject's records, remainders too, the oldest first.
+    fn of(&self, subject: &SubjectKey, now: Timestamp) -> Vec<StorageKey> {
+        let live = self.records.keys().filter_map(|key| Some((*key, self.live(key, now)?)));
+        let mut of: Vec<_> = live.filter(|(_, record)| record.header.subject == Some(*subject)).collect();
+        of.sort_by_key(|(_, record)| record.header.created);
+        of.into_iter().map(|(key, _)| key).collect()
+    }
+
+    fn is_session_of(&self, key: &StorageKey, subject: &SubjectKey, now: Timestamp) -> bool {
+        self.live(key, now).is_some_and(|record| {
+            record.header.subject == Some(*subject) && record.header.state == State::Live
+        })
+    }
+
+    fn epoch(&self, subject: &SubjectKey, now: Timestamp) -> Epoch {
+        self.epochs.get(subject).copied().filter(|epoch| epoch.expires() > now).unwrap_or_default()
+    }
+
+    fn admit(
+        &mut self,
+        subject: SubjectKey,
+        key: StorageKey,
+        admission: Admission,
+        now: Timestamp,
+    ) -> Admitted {
+        if self.epoch(&subject, now) != admission.epoch {
+            return Admitted::Revoked;
+        }
+        if !self.is_session_of(&key, &subject, now) {
+            return Admitted::Missing;
+        }
+        if self.admitted.contains(&key) {
+            return Admitted::Admitted { ended: Vec::new() };
+        }
+        let others = self.admitted.iter().filter(|other| self.is_session_of(other, &subject, now));
+        let mut ended: Vec<_> = others.filter(|other| Some(**other) != admission.replaces).copied().collect();
+        match admission.limit {
+            Some(limit) if ended.len() >= limit.most.get() as usize => match limit.overflow {
+                Overflow::Reject => return Admitted::Rejected,
+                Overflow::EndOldest => ended.truncate(ended.len() - (limit.most.get() as usize - 1)),
+            },
+            _ => ended.clear(),
+        }
+        for key in &ended {
+            self.remove(*key, now);
+        }
+        self.admitted.push(key);
+        Admitted::Admitted { ended }
+    }
 }
 
 impl SessionStore for ModelStore {
@@ -49,24 +118,25 @@ impl SessionStore for ModelStore {
 
     fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created> {
         self.answer(|entries, now| {
-            if entries.get(&key).is_some_and(|(expires, _)| *expires > now) {
+            if entries.records.get(&key).is_some_and(|(expires, _)| *expires > now) {
                 return Created::Exists;
             }
-            put(entries, key, record);
+            entries.admitted.retain(|admitted| *admitted != key);
+            entries.put(key, record);
             Created::Created
         })
     }
 
     fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Record>> {
-        self.answer(|entries, now| live(entries, &key, now))
+        self.answer(|entries, now| entries.live(&key, now))
     }
 
     fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced> {
-        self.answer(|entries, now| match live(entries, &key, now) {
+        self.answer(|entries, now| match entries.live(&key, now) {
             None => Replaced::Missing,
             Some(current) if current.header.version() != expected => Replaced::Conflict(Box::new(current)),
             Some(_) => {
-                put(entries, key, record);
+                entries.put(key, record);
                 Replaced::Replaced
             }
         })
@@ -74,18 +144,41 @@ impl SessionStore for ModelStore {
 
     fn touch(&self, key: StorageKey, expires: Timestamp) -> StoreFuture<'_, Touched> {
         self.answer(|entries, now| {
-            let Some(mut record) = live(entries, &key, now) else { return Touched::Missing };
+            let Some(mut record) = entries.live(&key, now) else { return Touched::Missing };
             let header = &mut record.header;
             header.expires = header.expires.max(expires.min(header.absolute));
-            put(entries, key, record);
+            entries.put(key, record);
             Touched::Touched
         })
     }
 
     fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()> {
+        self.answer(|entries, now| entries.remove(key, now))
+    }
+
+    fn admit(&self, subject: SubjectKey, key: StorageKey, admission: Admission) -> StoreFuture<'_, Admitted> {
+        self.answer(|entries, now| entries.admit(subject, key, admission, now))
+    }
+
+    fn subject_sessions(&self, subject: SubjectKey) -> StoreFuture<'_, Vec<StorageKey>> {
+        self.answer(|entries, now| entries.of(&subject, now))
+    }
+
+    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, usize> {
         self.answer(|entries, now| {
-            entries.insert(key, (now.after(TOMBSTONE_LIFETIME), None));
+            entries.raise_epoch(subject, now);
+            let ending = entries.of(&subject, now).into_iter().filter(|key| Some(*key) != except);
+            let is_session = |key: StorageKey| {
+                let is_session = entries.is_session_of(&key, &subject, now);
+                entries.remove(key, now);
+                is_session
+            };
+            ending.map(is_session).filter(|is_session| *is_session).count()
         })
+    }
+
+    fn subject_epoch(&self, subject: SubjectKey) -> StoreFuture<'_, Epoch> {
+        self.answer(|entries, now| entries.epoch(&subject, now))
     }
 
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
@@ -93,11 +186,18 @@ impl SessionStore for ModelStore {
             let deadline = now.before(SWEEP_DELAY);
             let expired =
                 |(key, entry): (&StorageKey, &(Timestamp, _))| (entry.0 <= deadline).then_some(*key);
-            let keys: Vec<_> = entries.iter().filter_map(expired).take(limit).collect();
+            let keys: Vec<_> = entries.records.iter().filter_map(expired).take(limit).collect();
             for key in &keys {
-                entries.remove(key);
+                entries.records.remove(key);
             }
-            keys.len()
+            let expired =
+                |(subject, epoch): (&SubjectKey, &Epoch)| (epoch.expires() <= deadline).then_some(*subject);
+            let subjects: Vec<_> =
+                entries.epochs.iter().filter_map(expired).take(limit - keys.len()).collect();
+            for subject in &subjects {
+                entries.epochs.remove(subject);
+            }
+            keys.len() + subjects.len()
         })
     }
 }

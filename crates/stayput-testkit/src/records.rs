@@ -75,6 +75,11 @@ impl Records {
         self.record(key, None, data)
     }
 
+    /// The same, logged in.
+    pub fn logged_in_under(&self, key: &StorageKey, subject: &Subject, data: &[u8]) -> Record {
+        self.record(key, Some(subject), data)
+    }
+
     /// What is sealed in `record`.
     ///
     /// # Panics

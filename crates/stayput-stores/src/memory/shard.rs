@@ -1,12 +1,14 @@
 //! One shard: a map, and two indexes by deadline from which it is swept and room is made.
 //!
-//! Every method leaves the indexes and the byte count in step with the map.
+//! Every method leaves the indexes and the byte count in step with the map. It knows nothing of a subject's other
+//! sessions, and only notes which records of subjects are gone.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use stayput_core::{
-    Created, Record, Replaced, SWEEP_DELAY, StorageKey, TOMBSTONE_LIFETIME, Timestamp, Touched, Version,
+    Created, Record, Replaced, SWEEP_DELAY, State, StorageKey, SubjectKey, TOMBSTONE_LIFETIME, Timestamp,
+    Touched, Version,
 };
 
 /// There is no room, and nothing that may be dropped.
@@ -21,6 +23,8 @@ pub(super) struct Shard {
     kept: BTreeSet<(Timestamp, StorageKey)>,
     bytes: usize,
     capacity: usize,
+    /// Records of subjects that are gone, until somebody takes the list to the index of subjects.
+    pub(super) gone: Vec<(SubjectKey, StorageKey)>,
 }
 
 enum Entry {
@@ -36,19 +40,23 @@ impl Entry {
         }
     }
 
-    fn is_evictable(&self) -> bool {
+    fn subject(&self) -> Option<SubjectKey> {
         match self {
-            Self::Record(record) => record.header.subject.is_none(),
-            Self::Tombstone { .. } => true,
+            Self::Record(record) => record.header.subject,
+            Self::Tombstone { .. } => None,
         }
     }
 
+    fn is_evictable(&self) -> bool {
+        self.subject().is_none()
+    }
+
     fn size(&self) -> usize {
-        OVERHEAD
-            + match self {
-                Self::Record(record) => record.size(),
-                Self::Tombstone { .. } => 0,
-            }
+        let record = match self {
+            Self::Record(record) => record.size(),
+            Self::Tombstone { .. } => 0,
+        };
+        OVERHEAD + record + self.subject().map_or(0, |_| LISTED)
     }
 }
 
@@ -60,6 +68,7 @@ impl Shard {
             kept: BTreeSet::new(),
             bytes: 0,
             capacity,
+            gone: Vec::new(),
         }
     }
 
@@ -72,6 +81,7 @@ impl Shard {
         if self.entries.get(&key).is_some_and(|entry| entry.expires() > now) {
             return Ok((Created::Exists, 0));
         }
+        self.discard(&key);
         self.put(key, Entry::Record(record), now).map(|evicted| (Created::Created, evicted))
     }
 
@@ -104,7 +114,7 @@ impl Shard {
     }
 
     pub(super) fn remove(&mut self, key: StorageKey, now: Timestamp) {
-        self.take(&key);
+        self.discard(&key);
         // A tombstone is put even where there is no room: it is small, and the next record makes room again.
         self.insert(key, Entry::Tombstone { expires: now.after(TOMBSTONE_LIFETIME) });
     }
@@ -116,11 +126,22 @@ impl Shard {
         }
     }
 
+    /// The state of the subject's live record under `key`, if there is one.
+    pub(super) fn state(&self, subject: &SubjectKey, key: &StorageKey, now: Timestamp) -> Option<State> {
+        let header = &self.live(key, now)?.header;
+        (header.subject == Some(*subject)).then_some(header.state)
+    }
+
+    /// Whether a record of the subject is under `key`, live or expired.
+    pub(super) fn holds(&self, subject: &SubjectKey, key: &StorageKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.subject() == Some(*subject))
+    }
+
     pub(super) fn sweep(&mut self, limit: usize, now: Timestamp) -> usize {
         let mut swept = 0;
         while swept < limit {
             let Some(key) = self.expired(now.before(SWEEP_DELAY)) else { break };
-            self.take(&key);
+            self.discard(&key);
             swept += 1;
         }
         swept
@@ -160,7 +181,7 @@ impl Shard {
         if excess > 0 {
             return Err(Full);
         }
-        let dropped = victims.iter().filter_map(|key| self.take(key));
+        let dropped = victims.iter().filter_map(|key| self.discard(key));
         let live = |entry: &Entry| matches!(entry, Entry::Record(record) if !record.header.is_expired(now));
         Ok(dropped.filter(live).count() as u64)
     }
@@ -171,6 +192,13 @@ impl Shard {
             index.first().filter(|(expires, _)| *expires <= deadline).map(|(_, key)| *key)
         };
         first(&self.evictable).or_else(|| first(&self.kept))
+    }
+
+    /// Takes an entry out for good.
+    fn discard(&mut self, key: &StorageKey) -> Option<Entry> {
+        let entry = self.take(key)?;
+        self.gone.extend(entry.subject().map(|subject| (subject, *key)));
+        Some(entry)
     }
 
     fn insert(&mut self, key: StorageKey, entry: Entry) {
@@ -193,6 +221,9 @@ impl Shard {
 
 /// What an entry costs besides its record's bytes: the key three times, the header's padding, map and tree slots.
 const OVERHEAD: usize = 288;
+
+/// What the index of subjects costs for a session: both keys, when it began and was admitted, in a tree's slot.
+const LISTED: usize = 152;
 
 /// A storage key is a SHA-256 that only the server chooses: eight of its bytes are a hash already.
 #[derive(Default)]

@@ -2,6 +2,8 @@
 //!
 //! A file of somebody else's, or of a newer Stayput, is never changed.
 
+mod migration;
+
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -60,11 +62,13 @@ fn prepare(db: &mut Connection) -> Result<(), Problem> {
     db.pragma_update(None, "journal_mode", "WAL")?;
     let setup = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been first.
-    if check_owner(&setup)? == 0 {
-        setup.execute_batch(SCHEMA)?;
-        setup.pragma_update(None, "application_id", APPLICATION_ID)?;
-        setup.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    match check_owner(&setup)? {
+        SCHEMA_VERSION => return Ok(setup.commit()?),
+        0 => setup.execute_batch(SCHEMA)?,
+        _ => migration::from_version_1(&setup)?,
     }
+    setup.pragma_update(None, "application_id", APPLICATION_ID)?;
+    setup.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     Ok(setup.commit()?)
 }
 
@@ -121,16 +125,30 @@ const OPEN_FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags:
 
 /// "STPY"
 const APPLICATION_ID: i32 = 0x5354_5059;
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 
-/// A tombstone is a row without a record. The table has a rowid, since records of some hundred bytes would make the
-/// tree of a table without one several levels deeper.
+/// A tombstone is a row without a record and without a subject. The table has a rowid, since records of some hundred
+/// bytes would make the tree of a table without one several levels deeper.
+///
+/// `admitted` says which of the subject's admissions a session's was; none if it is yet to come, or if a remainder is
+/// all that is left of the session. `created` has no default, so that a Stayput of before version 2 that still has the
+/// file open is refused when it creates a session, which no subject would list.
 const SCHEMA: &str = "
     CREATE TABLE records (
         key      BLOB NOT NULL UNIQUE,
         expires  INTEGER NOT NULL,
         absolute INTEGER NOT NULL,
+        created  INTEGER NOT NULL,
+        subject  BLOB,
+        admitted INTEGER,
         record   BLOB
     ) STRICT;
     CREATE INDEX records_by_deadline ON records (expires);
+    CREATE INDEX records_by_subject ON records (subject) WHERE subject IS NOT NULL;
+    CREATE TABLE subjects (
+        subject  BLOB PRIMARY KEY,
+        epoch    INTEGER NOT NULL,
+        expires  INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX subjects_by_deadline ON subjects (expires);
 ";

@@ -1,10 +1,11 @@
-//! The contract in SQL. Each function runs inside a transaction of its caller's and leaves committing to it.
+//! The contract in SQL, for one record. Each function runs inside a transaction of its caller's and leaves committing
+//! to it.
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 use stayput_core::{
-    Created, Operation, Record, RecordError, Replaced, SWEEP_DELAY, StorageKey, StoreError, StoreErrorKind,
-    TOMBSTONE_LIFETIME, Timestamp, Touched, Version,
+    Created, Operation, Record, RecordError, Replaced, SWEEP_DELAY, State, StorageKey, StoreError,
+    StoreErrorKind, SubjectKey, TOMBSTONE_LIFETIME, Timestamp, Touched, Version,
 };
 
 use super::{error_of, schema};
@@ -45,15 +46,18 @@ pub(super) fn create(
 ) -> Result<Created, Fault> {
     let changed = db
         .prepare_cached(
-            "INSERT INTO records (key, expires, absolute, record) VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO records (key, expires, absolute, created, subject, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (key) DO UPDATE
-             SET expires = excluded.expires, absolute = excluded.absolute, record = excluded.record
-             WHERE expires <= ?5",
+             SET expires = excluded.expires, absolute = excluded.absolute, created = excluded.created,
+                 subject = excluded.subject, admitted = NULL, record = excluded.record
+             WHERE expires <= ?7",
         )?
         .execute(params![
             key.as_bytes(),
             millis(record.header.expires),
             millis(record.header.absolute),
+            millis(record.header.created),
+            record.header.subject.as_ref().map(SubjectKey::as_bytes),
             record.encode(),
             millis(now)
         ])?;
@@ -90,13 +94,17 @@ pub(super) fn replace(
     if current.header.version() != expected {
         return Ok(Replaced::Conflict(Box::new(current)));
     }
-    db.prepare_cached("UPDATE records SET expires = ?2, absolute = ?3, record = ?4 WHERE key = ?1")?
-        .execute(params![
-            key.as_bytes(),
-            millis(record.header.expires),
-            millis(record.header.absolute),
-            record.encode()
-        ])?;
+    db.prepare_cached(
+        "UPDATE records SET expires = ?2, absolute = ?3, admitted = iif(?4, admitted, NULL), record = ?5
+         WHERE key = ?1",
+    )?
+    .execute(params![
+        key.as_bytes(),
+        millis(record.header.expires),
+        millis(record.header.absolute),
+        record.header.state == State::Live,
+        record.encode()
+    ])?;
     Ok(Replaced::Replaced)
 }
 
@@ -118,24 +126,32 @@ pub(super) fn touch(
 pub(super) fn remove(db: &Connection, key: &StorageKey, now: Timestamp) -> Result<(), Fault> {
     let until = millis(now.after(TOMBSTONE_LIFETIME));
     db.prepare_cached(
-        "INSERT INTO records (key, expires, absolute, record) VALUES (?1, ?2, ?2, NULL)
-         ON CONFLICT (key) DO UPDATE SET expires = ?2, absolute = ?2, record = NULL",
+        "INSERT INTO records (key, expires, absolute, created, record) VALUES (?1, ?2, ?2, ?3, NULL)
+         ON CONFLICT (key) DO UPDATE
+         SET expires = ?2, absolute = ?2, subject = NULL, admitted = NULL, record = NULL",
     )?
-    .execute(params![key.as_bytes(), until])?;
+    .execute(params![key.as_bytes(), until, millis(now)])?;
     Ok(())
 }
 
 pub(super) fn sweep(db: &Connection, limit: usize, now: Timestamp) -> Result<usize, Fault> {
     let deadline = millis(now.before(SWEEP_DELAY));
-    let swept = db
+    let step = |limit: usize| i64::try_from(limit).unwrap_or(i64::MAX);
+    let records = db
         .prepare_cached(
             "DELETE FROM records WHERE rowid IN
              (SELECT rowid FROM records WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
         )?
-        .execute(params![deadline, i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    Ok(swept)
+        .execute(params![deadline, step(limit)])?;
+    let epochs = db
+        .prepare_cached(
+            "DELETE FROM subjects WHERE subject IN
+             (SELECT subject FROM subjects WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
+        )?
+        .execute(params![deadline, step(limit - records)])?;
+    Ok(records + epochs)
 }
 
-fn millis(time: Timestamp) -> i64 {
+pub(super) fn millis(time: Timestamp) -> i64 {
     i64::try_from(time.as_millis()).expect("a timestamp is at most Timestamp::MAX")
 }

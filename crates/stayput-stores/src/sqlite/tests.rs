@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use rusqlite::TransactionBehavior;
+use stayput_core::{Overflow, SessionLimit, Subject};
 use stayput_testkit::{ManualClock, Records};
 use tempfile::TempDir;
 
@@ -177,4 +178,55 @@ async fn one_unreadable_record_is_an_error_that_leaves_it_and_the_others_alone()
         .query_row("SELECT record FROM records WHERE key = ?1", [bad.as_bytes()], |row| row.get(0))
         .unwrap();
     assert_eq!(kept, [0xff, 0x00]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_a_subject_ends_with_the_rest() {
+    let ((_dir, path), records, alice) = (somewhere(), Records::seeded(), Subject::new("alice"));
+    let store = open(&path, &records).await;
+    let (bad, record) = records.logged_in(&alice, b"");
+    assert_eq!(store.create(bad, record).await.unwrap(), Created::Created);
+    let db = Connection::open(&path).unwrap();
+    db.execute("UPDATE records SET record = x'ff00' WHERE key = ?1", [bad.as_bytes()]).unwrap();
+    let error = store.admit(alice.key(), bad, Admission::default()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unreadable);
+    assert_eq!(store.subject_sessions(alice.key()).await.unwrap(), [bad]);
+    assert_eq!(store.end_subject(alice.key(), None).await.unwrap(), 1);
+    assert_eq!(store.load(bad).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_a_subject_ended_stays_ended_when_the_file_is_opened_again() {
+    let ((_dir, path), records, alice) = (somewhere(), Records::seeded(), Subject::new("alice"));
+    let (key, record) = records.logged_in(&alice, b"");
+    let first = open(&path, &records).await;
+    assert_eq!(first.create(key, record).await.unwrap(), Created::Created);
+    assert_eq!(first.end_subject(alice.key(), None).await.unwrap(), 1);
+    drop(first);
+    let second = open(&path, &records).await;
+    assert_eq!(second.load(key).await.unwrap(), None);
+    let admitted = second.admit(alice.key(), key, Admission::default()).await.unwrap();
+    assert_eq!(admitted, Admitted::Revoked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_openers_of_one_file_keep_one_limit() {
+    let ((_dir, path), records, alice) = (somewhere(), Records::seeded(), Subject::new("alice"));
+    let mut stores = Vec::new();
+    for _ in 0..4 {
+        stores.push(Arc::new(open(&path, &records).await));
+    }
+    let limit = SessionLimit { most: 1.try_into().unwrap(), overflow: Overflow::EndOldest };
+    let admission = Admission { limit: Some(limit), ..Admission::default() };
+    futures_of(48, |n| {
+        let (store, (key, record)) = (Arc::clone(&stores[n % 4]), records.logged_in(&alice, b""));
+        let subject = alice.key();
+        async move {
+            assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
+            let admitted = store.admit(subject, key, admission).await.unwrap();
+            assert!(matches!(admitted, Admitted::Admitted { .. }), "{admitted:?}");
+        }
+    })
+    .await;
+    assert_eq!(stores[0].subject_sessions(alice.key()).await.unwrap().len(), 1);
 }
