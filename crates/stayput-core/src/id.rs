@@ -1,6 +1,7 @@
 //! Who a session is: the id that only its client knows, and the key that only the store knows.
 
 use std::fmt;
+use std::str::FromStr;
 
 use aws_lc_rs::digest;
 
@@ -59,6 +60,12 @@ impl StorageKey {
         Self::of(format!("stayput name\0{name}").as_bytes())
     }
 
+    /// The session's name in its subject's own list.
+    pub fn handle(&self) -> SessionHandle {
+        let named = [b"stayput handle\0".as_slice(), &self.0].concat();
+        SessionHandle(first_chunk(&sha256(&named)))
+    }
+
     /// A key as a store kept it.
     pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
@@ -81,6 +88,58 @@ impl fmt::Debug for StorageKey {
     }
 }
 
+/// Names a session in its subject's list, in 24 characters that a page or a form may hold. Who has it can neither use the
+/// session nor find its record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionHandle([u8; Self::LEN]);
+
+impl SessionHandle {
+    /// Length in bytes.
+    pub const LEN: usize = 12;
+}
+
+impl fmt::Display for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionHandle({self})")
+    }
+}
+
+impl FromStr for SessionHandle {
+    type Err = NotAHandle;
+
+    fn from_str(text: &str) -> Result<Self, NotAHandle> {
+        let mut bytes = [0; Self::LEN];
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if !rest.is_empty() || pairs.len() != Self::LEN {
+            return Err(NotAHandle);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+            *byte =
+                digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high << 4 | low).ok_or(NotAHandle)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// A text that is no [`SessionHandle`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotAHandle;
+
+impl fmt::Display for NotAHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a session's handle, which has 24 hexadecimal digits")
+    }
+}
+
+impl std::error::Error for NotAHandle {}
+
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, bytes);
     digest.as_ref().try_into().expect("SHA-256 is 32 bytes long")
@@ -101,6 +160,17 @@ mod tests {
     fn a_million_ids_are_unique() {
         let ids: HashSet<_> = (0..1_000_000).map(|_| SessionId::generate(&SystemRandom).0).collect();
         assert_eq!(ids.len(), 1_000_000);
+    }
+
+    #[test]
+    fn a_handle_is_read_as_it_was_written_and_tells_nothing_of_the_key() {
+        let key = SessionId::generate(&SystemRandom).storage_key();
+        let text = key.handle().to_string();
+        assert_eq!(text.parse(), Ok(key.handle()));
+        assert!(!format!("{:02x?}", key.as_bytes()).replace(", ", "").contains(&text[..8]));
+        for wrong in ["", "00", &text[1..], &format!("{text}00"), &"g".repeat(24), &"ä".repeat(12)] {
+            assert_eq!(wrong.parse::<SessionHandle>(), Err(NotAHandle), "{wrong}");
+        }
     }
 
     #[test]

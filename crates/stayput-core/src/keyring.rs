@@ -8,6 +8,7 @@ use aws_lc_rs::{aead, constant_time, hkdf, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::id::StorageKey;
 use crate::random::{self, Random};
 
 /// Names a key in cookies and sealed data: four bytes derived from the key, not secret.
@@ -46,6 +47,7 @@ pub struct Key {
     secret: [u8; Self::LEN],
     cookie: hmac::Key,
     affinity: hmac::Key,
+    log: hmac::Key,
     seal: aead::LessSafeKey,
 }
 
@@ -72,6 +74,7 @@ impl Key {
             secret,
             cookie: hmac::Key::new(hmac::HMAC_SHA256, &derive(&root, b"cookie")),
             affinity: hmac::Key::new(hmac::HMAC_SHA256, &derive(&root, b"affinity")),
+            log: hmac::Key::new(hmac::HMAC_SHA256, &derive(&root, b"log")),
             seal: aead::LessSafeKey::new(seal.expect("an AES-256 key is 32 bytes long")),
         }
     }
@@ -116,6 +119,27 @@ impl AffinityTag {
 impl fmt::Debug for AffinityTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AffinityTag({})", self.encode())
+    }
+}
+
+/// A session's name in logs and events: a keyed tag, by which nobody who reads them finds its record or its cookie.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LogTag([u8; Self::LEN]);
+
+impl LogTag {
+    /// Length in bytes.
+    pub const LEN: usize = 8;
+}
+
+impl fmt::Display for LogTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for LogTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LogTag({self})")
     }
 }
 
@@ -189,6 +213,14 @@ impl Keyring {
             let tag = hmac::sign(&key.affinity, identity.as_bytes());
             AffinityTag(first_chunk(tag.as_ref()))
         })
+    }
+}
+
+impl Keyring {
+    /// The name of the session under `key` in logs: the same on every server, until another key becomes primary (OWASP
+    /// session management cheat sheet: a salted hash at most).
+    pub fn log_tag(&self, key: &StorageKey) -> LogTag {
+        LogTag(first_chunk(hmac::sign(&self.primary().log, key.as_bytes()).as_ref()))
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::record::Header;
+use crate::store::SessionLimit;
 
 pub use cookie::{CookiePolicy, SameSite};
 pub use validate::PolicyError;
@@ -46,6 +47,8 @@ pub struct Policy {
     pub max_values: usize,
     /// The longest that a store may take for one operation.
     pub store_timeout: Duration,
+    /// How many sessions a subject may have at a time, and what happens to one more; `None` for any number.
+    pub session_limit: Option<SessionLimit>,
     /// What the cookies look like.
     pub cookie: CookiePolicy,
 }

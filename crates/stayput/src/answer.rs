@@ -1,6 +1,10 @@
 //! What a response carries to the browser: cookies to set or delete, and how to treat what it has kept.
 
+use std::time::Duration;
+
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
+
+use stayput_core::CookiePolicy;
 
 use crate::sessions::CookieNames;
 
@@ -15,14 +19,18 @@ pub(crate) struct Answer {
 /// What to do to a cookie.
 #[derive(Clone)]
 pub(crate) enum CookieChange {
-    Set(String),
+    Set {
+        value: String,
+        /// How long it outlives the browser; `None` if it doesn't.
+        left: Option<Duration>,
+    },
     Delete,
 }
 
 impl std::fmt::Debug for CookieChange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Set(_) => "Set(…)",
+            Self::Set { .. } => "Set(…)",
             Self::Delete => "Delete",
         })
     }
@@ -35,7 +43,10 @@ impl Answer {
             let Some(change) = change else { continue };
             let attributes = &names.attributes;
             let cookie = match change {
-                CookieChange::Set(value) => format!("{name}={value}{attributes}"),
+                CookieChange::Set { value, left } => {
+                    let max_age = left.map_or_else(String::new, CookiePolicy::max_age);
+                    format!("{name}={value}{max_age}{attributes}")
+                }
                 CookieChange::Delete => format!("{name}=; Max-Age=0{attributes}"),
             };
             let mut cookie = HeaderValue::try_from(cookie).expect("names and values are cookie tokens");
@@ -45,7 +56,9 @@ impl Answer {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         if self.logged_out {
-            headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static(r#""cache", "storage""#));
+            let all =
+                if names.clears_all { r#""cache", "cookies", "storage""# } else { r#""cache", "storage""# };
+            headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static(all));
         }
     }
 }

@@ -13,8 +13,9 @@ use stayput_core::{
 use tokio::time::Instant;
 
 use crate::data::{Changes, Data};
+use crate::events::EventKind;
 use crate::session::{CookieState, Current, Session};
-use crate::{Error, Sessions};
+use crate::{Error, Sessions, meter};
 
 /// What became of a write.
 pub(crate) enum Written {
@@ -36,7 +37,7 @@ impl Session {
         let mut attempts = Attempts::begin();
         loop {
             let (base, changes) = self.snapshot();
-            let mut data = base.as_ref().map_or_else(|| Data::new(None), |base| base.data.clone());
+            let mut data = base.as_ref().map_or_else(Data::new, |base| base.data.clone());
             data.apply(&changes);
             let result = change(&mut data)?;
             if base.as_ref().map_or(data.is_empty(), |base| base.data == data) {
@@ -50,10 +51,14 @@ impl Session {
             };
             match written {
                 Written::Done(current) => {
+                    meter::commit();
                     self.settle(Some(current), &changes);
                     return Ok(result);
                 }
-                Written::Conflict(newer) => self.state().current = Some(newer),
+                Written::Conflict(newer) => {
+                    meter::conflict();
+                    self.state().current = Some(newer);
+                }
             }
             attempts.next(self.sessions()).await?;
         }
@@ -95,7 +100,7 @@ impl Session {
         header.expires = inner.policy.expiry(&header, now);
         let current = Arc::new(Current { key: id.storage_key(), id, header, data });
         sessions.create(&current).await?;
-        tracing::debug!("anonymous session created");
+        self.emit(EventKind::Created, Some(&current));
 
         let cookie = self.newest_cookie(&current);
         let mut state = self.state();
@@ -162,27 +167,37 @@ impl Sessions {
         }
     }
 
+    /// Ends a session for every server.
+    pub(crate) async fn remove(&self, key: StorageKey) -> Result<(), Error> {
+        self.call(Operation::Remove, self.inner.store.remove(key)).await?;
+        self.inner.endings.tell(key);
+        Ok(())
+    }
+
     /// A store call with a time limit.
-    pub(crate) async fn call<T>(
-        &self,
-        operation: Operation,
-        mut call: StoreFuture<'_, T>,
-    ) -> Result<T, Error> {
+    pub(crate) async fn call<T>(&self, operation: Operation, call: StoreFuture<'_, T>) -> Result<T, Error> {
+        let metered = meter::StoreCall::begin();
+        let outcome = self.limited(operation, call).await;
+        metered.end(self.inner.store.name(), operation, outcome.as_ref().err().map(StoreError::kind));
+        outcome.map_err(Error::Store)
+    }
+
+    async fn limited<T>(&self, operation: Operation, mut call: StoreFuture<'_, T>) -> Result<T, StoreError> {
         // Many calls are done at once, and need no timer.
         if let Poll::Ready(outcome) = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
-            return outcome.map_err(Error::Store);
+            return outcome;
         }
         let limit = self.inner.policy.store_timeout;
         let late = |_| {
             let error = StoreError::new(StoreErrorKind::OutcomeUnknown, self.inner.store.name(), operation);
             Err(error.with_source(format!("no answer within {limit:?}")))
         };
-        tokio::time::timeout(limit, call).await.unwrap_or_else(late).map_err(Error::Store)
+        tokio::time::timeout(limit, call).await.unwrap_or_else(late)
     }
 
     /// Makes a write, and once more if its outcome is unknown, which is then given back too: it is the same record with
     /// the same write tag, by which the second try tells whether the first one happened.
-    async fn twice<'a, T: 'a>(
+    pub(crate) async fn twice<'a, T: 'a>(
         &self,
         operation: Operation,
         call: impl Fn() -> StoreFuture<'a, T>,

@@ -11,12 +11,14 @@ use serde::de::DeserializeOwned;
 use stayput_core::Subject;
 
 use crate::Error;
+use crate::device::Device;
 
 /// Values to be set, or with `None` to be removed: applied to whatever the session holds by then.
 pub(crate) type Changes = BTreeMap<String, Option<Vec<u8>>>;
 
-/// A session's data as it is sealed: `subject ‖ pair ‖ pair …`, where a subject is `0`, or `1 ‖ length ‖ name`, and a
-/// pair `length of key ‖ length of value ‖ key ‖ value`; lengths have four bytes, the highest first.
+/// A session's data as it is sealed: `owner ‖ pair ‖ pair …`, where an owner is `0`, or
+/// `1 ‖ length of subject ‖ subject ‖ length of device ‖ device`, and a pair
+/// `length of key ‖ length of value ‖ key ‖ value`; lengths have four bytes, the highest first.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Data {
     wire: Vec<u8>,
@@ -25,21 +27,33 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// The data of a session that begins.
-    pub(crate) fn new(subject: Option<&Subject>) -> Self {
-        let mut wire = vec![u8::from(subject.is_some())];
-        if let Some(subject) = subject {
-            let name = subject.as_str().as_bytes();
-            wire.extend_from_slice(&length(name));
-            wire.extend_from_slice(name);
+    /// The data of an anonymous session that begins.
+    pub(crate) fn new() -> Self {
+        Self { pairs: 1, wire: vec![0] }
+    }
+
+    /// The data of a session that begins with a login of `subject` on `device`.
+    pub(crate) fn owned(subject: &Subject, device: &Device) -> Self {
+        let mut wire = vec![1];
+        for part in [subject.as_str().as_bytes(), &device.encode()] {
+            wire.extend_from_slice(&length(part));
+            wire.extend_from_slice(part);
         }
         Self { pairs: wire.len(), wire }
+    }
+
+    /// The same with another device, if it is anybody's.
+    pub(crate) fn on(&self, device: &Device) -> Self {
+        let Some(subject) = self.subject() else { return self.clone() };
+        let mut data = Self::owned(&subject, device);
+        data.wire.extend_from_slice(&self.wire[self.pairs..]);
+        data
     }
 
     /// Reads what [`Data::as_bytes`] gave, and checks that all of it can be read.
     pub(crate) fn decode(wire: Vec<u8>) -> Result<Self, Malformed> {
         let mut reader = Reader(&wire);
-        reader.subject()?;
+        reader.owner()?;
         let pairs = wire.len() - reader.0.len();
         while !reader.0.is_empty() {
             reader.pair()?;
@@ -53,7 +67,12 @@ impl Data {
     }
 
     pub(crate) fn subject(&self) -> Option<Subject> {
-        Reader(&self.wire).subject().ok().flatten().map(Subject::new)
+        Reader(&self.wire).owner().ok().flatten().map(|(subject, _)| Subject::new(subject))
+    }
+
+    /// The device that the session was begun or last seen on, encoded; `None` if it is anonymous.
+    pub(crate) fn device(&self) -> Option<&[u8]> {
+        Reader(&self.wire).owner().ok().flatten().map(|(_, device)| device)
     }
 
     /// The encoded value under `key`.
@@ -133,15 +152,21 @@ impl std::error::Error for Malformed {}
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn subject(&mut self) -> Result<Option<&'a str>, Malformed> {
+    fn owner(&mut self) -> Result<Option<(&'a str, &'a [u8])>, Malformed> {
         match self.take(1)? {
             [0] => Ok(None),
             [1] => {
-                let len = self.length()?;
-                std::str::from_utf8(self.take(len)?).map(Some).map_err(|_| Malformed)
+                let subject = self.part()?;
+                let device = self.part()?;
+                std::str::from_utf8(subject).map(|subject| Some((subject, device))).map_err(|_| Malformed)
             }
             _ => Err(Malformed),
         }
+    }
+
+    fn part(&mut self) -> Result<&'a [u8], Malformed> {
+        let len = self.length()?;
+        self.take(len)
     }
 
     fn pair(&mut self) -> Result<(&'a [u8], &'a [u8]), Malformed> {

@@ -28,6 +28,10 @@ pub enum Error {
     /// The subject proved too long ago who they are; ask them again, then call
     /// [`Session::elevate`](crate::Session::elevate).
     StepUp,
+    /// The subject has as many sessions as [`Policy::session_limit`](crate::Policy::session_limit) allows.
+    LimitReached,
+    /// The client's address presents made-up session cookies, one after another.
+    Guessing,
     /// The response head has left, so nothing commits by itself any more: use
     /// [`Session::update`](crate::Session::update), which commits at once, or make the change earlier. Logins, and the
     /// first write of an anonymous session, need a head to put their cookie in.
@@ -66,16 +70,27 @@ impl Error {
     /// The status to answer a request with that failed on this.
     ///
     /// 503 where trying again may help, 409 where the session changed under the request, 401 and 403 where a login or a
-    /// newer one is needed, 413 where it would hold too much, 500 where the server or the application is at fault.
+    /// newer one is needed or one more is not allowed, 413 where it would hold too much, 429 for who guesses cookies, 500
+    /// where the server or the application is at fault.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Store(error) if !error.is_retryable() => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(_) | Self::Keyring(_) | Self::Conflict => StatusCode::SERVICE_UNAVAILABLE,
             Self::Ended | Self::Superseded => StatusCode::CONFLICT,
             Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
-            Self::StepUp => StatusCode::FORBIDDEN,
+            Self::StepUp | Self::LimitReached => StatusCode::FORBIDDEN,
+            Self::Guessing => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge { .. } | Self::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Committed | Self::Encode { .. } | Self::Decode { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Seconds after which trying again may help (`Retry-After`).
+    pub fn retry_after(&self) -> Option<u16> {
+        match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE => Some(1),
+            StatusCode::TOO_MANY_REQUESTS => Some(60),
+            _ => None,
         }
     }
 
@@ -100,6 +115,8 @@ impl fmt::Display for Error {
             Self::Superseded => f.write_str("session got a new id while the request ran"),
             Self::NotLoggedIn => f.write_str("not logged in"),
             Self::StepUp => f.write_str("login is too long ago for this"),
+            Self::LimitReached => f.write_str("subject has as many sessions as it may have"),
+            Self::Guessing => f.write_str("session cookies are being guessed from this address"),
             Self::Committed => f.write_str("session changed after the response head had left"),
             Self::Encode { key, .. } => write!(f, "session value `{key}` can't be encoded"),
             Self::Decode { key, .. } => write!(f, "session value `{key}` is not of the type asked for"),

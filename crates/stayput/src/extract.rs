@@ -9,13 +9,22 @@ use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 
-use crate::{Error, Session};
+use crate::{Error, Session, Typed, TypedSession};
 
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        parts.extensions.get::<Self>().cloned().ok_or(MissingLayer)
+        Self::of(parts).ok_or(MissingLayer)
+    }
+}
+
+impl<S: Sync, T: TypedSession> FromRequestParts<S> for Typed<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let session = Session::of(parts).ok_or_else(|| MissingLayer.into_response())?;
+        Self::read(session).await.map_err(Error::into_response)
     }
 }
 
@@ -44,8 +53,8 @@ impl IntoResponse for Error {
         self.log();
         let status = self.status();
         let mut response = (status, public_text(&self)).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -57,6 +66,10 @@ fn public_text(error: &Error) -> &'static str {
         Error::Superseded => "Your session was renewed meanwhile. Please try again.",
         Error::NotLoggedIn => "Please log in.",
         Error::StepUp => "Please confirm that it is you.",
+        Error::LimitReached => {
+            "You are logged in on as many devices as you may. Please log out on one of them."
+        }
+        Error::Guessing => "Too many requests.",
         Error::TooLarge { .. } | Error::TooMany { .. } => "Your session holds too much.",
         error if error.status() == StatusCode::SERVICE_UNAVAILABLE => {
             "Sessions are briefly unavailable. You are not logged out; please try again."

@@ -32,29 +32,46 @@
 
 mod answer;
 mod canary;
+mod client;
 mod commit;
 mod cookies;
 mod data;
+mod device;
+mod devices;
+mod ended;
+mod endings;
 mod error;
+mod events;
 #[cfg(feature = "axum")]
 mod extract;
+mod flash;
+mod guesses;
 mod layer;
 mod login;
+mod meter;
 mod renewal;
 mod session;
 mod sessions;
 mod sweeper;
+mod typed;
 
+pub use client::{Client, NotANetwork, TrustedProxies};
+pub use devices::SessionInfo;
 pub use error::Error;
+pub use events::{EndReason, Event, EventHook, EventKind, Refusal};
 #[cfg(feature = "axum")]
 pub use extract::MissingLayer;
+pub use flash::{Flash, FlashLevel};
 pub use layer::{SessionFuture, SessionLayer, SessionService};
+pub use login::Login;
 pub use session::Session;
 pub use sessions::{Builder, Sessions};
 pub use stayput_core::{
-    Activity, Clock, CookiePolicy, Keyring, KeyringError, Policy, PolicyError, Random, Remember, SameSite,
-    SessionStore, StoreError, StoreErrorKind, Subject, SystemClock, SystemRandom, Timestamp,
+    Activity, Clock, CookiePolicy, Keyring, KeyringError, LogTag, Overflow, Policy, PolicyError, Random,
+    Remember, SameSite, SessionHandle, SessionLimit, SessionStore, StoreError, StoreErrorKind, Subject,
+    SystemClock, SystemRandom, Timestamp,
 };
+pub use typed::{Typed, TypedSession};
 
 /// The README's example compiles.
 #[cfg(all(doctest, feature = "axum"))]

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use stayput_core::{Header, Operation, Policy, State as RecordState, Timestamp, Touched};
 
 use crate::Error;
+use crate::client::Client;
 use crate::commit::Written;
+use crate::device::{Device, Moved, moved};
+use crate::events::EventKind;
 use crate::session::{Current, Session, State};
 
 /// What a session that was used needs.
@@ -18,6 +21,8 @@ enum Due {
     Renewal,
     /// Its newest generation was presented for the first time: the one before it may end.
     Confirmation,
+    /// It is used from another address or browser, which it is to know from now on.
+    Move(Moved),
     /// A later idle deadline, without a write of the data.
     Touch,
 }
@@ -29,19 +34,24 @@ impl Session {
         let (current, now, due) = {
             let state = self.state();
             let Some(current) = state.live() else { return };
-            (Arc::clone(current), state.active, state.due(&current.header, policy))
+            (Arc::clone(current), state.active, state.due(current, policy, self.client()))
         };
         let done = match due {
             None => Ok(()),
             Some(Due::Touch) => self.touch(&current, now).await,
+            Some(Due::Move(moved)) => self.follow(&current, moved, now).await,
             Some(Due::Renewal) => {
                 let header = current.header.renew(now, self.sessions().write_tag());
-                self.write_upkeep(&current, header, now).await
+                let renewed = self.write_upkeep(&current, current.with(header), now).await;
+                if let Ok(true) = renewed {
+                    self.emit(EventKind::Renewed, Some(&current));
+                }
+                renewed.map(|_| ())
             }
             Some(Due::Confirmation) => {
                 let mut header = current.header.next(self.sessions().write_tag());
                 header.presented = Some(now);
-                self.write_upkeep(&current, header, now).await
+                self.write_upkeep(&current, current.with(header), now).await.map(|_| ())
             }
         };
         if let Err(error) = done {
@@ -59,23 +69,38 @@ impl Session {
         }
     }
 
-    /// Writes `header` with the data as it is. Whoever wrote first has kept the session up, or the next request will.
-    async fn write_upkeep(&self, current: &Current, mut header: Header, now: Timestamp) -> Result<(), Error> {
-        let policy = &self.sessions().inner.policy;
-        let expires = policy.expiry(&header, now);
-        header.expires = header.expires.max(expires);
-        let expected = current.header.version();
-        match self.sessions().replace(current.with(header), expected).await {
-            Ok(Written::Done(session) | Written::Conflict(session)) => {
-                self.state().current = Some(session);
-                Ok(())
-            }
-            Err(Error::Ended) => {
-                self.state().current = None;
-                Ok(())
-            }
-            Err(error) => Err(error),
+    /// Has the session know where it is used now, and says so.
+    async fn follow(&self, current: &Current, moved: Moved, now: Timestamp) -> Result<(), Error> {
+        let device = Device::decode(current.data.device().unwrap_or_default()).seen(self.client());
+        let header = current.header.next(self.sessions().write_tag());
+        let next = Current { data: current.data.on(&device), ..current.with(header) };
+        // Of parallel requests from the new place one says so.
+        if self.write_upkeep(current, next, now).await? {
+            let kind = EventKind::ClientChanged { address: moved.address, agent: moved.agent };
+            self.emit(kind, Some(current));
         }
+        Ok(())
+    }
+
+    /// Writes the session as `next`, and says whether it did: whoever wrote first has kept the session up, or the
+    /// next request will.
+    async fn write_upkeep(
+        &self,
+        current: &Current,
+        mut next: Current,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let policy = &self.sessions().inner.policy;
+        next.header.expires = next.header.expires.max(policy.expiry(&next.header, now));
+        let expected = current.header.version();
+        let (session, is_written) = match self.sessions().replace(next, expected).await {
+            Ok(Written::Done(session)) => (Some(session), true),
+            Ok(Written::Conflict(session)) => (Some(session), false),
+            Err(Error::Ended) => (None, false),
+            Err(error) => return Err(error),
+        };
+        self.state().current = session;
+        Ok(is_written)
     }
 
     fn hand_out_newest(&self) {
@@ -89,9 +114,9 @@ impl Session {
 
 impl State {
     /// Whether [`Session::keep_up`] would do nothing.
-    pub(crate) fn is_kept_up(&self, policy: &Policy) -> bool {
+    pub(crate) fn is_kept_up(&self, policy: &Policy, client: &Client) -> bool {
         self.live().is_none_or(|current| {
-            self.presents_newest(&current.header) && self.due(&current.header, policy).is_none()
+            self.presents_newest(&current.header) && self.due(current, policy, client).is_none()
         })
     }
 
@@ -106,12 +131,16 @@ impl State {
         self.current.as_ref().filter(|current| current.header.state == RecordState::Live)
     }
 
-    fn due(&self, header: &Header, policy: &Policy) -> Option<Due> {
+    fn due(&self, current: &Current, policy: &Policy, client: &Client) -> Option<Due> {
+        let header = &current.header;
         let (is_newest, now) = (self.presents_newest(header), self.active);
+        let moved = current.data.device().map(|device| moved(device, client)).unwrap_or_default();
         if is_newest && header.presented.is_none() {
             Some(Due::Confirmation)
         } else if is_newest && policy.renewal_is_due(header.renewed, now, self.cookie.under_former_key) {
             Some(Due::Renewal)
+        } else if moved != Moved::default() {
+            Some(Due::Move(moved))
         } else if policy.touch_is_due(header, now) {
             Some(Due::Touch)
         } else {

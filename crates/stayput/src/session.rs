@@ -10,12 +10,15 @@ use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use stayput_core::{Generation, Header, SessionId, StorageKey, Subject, Timestamp};
+use http::request::Parts;
+use stayput_core::{Activity, Generation, Header, SessionId, StorageKey, Subject, Timestamp};
 use tokio::sync::OnceCell;
 
 use crate::answer::{Answer, CookieChange};
+use crate::client::Client;
 use crate::cookies::RequestCookies;
 use crate::data::{Changes, Data};
+use crate::events::EventKind;
 use crate::{Error, Sessions};
 
 /// The session of the request at hand. Cheap to clone; all clones are the same session.
@@ -29,6 +32,8 @@ pub struct Session {
 struct Shared {
     sessions: Sessions,
     cookies: RequestCookies,
+    /// Known when the session is taken out of its request.
+    client: OnceLock<Client>,
     stage: AtomicU8,
     /// What a request that asks for its session needs; most never do.
     work: OnceLock<Work>,
@@ -91,8 +96,22 @@ pub(crate) struct Current {
 
 impl Session {
     pub(crate) fn new(sessions: Sessions, cookies: RequestCookies) -> Self {
-        let shared = Shared { sessions, cookies, stage: AtomicU8::new(UNUSED), work: OnceLock::new() };
-        Self { shared: Arc::new(shared) }
+        let (client, stage, work) = (OnceLock::new(), AtomicU8::new(UNUSED), OnceLock::new());
+        Self { shared: Arc::new(Shared { sessions, cookies, client, stage, work }) }
+    }
+
+    /// The session that the layer gave a request; `None` if the route has no layer. axum's extractor does the same.
+    pub fn of(request: &Parts) -> Option<Self> {
+        let session = request.extensions.get::<Self>()?;
+        let reach = &session.sessions().inner.reach;
+        session.shared.client.get_or_init(|| reach.client(&request.headers, &request.extensions));
+        Some(session.clone())
+    }
+
+    /// Who is at the other end, as far as it is known.
+    pub fn client(&self) -> &Client {
+        static UNKNOWN: Client = Client::unknown();
+        self.shared.client.get().unwrap_or(&UNKNOWN)
     }
 
     /// Who the session is logged in as; `None` if it is anonymous.
@@ -117,6 +136,12 @@ impl Session {
     /// commit failed: the session of a login before it is in the store, and the one before that is over.
     pub(crate) async fn finish(self) -> (Answer, Result<(), Error>) {
         let _turn = self.turn().await;
+        if self.sessions().inner.policy.activity == Activity::Any
+            && let Err(error) = self.load().await
+        {
+            // Who didn't ask for the session must not fail for it.
+            error.log();
+        }
         let mut committed = Ok(());
         let mut is_kept_up = false;
         loop {
@@ -136,14 +161,33 @@ impl Session {
     /// Lets the head leave as it is if there is nothing to finish first: nobody asked for the session, or it was only
     /// read and needs no upkeep.
     pub(crate) fn leave_at_once(&self) -> bool {
+        let policy = &self.sessions().inner.policy;
+        if policy.activity == Activity::Any && !self.was_asked_for() && self.presents_any() {
+            return false;
+        }
         let stage = &self.shared.stage;
         if stage.compare_exchange(UNUSED, LEFT, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             return true;
         }
         let mut state = self.state();
-        let policy = &self.sessions().inner.policy;
-        state.head_left = !state.writes && state.changes.is_empty() && state.is_kept_up(policy);
+        let is_kept_up = state.is_kept_up(policy, self.client());
+        state.head_left = !state.writes && state.changes.is_empty() && is_kept_up;
         state.head_left
+    }
+
+    fn was_asked_for(&self) -> bool {
+        self.shared.stage.load(Ordering::Acquire) == USED
+    }
+
+    /// Tells who listens what happened to `session`, or to a request without one.
+    pub(crate) fn emit(&self, kind: EventKind, session: Option<&Current>) {
+        let subject = session.and_then(|session| session.data.subject());
+        self.sessions().emit(
+            kind,
+            session.map(|session| session.key),
+            subject.as_ref(),
+            self.client().address(),
+        );
     }
 
     pub(crate) fn sessions(&self) -> &Sessions {
@@ -226,6 +270,6 @@ impl State {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("used", &self.shared.work.get().is_some()).finish_non_exhaustive()
+        f.debug_struct("Session").field("used", &self.was_asked_for()).finish_non_exhaustive()
     }
 }

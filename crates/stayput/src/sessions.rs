@@ -1,10 +1,17 @@
 //! The application's sessions: store, keyring, rules, put together once and shared by all requests.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use stayput_core::{Clock, Keyring, Policy, PolicyError, Random, SessionStore, SystemClock, SystemRandom};
+use stayput_core::{
+    Clock, Keyring, Policy, PolicyError, Random, SessionStore, StorageKey, Subject, SystemClock, SystemRandom,
+};
 
+use crate::client::{Reach, TrustedProxies};
+use crate::endings::Endings;
+use crate::events::{Event, EventHook, EventKind, Events};
+use crate::guesses::Guesses;
 use crate::{SessionLayer, sweeper};
 
 /// All sessions of an application. Cheap to clone.
@@ -20,6 +27,10 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) names: CookieNames,
+    pub(crate) events: Events,
+    pub(crate) reach: Reach,
+    pub(crate) guesses: Guesses,
+    pub(crate) endings: Endings,
 }
 
 /// The cookies' names and attributes, rendered once.
@@ -27,6 +38,7 @@ pub(crate) struct CookieNames {
     pub(crate) session: String,
     pub(crate) anonymous: String,
     pub(crate) attributes: String,
+    pub(crate) clears_all: bool,
 }
 
 impl Sessions {
@@ -43,6 +55,8 @@ impl Sessions {
             policy: Policy::web(),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
+            events: Events::default(),
+            reach: Reach::default(),
         }
     }
 
@@ -54,6 +68,18 @@ impl Sessions {
     /// The rules.
     pub fn policy(&self) -> &Policy {
         &self.inner.policy
+    }
+
+    /// Tells who listens what happened.
+    pub(crate) fn emit(
+        &self,
+        kind: EventKind,
+        session: Option<StorageKey>,
+        subject: Option<&Subject>,
+        address: Option<IpAddr>,
+    ) {
+        let session = session.map(|key| self.inner.keyring.log_tag(&key));
+        self.inner.events.emit(&Event { kind, session, subject, address });
     }
 }
 
@@ -72,6 +98,8 @@ pub struct Builder {
     policy: Policy,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    events: Events,
+    reach: Reach,
 }
 
 impl Builder {
@@ -85,6 +113,32 @@ impl Builder {
     /// across restarts; without this call a new one is made, and a restart logs everybody out.
     pub fn keyring(mut self, keyring: impl Into<Arc<Keyring>>) -> Self {
         self.keyring = Some(keyring.into());
+        self
+    }
+
+    /// Tells `hook` what happens to sessions: a function of an [`Event`], or an implementation of [`EventHook`].
+    pub fn on_event(mut self, hook: impl EventHook) -> Self {
+        self.events = Events::to(hook);
+        self
+    }
+
+    /// Where a request's extensions hold the address at the other end of its connection. With axum, served with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`:
+    ///
+    /// ```ignore
+    /// .peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()))
+    /// ```
+    ///
+    /// Without it, sessions don't know from where they are used, and who guesses cookies isn't slowed.
+    pub fn peer_address(mut self, peer: fn(&http::Extensions) -> Option<IpAddr>) -> Self {
+        self.reach.peer = Some(peer);
+        self
+    }
+
+    /// Proxies that may say in `X-Forwarded-For` and `X-Forwarded-Proto` who the client is. Needs
+    /// [`Builder::peer_address`], by which they are recognised.
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.reach.proxies = proxies;
         self
     }
 
@@ -113,13 +167,16 @@ impl Builder {
             session: cookie.session_name(),
             anonymous: cookie.anonymous_name(),
             attributes: cookie.attributes(),
+            clears_all: cookie.clears_all(),
         };
         let keyring = self.keyring.unwrap_or_else(|| {
             tracing::warn!("no keyring given: sessions end when this process does");
             Arc::new(Keyring::generate(&*self.random))
         });
-        let Self { store, policy, clock, random, .. } = self;
-        let inner = Arc::new(Inner { store, keyring, policy, clock, random, names });
+        let Self { store, policy, clock, random, events, reach, .. } = self;
+        let (guesses, endings) = (Guesses::default(), Endings::default());
+        let inner =
+            Arc::new(Inner { store, keyring, policy, clock, random, names, events, reach, guesses, endings });
         sweeper::start(&inner);
         Ok(Sessions { inner })
     }

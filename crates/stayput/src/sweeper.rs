@@ -8,7 +8,7 @@ use std::time::Duration;
 use stayput_core::Operation;
 
 use crate::sessions::Inner;
-use crate::{Error, Sessions};
+use crate::{Error, Sessions, meter};
 
 /// Starts sweeping, if there is a runtime to do it on.
 pub(crate) fn start(inner: &Arc<Inner>) {
@@ -24,7 +24,10 @@ async fn sweep_while_alive(inner: Weak<Inner>) {
         let Some(inner) = inner.upgrade() else { return };
         match sweep(&Sessions { inner }).await {
             Ok(0) => {}
-            Ok(swept) => tracing::debug!(swept, "swept expired records"),
+            Ok(swept) => {
+                meter::swept(swept);
+                tracing::debug!(swept, "swept expired records");
+            }
             Err(error) => error.log(),
         }
     }

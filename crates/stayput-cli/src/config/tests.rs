@@ -129,7 +129,9 @@ fn a_cookie_shared_with_sibling_domains_needs_its_acknowledgement() {
     let text = format!("{text}\ndanger_cookie_without_host_prefix = true\ncookie_partitioned = true");
     let cookie = Config::parse(&text).unwrap().policy.cookie;
     assert_eq!(cookie.session_name(), "__Secure-stayput-session");
-    assert!(cookie.attributes().contains("Domain=example.org") && cookie.attributes().contains("Partitioned"));
+    assert!(
+        cookie.attributes().contains("Domain=example.org") && cookie.attributes().contains("Partitioned")
+    );
     let taken = text.replace("behind_tls", "affinity_cookie = \"stayput-anonymous\"\nbehind_tls");
     let mistakes = Config::parse(&taken).unwrap_err();
     assert!(mistakes[0].to_string().contains("is the name of a session cookie"), "{mistakes:?}");

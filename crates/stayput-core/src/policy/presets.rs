@@ -1,8 +1,10 @@
 //! Rules to start from. None of them weakens a cookie.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{Activity, CookiePolicy, Policy, Remember, SameSite};
+use crate::store::{Overflow, SessionLimit};
 
 impl Policy {
     /// A web shop or community: 30 minutes of inactivity, 12 hours at most; for who asks to be remembered, 14 and 30
@@ -22,17 +24,20 @@ impl Policy {
             max_data: 64 * 1024,
             max_values: 256,
             store_timeout: Duration::from_secs(5),
+            session_limit: None,
             cookie: CookiePolicy::default(),
         }
     }
 
     /// A bank or a health record at NIST assurance level 2: 30 minutes of inactivity, 12 hours at most (SP 800-63B-3,
-    /// 4.2.3; revision 4 allows an hour and a day). Nobody is remembered, other sites' requests are strangers'.
+    /// 4.2.3; revision 4 allows an hour and a day). Nobody is remembered, a login ends the user's other session, and other
+    /// sites' requests are strangers'.
     pub fn bank_aal2() -> Self {
         Self {
             anonymous_idle_timeout: Duration::from_mins(10),
             remember: None,
             renewal_interval: Duration::from_mins(5),
+            session_limit: Some(SessionLimit { most: NonZeroU32::MIN, overflow: Overflow::EndOldest }),
             cookie: CookiePolicy::default().same_site(SameSite::Strict),
             ..Self::web()
         }

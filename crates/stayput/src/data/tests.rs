@@ -6,19 +6,19 @@ use super::*;
 
 #[test]
 fn data_is_read_as_it_was_written() {
-    let mut data = Data::new(Some(&Subject::new("alice")));
+    let mut data = Data::owned(&Subject::new("alice"), &Device::default());
     data.set(b"n", &encode("n", &7u32).unwrap());
     let read = Data::decode(data.as_bytes().to_vec()).unwrap();
     assert_eq!(read.as_bytes(), data.as_bytes());
     assert_eq!(read.subject(), Some(Subject::new("alice")));
     assert_eq!(decode::<u32>("n", read.get("n").unwrap()).unwrap(), 7);
-    assert_eq!(Data::new(None).subject(), None);
+    assert_eq!(Data::new().subject(), None);
 }
 
 #[test]
 fn random_changes_leave_what_a_plain_map_holds() {
     let mut rng = Seed::announce().rng();
-    let (mut data, mut map) = (Data::new(None), BTreeMap::new());
+    let (mut data, mut map) = (Data::new(), BTreeMap::new());
     for _ in 0..5_000 {
         let key = "k".repeat(rng.usize(..40));
         if rng.u8(..3) == 0 {
@@ -44,10 +44,11 @@ fn size(map: &BTreeMap<String, Vec<u8>>) -> (usize, usize) {
 
 #[test]
 fn no_cut_or_flipped_bit_panics() {
-    let mut data = Data::new(Some(&Subject::new("alice")));
+    let mut data = Data::owned(&Subject::new("alice"), &Device::default());
     data.set(b"key", &[7; 300]);
     let wire = data.as_bytes();
-    for len in (0..wire.len()).filter(|len| *len != Data::new(Some(&Subject::new("alice"))).as_bytes().len())
+    for len in (0..wire.len())
+        .filter(|len| *len != Data::owned(&Subject::new("alice"), &Device::default()).as_bytes().len())
     {
         assert_eq!(Data::decode(wire[..len].to_vec()).err(), Some(Malformed));
     }

@@ -1,27 +1,37 @@
 //! From a request's cookies to its session, or to none: whatever doesn't fit in every respect is no session.
 
-use std::error::Error as StdError;
 use std::sync::Arc;
 
-use stayput_core::{CookieValue, DecodedCookie, OpenError, Operation, StorageKey};
+use stayput_core::{CookieRefused, CookieValue, DecodedCookie, OpenError, Operation, StorageKey};
 
 use super::{CookieState, Current, Found, Session};
 use crate::Error;
 use crate::answer::CookieChange;
 use crate::cookies::Presented;
 use crate::data::Data;
+use crate::events::{EventKind, Refusal};
+use crate::guesses::Guess;
+use crate::meter;
 
 impl Session {
     /// The session of the session cookie or, if that has none, of the anonymous cookie.
     pub(super) async fn find(&self) -> Result<Option<Found>, Error> {
         let names = &self.sessions().inner.names;
         for (name, with_subject) in [(&names.session, true), (&names.anonymous, false)] {
-            let Some(cookie) = self.decode(name) else { continue };
-            let found = self.fetch(cookie, with_subject).await?;
-            if found.is_some() {
-                return Ok(found);
+            let found = match self.decode(name) {
+                Ok(None) => continue,
+                Ok(Some(cookie)) => self.fetch(cookie, with_subject).await?,
+                Err(refusal) => Err(refusal),
+            };
+            match found {
+                Ok(found) => {
+                    meter::load(true);
+                    return Ok(Some(found));
+                }
+                Err(refusal) => self.refuse(refusal)?,
             }
         }
+        meter::load(false);
         Ok(None)
     }
 
@@ -31,70 +41,93 @@ impl Session {
         let is_logged_in = session.header.subject.is_some();
         let name = if is_logged_in { &inner.names.session } else { &inner.names.anonymous };
         let value = CookieValue { id: session.id.clone(), generation: session.header.generation };
-        CookieChange::Set(value.encode(name, &inner.keyring))
+        let outlives_browser = session.header.is_remembered || inner.policy.cookie.is_persistent();
+        let left = outlives_browser.then(|| session.header.absolute.since(inner.clock.now()));
+        CookieChange::Set { value: value.encode(name, &inner.keyring), left }
     }
 
     /// The storage keys of all cookies that are ours, whatever is under them.
     pub(crate) fn presented_keys(&self) -> impl Iterator<Item = StorageKey> {
         let names = &self.sessions().inner.names;
-        let cookies = [&names.session, &names.anonymous].into_iter().filter_map(|name| self.decode(name));
-        cookies.map(|cookie| cookie.value.id.storage_key())
+        let cookies = [&names.session, &names.anonymous].into_iter();
+        cookies
+            .filter_map(|name| self.decode(name).ok().flatten())
+            .map(|cookie| cookie.value.id.storage_key())
     }
 
-    fn decode(&self, name: &str) -> Option<DecodedCookie> {
+    /// Whether the client presents any cookie of ours.
+    pub(crate) fn presents_any(&self) -> bool {
+        let names = &self.sessions().inner.names;
+        [&names.session, &names.anonymous].iter().any(|name| self.cookies().single(name) != Presented::Absent)
+    }
+
+    fn decode(&self, name: &str) -> Result<Option<DecodedCookie>, Refusal> {
         match self.cookies().single(name) {
-            Presented::Absent => None,
-            Presented::Several => refuse("the cookie was sent more than once"),
-            Presented::Once(value) => {
-                CookieValue::decode(name, value, &self.sessions().inner.keyring).or_else_refuse()
-            }
+            Presented::Absent => Ok(None),
+            Presented::Several => Err(Refusal::Duplicate),
+            Presented::Once(value) => CookieValue::decode(name, value, &self.sessions().inner.keyring)
+                .map(Some)
+                .map_err(Refusal::from),
         }
     }
 
-    async fn fetch(&self, cookie: DecodedCookie, with_subject: bool) -> Result<Option<Found>, Error> {
+    async fn fetch(
+        &self,
+        cookie: DecodedCookie,
+        with_subject: bool,
+    ) -> Result<Result<Found, Refusal>, Error> {
         let inner = &self.sessions().inner;
         let CookieValue { id, generation } = cookie.value;
         let key = id.storage_key();
         let Some(record) = self.sessions().call(Operation::Load, inner.store.load(key)).await? else {
-            return Ok(refuse("no such session: it ended or expired"));
+            return Ok(Err(Refusal::NoSession));
         };
         let (header, now) = (&record.header, inner.clock.now());
         // The idle deadline is not sealed: whoever can write to the store could put it anywhere.
         if header.absolute <= now {
-            return Ok(refuse("the session is past its absolute deadline"));
+            return Ok(Err(Refusal::NoSession));
         }
         if !header.accepts(generation, now, inner.policy.grace) {
-            return Ok(refuse("the cookie is of an older generation"));
+            return Ok(Err(Refusal::OldGeneration));
         }
         if header.subject.is_some() != with_subject {
-            return Ok(refuse("the cookie is of another kind than its session"));
+            return Ok(Err(Refusal::OtherKind));
         }
         let data = match record.open(&key, &inner.keyring) {
-            Ok(bytes) => Data::decode(bytes).or_else_refuse(),
+            Ok(bytes) => Data::decode(bytes),
             // The cookie is ours and so is the session: this server lacks a key. Nobody is logged out by that.
             Err(error @ OpenError::UnknownKey(_)) => return Err(Error::Keyring(error)),
-            Err(error) => Err::<Data, _>(error).or_else_refuse(),
+            Err(_) => return Ok(Err(Refusal::Broken)),
         };
-        Ok(data.map(|data| Found {
+        Ok(data.map_err(|_| Refusal::Broken).map(|data| Found {
             current: Arc::new(Current { id, key, header: record.header, data }),
             cookie: CookieState { generation, under_former_key: !cookie.under_primary },
             at: now,
         }))
     }
+
+    /// Notes that a cookie is none of a session's. An error for who keeps making them up.
+    fn refuse(&self, refusal: Refusal) -> Result<(), Error> {
+        self.emit(EventKind::Refused(refusal), None);
+        if !refusal.is_made_up() {
+            return Ok(());
+        }
+        let (inner, address) = (&self.sessions().inner, self.client().address());
+        let guess = inner.guesses.count(address, inner.clock.now());
+        if guess == Guess::Begins {
+            self.emit(EventKind::Guessing, None);
+        }
+        // Without an address there is nobody in particular to slow.
+        if guess != Guess::Few && address.is_some() { Err(Error::Guessing) } else { Ok(()) }
+    }
 }
 
-fn refuse<T>(reason: &str) -> Option<T> {
-    tracing::info!(reason, "refused a session cookie");
-    None
-}
-
-trait OrRefuse<T> {
-    /// The value or, after the refusal was logged, none.
-    fn or_else_refuse(self) -> Option<T>;
-}
-
-impl<T, E: StdError> OrRefuse<T> for Result<T, E> {
-    fn or_else_refuse(self) -> Option<T> {
-        self.map_or_else(|error| refuse(&error.to_string()), Some)
+impl From<CookieRefused> for Refusal {
+    fn from(refused: CookieRefused) -> Self {
+        match refused {
+            CookieRefused::UnknownKey(_) => Self::UnknownKey,
+            CookieRefused::Forged => Self::Forged,
+            _ => Self::Malformed,
+        }
     }
 }

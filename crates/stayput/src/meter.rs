@@ -1,0 +1,97 @@
+//! Counters and latencies through the `metrics` facade; without the feature of that name, nothing, at no cost.
+//!
+//! | metric | labels |
+//! |---|---|
+//! | `stayput_events_total` | `event`, `reason` |
+//! | `stayput_loads_total` | `found`: `yes`, `no` |
+//! | `stayput_commits_total` | |
+//! | `stayput_conflicts_total` | |
+//! | `stayput_store_seconds` (histogram) | `store`, `operation`, `outcome`: `ok` or the kind of error |
+//! | `stayput_swept_total` | |
+//!
+//! No label holds anything that comes from a client.
+
+#[cfg(not(feature = "metrics"))]
+pub(crate) use off::*;
+#[cfg(feature = "metrics")]
+pub(crate) use on::*;
+
+#[cfg(feature = "metrics")]
+mod on {
+    use std::time::Instant;
+
+    use metrics::{counter, histogram};
+    use stayput_core::{Operation, StoreErrorKind};
+
+    use crate::events::EventKind;
+
+    pub(crate) fn event(kind: EventKind) {
+        counter!("stayput_events_total", "event" => kind.name(), "reason" => kind.reason()).increment(1);
+    }
+
+    pub(crate) fn load(found: bool) {
+        counter!("stayput_loads_total", "found" => if found { "yes" } else { "no" }).increment(1);
+    }
+
+    pub(crate) fn commit() {
+        counter!("stayput_commits_total").increment(1);
+    }
+
+    pub(crate) fn conflict() {
+        counter!("stayput_conflicts_total").increment(1);
+    }
+
+    pub(crate) fn swept(records: usize) {
+        counter!("stayput_swept_total").increment(records as u64);
+    }
+
+    /// A store call under way.
+    pub(crate) struct StoreCall(Instant);
+
+    impl StoreCall {
+        pub(crate) fn begin() -> Self {
+            Self(Instant::now())
+        }
+
+        pub(crate) fn end(self, store: &'static str, operation: Operation, failed: Option<StoreErrorKind>) {
+            let outcome = match failed {
+                None => "ok",
+                Some(StoreErrorKind::Unavailable) => "unavailable",
+                Some(StoreErrorKind::OutcomeUnknown) => "outcome_unknown",
+                Some(StoreErrorKind::Overloaded) => "overloaded",
+                Some(StoreErrorKind::Full) => "full",
+                Some(StoreErrorKind::Unreadable) => "unreadable",
+                Some(_) => "refused",
+            };
+            let labels = [
+                ("store", store.to_owned()),
+                ("operation", operation.to_string()),
+                ("outcome", outcome.to_owned()),
+            ];
+            histogram!("stayput_store_seconds", &labels).record(self.0.elapsed());
+        }
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+mod off {
+    use stayput_core::{Operation, StoreErrorKind};
+
+    use crate::events::EventKind;
+
+    pub(crate) fn event(_: EventKind) {}
+    pub(crate) fn load(_: bool) {}
+    pub(crate) fn commit() {}
+    pub(crate) fn conflict() {}
+    pub(crate) fn swept(_: usize) {}
+
+    pub(crate) struct StoreCall;
+
+    impl StoreCall {
+        pub(crate) fn begin() -> Self {
+            Self
+        }
+
+        pub(crate) fn end(self, _: &'static str, _: Operation, _: Option<StoreErrorKind>) {}
+    }
+}
