@@ -28,8 +28,8 @@ impl Sessions {
                     Created::Exists => continue,
                 }
             };
-            record.open(&key, &self.inner.keyring).map_err(Error::Keyring)?;
-            if record.is_under_primary(&self.inner.keyring) || self.reseal(key, &record).await? {
+            record.open(&key, &self.inner.keyring.load()).map_err(Error::Keyring)?;
+            if record.is_under_primary(&self.inner.keyring.load()) || self.reseal(key, &record).await? {
                 return Ok(());
             }
         }
@@ -47,7 +47,7 @@ impl Sessions {
     }
 
     pub(crate) fn seal(&self, key: &StorageKey, header: Header, data: &[u8]) -> Record {
-        Record::seal(key, header, data, &self.inner.keyring, &*self.inner.random)
+        Record::seal(key, header, data, &self.inner.keyring.load(), &*self.inner.random)
     }
 }
 

@@ -38,6 +38,7 @@ mod data;
 mod error;
 #[cfg(feature = "axum")]
 mod extract;
+mod keys;
 mod layer;
 mod login;
 mod renewal;
@@ -48,6 +49,7 @@ mod sweeper;
 pub use error::Error;
 #[cfg(feature = "axum")]
 pub use extract::MissingLayer;
+pub use keys::SharedKeyring;
 pub use layer::{SessionFuture, SessionLayer, SessionService};
 pub use session::Session;
 pub use sessions::{Builder, Sessions};

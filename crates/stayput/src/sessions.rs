@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stayput_core::{Clock, Keyring, Policy, PolicyError, Random, SessionStore, SystemClock, SystemRandom};
 
-use crate::{SessionLayer, sweeper};
+use crate::{SessionLayer, SharedKeyring, sweeper};
 
 /// All sessions of an application. Cheap to clone.
 #[derive(Clone)]
@@ -15,7 +15,7 @@ pub struct Sessions {
 
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn SessionStore>,
-    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) keyring: SharedKeyring,
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
@@ -68,7 +68,7 @@ impl fmt::Debug for Sessions {
 #[must_use]
 pub struct Builder {
     store: Arc<dyn SessionStore>,
-    keyring: Option<Arc<Keyring>>,
+    keyring: Option<SharedKeyring>,
     policy: Policy,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -83,7 +83,7 @@ impl Builder {
 
     /// The keys that sign cookies and seal records. All servers of an application share one keyring, and keep it
     /// across restarts; without this call a new one is made, and a restart logs everybody out.
-    pub fn keyring(mut self, keyring: impl Into<Arc<Keyring>>) -> Self {
+    pub fn keyring(mut self, keyring: impl Into<SharedKeyring>) -> Self {
         self.keyring = Some(keyring.into());
         self
     }
@@ -116,7 +116,7 @@ impl Builder {
         };
         let keyring = self.keyring.unwrap_or_else(|| {
             tracing::warn!("no keyring given: sessions end when this process does");
-            Arc::new(Keyring::generate(&*self.random))
+            Keyring::generate(&*self.random).into()
         });
         let Self { store, policy, clock, random, .. } = self;
         let inner = Arc::new(Inner { store, keyring, policy, clock, random, names });

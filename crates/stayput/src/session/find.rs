@@ -34,7 +34,7 @@ impl Session {
         let is_logged_in = session.header.subject.is_some();
         let name = if is_logged_in { &inner.names.session } else { &inner.names.anonymous };
         let value = CookieValue { id: session.id.clone(), generation: session.header.generation };
-        CookieChange::Set(value.encode(name, &inner.keyring))
+        CookieChange::Set(value.encode(name, &inner.keyring.load()))
     }
 
     /// The storage keys of all cookies that are ours, whatever is under them.
@@ -49,7 +49,7 @@ impl Session {
             Presented::Absent => None,
             Presented::Several => refuse("the cookie was sent more than once"),
             Presented::Once(value) => {
-                CookieValue::decode(name, value, &self.sessions().inner.keyring).or_else_refuse()
+                CookieValue::decode(name, value, &self.sessions().inner.keyring.load()).or_else_refuse()
             }
         }
     }
@@ -71,7 +71,7 @@ impl Session {
         if header.subject.is_some() != with_subject {
             return Ok(refuse("the cookie is of another kind than its session"));
         }
-        let data = match record.open(&key, &inner.keyring) {
+        let data = match record.open(&key, &inner.keyring.load()) {
             Ok(bytes) => Data::decode(&bytes).or_else_refuse(),
             // The cookie is ours and so is the session: this server lacks a key. Nobody is logged out by that.
             Err(error @ OpenError::UnknownKey(_)) => return Err(Error::Keyring(error)),
