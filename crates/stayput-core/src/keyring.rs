@@ -2,6 +2,7 @@
 //!
 //! A keyring never writes itself to a log: `Debug` shows key ids only, errors name lines and never their text.
 
+mod change;
 mod key;
 mod text;
 
@@ -11,7 +12,8 @@ use aws_lc_rs::{constant_time, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-pub use self::key::{Key, KeyId};
+pub use self::change::{KeyChangeError, Past};
+pub use self::key::{Key, KeyId, NotAKeyId};
 pub use self::text::KeyringError;
 use crate::random::Random;
 

@@ -1,9 +1,11 @@
 //! One key, and its public name. The secret leaves it as subkeys only, and as text for the keyring's file.
 
 use std::fmt;
+use std::str::FromStr;
 
 use aws_lc_rs::{aead, hkdf, hmac};
 
+use super::Past;
 use crate::random::{self, Random};
 
 /// Names a key in cookies and sealed data: four bytes derived from the key, not secret.
@@ -35,11 +37,34 @@ impl fmt::Debug for KeyId {
     }
 }
 
+impl FromStr for KeyId {
+    type Err = NotAKeyId;
+
+    fn from_str(text: &str) -> Result<Self, NotAKeyId> {
+        let is_id = text.len() == 2 * Self::LEN && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u32::from_str_radix(text, 16).ok().filter(|_| is_id).ok_or(NotAKeyId)?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+/// The text is no key's id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotAKeyId;
+
+impl fmt::Display for NotAKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key's id has 8 hexadecimal digits")
+    }
+}
+
+impl std::error::Error for NotAKeyId {}
+
 /// One 256-bit key, with a subkey for each purpose derived by HKDF-SHA-256 (RFC 5869), so that no two purposes
 /// ever share key material.
 pub struct Key {
     id: KeyId,
     secret: [u8; Self::LEN],
+    pub(super) past: Past,
     cookie: hmac::Key,
     affinity: hmac::Key,
     seal: aead::LessSafeKey,
@@ -59,6 +84,11 @@ impl Key {
         self.id
     }
 
+    /// What it was before; of a primary key that says nothing.
+    pub fn past(&self) -> Past {
+        self.past
+    }
+
     pub(super) fn from_secret(secret: [u8; Self::LEN]) -> Self {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"stayput key v1").extract(&secret);
         let [a, b, c, d, ..] = derive(&root, b"key id");
@@ -66,6 +96,7 @@ impl Key {
         Self {
             id: KeyId([a, b, c, d]),
             secret,
+            past: Past::Unknown,
             cookie: hmac::Key::new(hmac::HMAC_SHA256, &derive(&root, b"cookie")),
             affinity: hmac::Key::new(hmac::HMAC_SHA256, &derive(&root, b"affinity")),
             seal: aead::LessSafeKey::new(seal.expect("an AES-256 key is 32 bytes long")),
@@ -101,4 +132,19 @@ fn derive(root: &hkdf::Prk, purpose: &[u8]) -> [u8; 32] {
         .and_then(|okm| okm.fill(&mut out))
         .expect("HKDF-SHA-256 gives up to 8160 bytes");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SystemRandom;
+
+    #[test]
+    fn an_id_survives_being_written_and_read_and_nothing_else_is_one() {
+        let id = Key::generate(&SystemRandom).id();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in ["", "1a2b3c4", "1a2b3c4d5", "+1a2b3c4", "1a2b3c4x", "ä2b3c4d"] {
+            assert_eq!(text.parse::<KeyId>(), Err(NotAKeyId), "{text}");
+        }
+    }
 }

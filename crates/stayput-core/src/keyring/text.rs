@@ -1,15 +1,17 @@
 //! A keyring as text: a key a line. Errors name lines and never their text.
 
 use std::fmt;
+use std::time::UNIX_EPOCH;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Key, Keyring};
+use super::{Key, Keyring, Past};
+use crate::clock::Timestamp;
 
 impl Keyring {
     /// Reads a keyring from its text: a key a line, the primary first; empty lines and lines that begin with `#`
-    /// are skipped.
+    /// are skipped. Behind a key stands what it was before: `added=TIME`, `demoted=TIME`, or nothing.
     ///
     /// # Errors
     ///
@@ -21,13 +23,16 @@ impl Keyring {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let key = parse_key(line).ok_or(KeyringError::NotAKey { line: number })?;
+            let key = parse_line(line, number)?;
             if keys.iter().any(|earlier| earlier.id() == key.id()) {
                 return Err(KeyringError::Repeated { line: number });
             }
             keys.push(key);
         }
-        if keys.is_empty() { Err(KeyringError::Empty) } else { Ok(Self { keys }) }
+        let primary = keys.first_mut().ok_or(KeyringError::Empty)?;
+        // Somebody moved it to the top by hand: whatever it was, it is the primary one now.
+        primary.past = Past::Unknown;
+        Ok(Self { keys })
     }
 
     /// The keyring as text, secrets included: for a file that only its owner can read.
@@ -39,19 +44,56 @@ impl Keyring {
         for key in &self.keys {
             text.push_str(KEY_PREFIX);
             text.push_str(&URL_SAFE_NO_PAD.encode(key.secret()));
-            text.push('\n');
+            match key.past() {
+                Past::Unknown => text.push('\n'),
+                Past::Added(at) => text.push_str(&attribute(ADDED, at)),
+                Past::Demoted(at) => text.push_str(&attribute(DEMOTED, at)),
+            }
         }
         text
     }
 }
 
-fn parse_key(line: &str) -> Option<Key> {
-    let bytes = URL_SAFE_NO_PAD.decode(line.strip_prefix(KEY_PREFIX)?).ok()?;
+fn attribute(name: &str, at: Timestamp) -> String {
+    format!(" {name}={at}\n")
+}
+
+fn parse_line(line: &str, number: usize) -> Result<Key, KeyringError> {
+    let mut words = line.split_ascii_whitespace();
+    let mut key = words.next().and_then(parse_key).ok_or(KeyringError::NotAKey { line: number })?;
+    if let Some(word) = words.next() {
+        key.past = parse_past(word).ok_or(KeyringError::UnknownAttribute { line: number })?;
+    }
+    match words.next() {
+        None => Ok(key),
+        Some(_) => Err(KeyringError::UnknownAttribute { line: number }),
+    }
+}
+
+fn parse_key(word: &str) -> Option<Key> {
+    let bytes = URL_SAFE_NO_PAD.decode(word.strip_prefix(KEY_PREFIX)?).ok()?;
     Some(Key::from_secret(bytes.try_into().ok()?))
+}
+
+fn parse_past(word: &str) -> Option<Past> {
+    let (name, time) = word.split_once('=')?;
+    let since_epoch = humantime::parse_rfc3339(time).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let at = Timestamp::default().after(since_epoch);
+    match name {
+        ADDED => Some(Past::Added(at)),
+        DEMOTED => Some(Past::Demoted(at)),
+        _ => None,
+    }
 }
 
 /// Marks a line as a key, for people and for scanners that look for leaked secrets.
 const KEY_PREFIX: &str = "stayput-key-v1.";
+
+/// When a key was added that was never the primary one.
+const ADDED: &str = "added";
+
+/// When a key ceased to be the primary one.
+const DEMOTED: &str = "demoted";
 
 /// What is wrong with a keyring's text. Lines count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +109,11 @@ pub enum KeyringError {
         /// The line.
         line: usize,
     },
+    /// The line says something about its key that can't be understood.
+    UnknownAttribute {
+        /// The line.
+        line: usize,
+    },
     /// There is no key at all.
     Empty,
 }
@@ -78,6 +125,11 @@ impl fmt::Display for KeyringError {
                 write!(f, "line {line} is no key (expected `{KEY_PREFIX}` and 43 characters of base64url)")
             }
             Self::Repeated { line } => write!(f, "line {line} repeats a key of an earlier line"),
+            Self::UnknownAttribute { line } => write!(
+                f,
+                "line {line} says more about its key than `{ADDED}=TIME` or `{DEMOTED}=TIME` (UTC, as in \
+                 2026-11-21T04:00:00Z): written by a newer Stayput, or a mistake"
+            ),
             Self::Empty => f.write_str("no key in it"),
         }
     }
@@ -107,5 +159,40 @@ mod tests {
         let error = Keyring::parse("\nstayput-key-v1.short").unwrap_err();
         assert_eq!(error, KeyringError::NotAKey { line: 2 });
         assert!(!error.to_string().contains("short"));
+    }
+
+    #[test]
+    fn what_a_key_was_before_stands_behind_it_and_older_files_are_still_read() {
+        let lines = Keyring { keys: vec![Key::generate(&SystemRandom), Key::generate(&SystemRandom)] };
+        let older = lines.danger_to_text();
+        let past = |attribute: &str| {
+            let text = format!("{}{attribute}\n", older.trim_end());
+            Keyring::parse(&text).map(|keyring| (keyring.keys()[1].past(), keyring.danger_to_text() == text))
+        };
+        let at = Timestamp::from_millis(1_800_000_000_000);
+        assert_eq!(past(""), Ok((Past::Unknown, true)));
+        assert_eq!(past(" demoted=2027-01-15T08:00:00Z"), Ok((Past::Demoted(at), true)));
+        assert_eq!(past(" added=2027-01-15T08:00:00Z"), Ok((Past::Added(at), true)));
+        for bad in [
+            " demoted=soon",
+            " demoted",
+            " demoted=2027-01-15T08:00:00+01:00",
+            " secret=2027-01-15T08:00:00Z",
+            " added=2027-01-15T08:00:00Z demoted=2027-01-15T08:00:00Z",
+            " # comment",
+        ] {
+            let error = past(bad).unwrap_err();
+            assert_eq!(error, KeyringError::UnknownAttribute { line: 4 }, "{bad}");
+            assert!(error.to_string().contains("newer Stayput") && !error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn a_key_moved_to_the_top_by_hand_is_the_primary_one_and_nothing_else() {
+        let text = Keyring::generate(&SystemRandom).danger_to_text();
+        let text = format!("{} demoted=2027-01-15T08:00:00Z\n", text.trim_end());
+        let keyring = Keyring::parse(&text).unwrap();
+        assert_eq!(keyring.primary().past(), Past::Unknown);
+        assert!(!keyring.danger_to_text().contains("demoted"));
     }
 }
