@@ -3,7 +3,7 @@
 //! Under a name of its own the store keeps a small sealed record. Who can't open it has another keyring, and would
 //! turn every user away: better to find that out before the first request.
 
-use stayput_core::{Created, Header, Operation, Record, Replaced, StorageKey, Timestamp, WriteTag};
+use stayput_core::{Created, Header, Keyring, Operation, Record, Replaced, StorageKey, Timestamp, WriteTag};
 
 use crate::{Error, Sessions};
 
@@ -34,6 +34,28 @@ impl Sessions {
             }
         }
         Err(Error::Conflict)
+    }
+
+    /// Seals the store's mark under the keyring in force, after that has taken the place of `former`: a server that
+    /// starts after a key was retired must still find the mark under one that it has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Keyring`] if neither of the two opens it; errors of the store, after which it is to be tried again.
+    pub(crate) async fn carry_mark(&self, former: &Keyring) -> Result<(), Error> {
+        let (key, current) = (StorageKey::named("keyring canary"), self.inner.keyring.current());
+        // Where nobody ever checked there is no mark.
+        let Some(record) = self.call(Operation::Load, self.inner.store.load(key)).await? else {
+            return Ok(());
+        };
+        if record.open(&key, &current).is_err() {
+            record.open(&key, former).map_err(Error::Keyring)?;
+        }
+        // Lost against another server, it is that one's turn to see to it.
+        if !record.is_under_primary(&current) {
+            self.reseal(key, &record).await?;
+        }
+        Ok(())
     }
 
     async fn reseal(&self, key: StorageKey, record: &Record) -> Result<bool, Error> {

@@ -49,7 +49,7 @@ mod sweeper;
 pub use error::Error;
 #[cfg(feature = "axum")]
 pub use extract::MissingLayer;
-pub use keys::SharedKeyring;
+pub use keys::{KeyringSourceError, SharedKeyring};
 pub use layer::{SessionFuture, SessionLayer, SessionService};
 pub use session::Session;
 pub use sessions::{Builder, Sessions};

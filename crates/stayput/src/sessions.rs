@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stayput_core::{Clock, Keyring, Policy, PolicyError, Random, SessionStore, SystemClock, SystemRandom};
 
-use crate::{SessionLayer, SharedKeyring, sweeper};
+use crate::{SessionLayer, SharedKeyring, keys, sweeper};
 
 /// All sessions of an application. Cheap to clone.
 #[derive(Clone)]
@@ -83,6 +83,8 @@ impl Builder {
 
     /// The keys that sign cookies and seal records. All servers of an application share one keyring, and keep it
     /// across restarts; without this call a new one is made, and a restart logs everybody out.
+    ///
+    /// A [`Keyring`], or a [`SharedKeyring`] that can change while the server runs.
     pub fn keyring(mut self, keyring: impl Into<SharedKeyring>) -> Self {
         self.keyring = Some(keyring.into());
         self
@@ -100,8 +102,8 @@ impl Builder {
         self
     }
 
-    /// Checks the rules and puts the sessions together. Inside a tokio runtime it also starts the task that sweeps
-    /// expired records out of the store, which ends with the last clone of the sessions.
+    /// Checks the rules and puts the sessions together. Inside a tokio runtime it also starts the tasks that sweep
+    /// expired records out of the store and follow the keyring's file, which end with the last clone of the sessions.
     ///
     /// # Errors
     ///
@@ -121,6 +123,7 @@ impl Builder {
         let Self { store, policy, clock, random, .. } = self;
         let inner = Arc::new(Inner { store, keyring, policy, clock, random, names });
         sweeper::start(&inner);
+        keys::start(&inner);
         Ok(Sessions { inner })
     }
 }
