@@ -65,6 +65,7 @@ fn reload_when_told(keyring: SharedKeyring) -> Result<(), Failure> {
     let mut signal = signal(SignalKind::hangup()).map_err(failed)?;
     tokio::spawn(async move {
         while signal.recv().await.is_some() {
+            tracing::debug!("told to look at the keyring");
             // What goes wrong is logged there.
             let _ = keyring.reload();
         }

@@ -119,6 +119,7 @@ fn bind(
 /// Takes the keyring over as it is now, here and in the sample servers; what goes wrong is logged there. The gateway
 /// honours the tags that it started with: which server a browser is on is a hint.
 fn reload(keyring: &SharedKeyring, children: &Children) {
+    tracing::debug!("told to look at the keyring");
     let _ = keyring.reload();
     children.reload();
 }

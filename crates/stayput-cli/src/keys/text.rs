@@ -13,7 +13,10 @@ use crate::keyring_file::KeyringFile;
 pub(super) fn flags(args: &KeyringArgs) -> String {
     let given = [("--keyring", &args.keyring), ("--data-dir", &args.data_dir), ("--config", &args.config)];
     let given = given.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
-    given.map(|(flag, value)| format!(" {flag} {}", value.display())).collect::<String>()
+    given.fold(String::new(), |mut text, (flag, value)| {
+        let _ = write!(text, " {flag} {}", value.display());
+        text
+    })
 }
 
 pub(super) fn made(file: &KeyringFile, keyring: &Keyring) -> String {

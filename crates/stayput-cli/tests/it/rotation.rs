@@ -105,6 +105,7 @@ async fn a_broken_keyring_under_a_running_server_harms_nobody() {
         }
     })
     .await;
+    assert_eq!(up.logged(&["told to look at the keyring"]), 4, "all were told, and none died of it");
     fs::write(&file, right).unwrap();
     load.ends().await;
     users[0].lost_nothing().await;

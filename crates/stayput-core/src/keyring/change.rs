@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Key, KeyId, Keyring};
+use super::{Key, KeyId, Keyring, first_chunk};
 use crate::clock::Timestamp;
 use crate::id::sha256;
 
@@ -100,8 +100,8 @@ impl Keyring {
         for key in &self.keys {
             bytes.extend_from_slice(key.id().as_bytes());
         }
-        let [a, b, c, d, e, f, g, h, ..] = sha256(&bytes);
-        format!("{a:02x}{b:02x}-{c:02x}{d:02x}-{e:02x}{f:02x}-{g:02x}{h:02x}")
+        let number = u64::from_be_bytes(first_chunk(&sha256(&bytes)));
+        [48, 32, 16, 0].map(|shift| format!("{:04x}", (number >> shift) & 0xffff)).join("-")
     }
 
     /// Whether any key is in both. What no key connects has nothing signed in common either.
