@@ -22,7 +22,7 @@ const POLICY: &str = "[policy]\ngrace = \"200ms\"\nrenewal_interval = \"1h\"\n";
 /// The id of the key that a browser's session cookie is under.
 fn key_of(browser: &Browser) -> String {
     let cookie = URL_SAFE_NO_PAD.decode(browser.cookie("stayput-session").unwrap()).unwrap();
-    cookie[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:08x}", u32::from_be_bytes(cookie[..4].try_into().unwrap()))
 }
 
 /// Returns when the gateway's process and the three sample servers have the keyring of that fingerprint.
