@@ -157,12 +157,12 @@ impl Target {
         let longest = humantime::format_duration(self.longest());
         let way_out = match error {
             KeyChangeError::TooEarly { .. } => format!(
-                "wait until then: a session can last {longest}. Or, if somebody else has got hold of the key, retire it \
-                 with --force, which logs out whoever still needs it"
+                "wait until then: a session can last {longest}. Or, if somebody else has got hold of the key, retire \
+                 it with --force, which logs out whoever still needs it"
             ),
             KeyChangeError::UnknownPast(_) => format!(
-                "if it has not been primary for the last {longest}, which is how long a session can last, nobody needs it \
-                 any more: retire it with --force"
+                "if it has not been primary for the last {longest}, which is how long a session can last, nobody needs \
+                 it any more: retire it with --force"
             ),
             _ => format!("`stayput keys list{}` shows the keys", self.flags),
         };

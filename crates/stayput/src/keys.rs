@@ -59,7 +59,7 @@ impl SharedKeyring {
         self.shared.current.load_full()
     }
 
-    /// Reads the source again, and says whether that changed anything. Blocks for as long as reading a small file takes.
+    /// Reads the source again, and says whether that changed anything. Blocks while a small file is read.
     ///
     /// # Errors
     ///

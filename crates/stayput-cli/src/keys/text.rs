@@ -65,8 +65,8 @@ pub(super) fn retired(id: KeyId, in_time: bool, file: &KeyringFile, keyring: &Ke
     let who = if in_time { "nobody needed it any more" } else { "whoever still needs it is logged out" };
     format!(
         "Retired key {id}: {who}.\n{fingerprint}\n\
-         Next: copy {file} to every server, and wait until all of them have this fingerprint: until then they accept\n      \
-         the key.\n",
+         Next: copy {file} to every server, and wait until all of them have this fingerprint: until then they\n      \
+         accept the key.\n",
         fingerprint = fingerprint(keyring),
         file = file.path().display(),
     )

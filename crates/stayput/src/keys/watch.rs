@@ -1,7 +1,7 @@
 //! The task by which running servers follow their keyring's source, and the store's mark follows the keyring.
 //!
-//! It holds nothing that keeps the sessions alive, and no request ever waits for it. The source is read each time: that is
-//! a few hundred bytes, and times and sizes of files miss changes.
+//! It holds nothing that keeps the sessions alive, and no request ever waits for it. The source is read each time:
+//! that is a few hundred bytes, and times and sizes of files miss changes.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
