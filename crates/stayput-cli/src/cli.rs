@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use stayput_core::KeyId;
 use stayput_stores::StoreUrl;
 
 use crate::config;
@@ -24,6 +25,9 @@ Set STAYPUT_LOG=info (or debug) to see what happens.";
 pub(crate) enum Command {
     /// Run the gateway, in front of your servers or of three sample servers.
     Up(UpArgs),
+    /// Make, list and exchange the keys that sign cookies and seal sessions; nobody is logged out by it.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Print or check a configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -41,6 +45,50 @@ pub(crate) enum ConfigCommand {
         /// The file, such as stayput.toml.
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Add a key: accepted, and not yet the one that signs. Makes the keyring if there is none.
+    New {
+        #[command(flatten)]
+        keyring: KeyringArgs,
+    },
+    /// Show the keys, never their secrets, and the keyring's fingerprint.
+    List {
+        #[command(flatten)]
+        keyring: KeyringArgs,
+    },
+    /// Make a key the one that signs, after all servers accept it.
+    Promote {
+        /// The key's id, as `list` shows it.
+        id: KeyId,
+        #[command(flatten)]
+        keyring: KeyringArgs,
+    },
+    /// Remove a key, after whatever it signed has ended.
+    Retire {
+        /// The key's id, as `list` shows it.
+        id: KeyId,
+        /// Now, whoever may still need it: they are logged out. For keys that somebody else has got hold of.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        keyring: KeyringArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyringArgs {
+    /// The keyring's file [default: DIR/keyring].
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
+    pub(crate) keyring: Option<PathBuf>,
+    /// Where keyring and embedded store are kept [default: stayput-data].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file, for its `data_dir`, `store` and `absolute_timeout`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

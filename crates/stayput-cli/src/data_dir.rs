@@ -2,15 +2,16 @@
 //!
 //! A keyring that is there is never overwritten.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use stayput::{Keyring, SystemRandom};
+use stayput::{Keyring, SharedKeyring, SystemRandom};
 use stayput_stores::StoreUrl;
 
 use crate::failure::Failure;
+use crate::keyring_file::KeyringFile;
 
 /// A data directory that exists.
 #[derive(Clone, Debug)]
@@ -32,53 +33,55 @@ impl DataDir {
         StoreUrl::Sqlite(path.join("sessions.db"))
     }
 
+    /// Whether the embedded store is in the directory `path`.
+    pub(crate) fn holds_store(path: &Path) -> bool {
+        path.join("sessions.db").exists()
+    }
+
+    /// The keyring's place in the directory `path`.
+    pub(crate) fn keyring_path_in(path: &Path) -> PathBuf {
+        path.join("keyring")
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub(crate) fn keyring_path(&self) -> PathBuf {
-        self.0.join("keyring")
+    pub(crate) fn keyring_file(&self) -> KeyringFile {
+        KeyringFile::new(self.keyring_path())
     }
 
-    /// Reads the keyring.
-    pub(crate) fn keyring(&self) -> Result<Keyring, Failure> {
-        let path = self.keyring_path();
-        let failed = || Failure::other(format!("cannot read the keyring {}", path.display()));
-        let text = fs::read_to_string(&path).map_err(|error| {
-            failed().because(error).way_out("give this user the right to read it, or use another --data-dir")
-        })?;
-        if fs::metadata(&path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0) {
-            tracing::warn!(path = %path.display(), "the keyring can be read by other users; chmod it to 600");
-        }
-        Keyring::parse(&text).map_err(|error| {
-            failed().because(error).way_out("restore it from a backup; without it, sessions can't be read")
-        })
+    pub(crate) fn keyring_path(&self) -> PathBuf {
+        Self::keyring_path_in(&self.0)
     }
 
     /// Reads the keyring or, if there is none, makes one; says which.
+    pub(crate) fn keyring_or_new(&self) -> Result<(SharedKeyring, KeyringOrigin), Failure> {
+        let file = self.keyring_file();
+        let origin = if file.exists() { KeyringOrigin::Found } else { self.make_keyring()? };
+        Ok((file.read()?, origin))
+    }
+
+    /// Makes a keyring where there is none.
     ///
     /// The embedded store without its keyring is an error: a new key would log everybody out for good.
-    pub(crate) fn keyring_or_new(&self) -> Result<(Keyring, KeyringOrigin), Failure> {
-        let path = self.keyring_path();
-        if path.try_exists().unwrap_or(true) {
-            return Ok((self.keyring()?, KeyringOrigin::Found));
-        }
-        if self.0.join("sessions.db").exists() {
+    pub(crate) fn make_keyring(&self) -> Result<KeyringOrigin, Failure> {
+        if Self::holds_store(&self.0) {
             return Err(Failure::other(format!("{} holds sessions, but no keyring", self.0.display())).way_out(
                 "put the keyring file back from a backup; or, to start without the old sessions, move sessions.db \
                  away. Nothing was changed.",
             ));
         }
-        let keyring = Keyring::generate(&SystemRandom);
-        match self.write_keyring(&keyring) {
-            Ok(()) => Ok((keyring, KeyringOrigin::Made)),
+        match self.keyring_file().create(&Keyring::generate(&SystemRandom)) {
+            Ok(()) => Ok(KeyringOrigin::Made),
             // Another process was faster; theirs it is.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Ok((self.keyring()?, KeyringOrigin::Found))
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(KeyringOrigin::Found),
+            Err(error) => {
+                let path = self.keyring_path();
+                Err(Failure::other(format!("cannot write the keyring {}", path.display()))
+                    .because(error)
+                    .way_out("name a directory that you may write to with --data-dir"))
             }
-            Err(error) => Err(Failure::other(format!("cannot write the keyring {}", path.display()))
-                .because(error)
-                .way_out("name a directory that you may write to with --data-dir")),
         }
     }
 
@@ -87,18 +90,6 @@ impl DataDir {
         if let Err(error) = fs::remove_file(self.keyring_path()) {
             tracing::warn!(%error, "the new keyring is still there");
         }
-    }
-
-    /// Written beside its place and linked into it, so that nobody ever reads half a keyring.
-    fn write_keyring(&self, keyring: &Keyring) -> io::Result<()> {
-        let draft = self.0.join(format!("keyring.{}", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        let written = file
-            .write_all(keyring.danger_to_text().as_bytes())
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::hard_link(&draft, self.keyring_path()));
-        fs::remove_file(&draft)?;
-        written
     }
 }
 

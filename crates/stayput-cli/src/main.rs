@@ -6,6 +6,8 @@ mod cli;
 mod config;
 mod data_dir;
 mod failure;
+mod keyring_file;
+mod keys;
 mod logging;
 mod sample;
 mod sessions;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Up(args) => block_on(up::run(up::Settings::from_args(args)?)),
+        Command::Keys(command) => block_on(keys::run(command)),
         Command::SampleServer(args) => block_on(sample::serve(args)),
         Command::Config(ConfigCommand::Default) => config::print_default(),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file),

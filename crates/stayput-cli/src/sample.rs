@@ -4,11 +4,10 @@ mod page;
 mod routes;
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use stayput::Policy;
+use stayput::{Policy, SharedKeyring};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -22,9 +21,10 @@ use crate::sessions;
 /// Serves the shop until standard input closes or a signal comes.
 pub(crate) async fn serve(args: SampleServerArgs) -> Result<(), Failure> {
     let data_dir = DataDir::open(&args.data_dir)?;
-    let keyring = Arc::new(data_dir.keyring()?);
+    let keyring = data_dir.keyring_file().read()?;
+    reload_when_told(keyring.clone())?;
     let policy = policy(&Config::load(args.config.as_deref())?.policy, args.reached_by);
-    let sessions = sessions::open(&args.store, keyring, policy, &data_dir).await?;
+    let sessions = sessions::open(&args.store, keyring, policy, &data_dir.keyring_path()).await?;
     let shop = routes::Shop::new(args.name, args.reached_by);
     let app = routes::router(shop).layer(sessions.layer());
 
@@ -57,6 +57,20 @@ fn policy(configured: &Policy, reached_by: ReachedBy) -> Policy {
     let cookie = configured.cookie.clone();
     let cookie = if reached_by == ReachedBy::Loopback { cookie.danger_plain_http() } else { cookie };
     Policy { carry, cookie, ..configured.clone() }
+}
+
+/// SIGHUP: the keyring has changed. Without it that is seen a few seconds later.
+fn reload_when_told(keyring: SharedKeyring) -> Result<(), Failure> {
+    let failed = |error| Failure::other("cannot listen for signals").because(error);
+    let mut signal = signal(SignalKind::hangup()).map_err(failed)?;
+    tokio::spawn(async move {
+        while signal.recv().await.is_some() {
+            tracing::debug!("told to look at the keyring");
+            // What goes wrong is logged there.
+            let _ = keyring.reload();
+        }
+    });
+    Ok(())
 }
 
 /// Our parent is gone when standard input closes.

@@ -1,19 +1,18 @@
 //! The sessions of the sample application, and of whoever shares its store and keyring.
 
-use std::sync::Arc;
+use std::path::Path;
 
-use stayput::{Error, Keyring, Policy, Sessions};
+use stayput::{Error, Policy, Sessions, SharedKeyring};
 use stayput_stores::StoreUrl;
 
-use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
 /// Opens the store and checks that the keyring is the one it was written with.
 pub(crate) async fn open(
     url: &StoreUrl,
-    keyring: Arc<Keyring>,
+    keyring: SharedKeyring,
     policy: Policy,
-    data_dir: &DataDir,
+    keyring_path: &Path,
 ) -> Result<Sessions, Failure> {
     let failed = |error| Failure::other(format!("cannot open the session store {url}")).because(error);
     let store = url.open().await.map_err(|error| {
@@ -27,18 +26,15 @@ pub(crate) async fn open(
         .map_err(|error| Failure::usage("the session policy is not valid").because(error))?;
     match sessions.check_keyring().await {
         Ok(()) => Ok(sessions),
-        Err(Error::Keyring(error)) => {
-            let keyring = data_dir.keyring_path();
-            Err(Failure::other(format!(
-                "the keyring {} is not the one that the sessions in {url} were written with",
-                keyring.display()
-            ))
-            .because(error)
-            .way_out(
-                "put the right keyring there; or, to start without the old sessions, name another store with \
+        Err(Error::Keyring(error)) => Err(Failure::other(format!(
+            "the keyring {} is not the one that the sessions in {url} were written with",
+            keyring_path.display()
+        ))
+        .because(error)
+        .way_out(
+            "put the right keyring there; or, to start without the old sessions, name another store with \
                  --store. Nothing was changed.",
-            ))
-        }
+        )),
         Err(error) => Err(Failure::other(format!("cannot use the session store {url}")).because(error)),
     }
 }

@@ -6,10 +6,10 @@ mod children;
 mod settings;
 mod text;
 
-use std::io::{self, Write};
-use std::sync::Arc;
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use stayput::SharedKeyring;
 use stayput_gateway::{AccessLog, AffinityConfig, BindError, Config, Gateway, Running, UpstreamConfig};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,21 +24,21 @@ use crate::sessions;
 /// Runs until a signal ends it.
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     // First of all, so that no signal is missed.
-    let mut signals = Signals::listen()?;
+    let (mut signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
     let data_dir = DataDir::open(&settings.data_dir)?;
     let (keyring, origin) = data_dir.keyring_or_new()?;
-    let keyring = Arc::new(keyring);
     // Held open to the end: it also sweeps.
-    let _sessions = sessions::open(&settings.store, keyring.clone(), settings.policy.clone(), &data_dir)
-        .await
-        .inspect_err(|_| {
-            if origin == KeyringOrigin::Made {
-                data_dir.discard_new_keyring();
-            }
-        })?;
+    let _sessions =
+        sessions::open(&settings.store, keyring.clone(), settings.policy.clone(), &data_dir.keyring_path())
+            .await
+            .inspect_err(|_| {
+                if origin == KeyringOrigin::Made {
+                    data_dir.discard_new_keyring();
+                }
+            })?;
 
     let upstreams = settings.upstreams()?;
-    let mut gateway = bind(&settings, upstreams.clone(), &keyring)?;
+    let mut gateway = bind(&settings, upstreams.clone(), &keyring.current())?;
     let url = text::url(gateway.local_addr());
     say(&text::banner(&settings, origin, &data_dir, &url));
 
@@ -67,9 +67,12 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     say(&format!("ready {url}\n"));
     say(&text::next_steps(&settings, &data_dir, &url, children.servers()));
 
-    tokio::select! {
-        () = signals.next() => {}
-        () = children.watch(say) => {}
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            () = children.watch(say) => {}
+            () = hangups.next() => reload(&keyring, &children),
+        }
     }
     say("stopping: requests in flight finish first (Ctrl-C again to stop at once)\n");
     tokio::select! {
@@ -113,6 +116,14 @@ fn bind(
     })
 }
 
+/// Takes the keyring over as it is now, here and in the sample servers; what goes wrong is logged there. The gateway
+/// honours the tags that it started with: which server a browser is on is a hint.
+fn reload(keyring: &SharedKeyring, children: &Children) {
+    tracing::debug!("told to look at the keyring");
+    let _ = keyring.reload();
+    children.reload();
+}
+
 /// The gateway first, so that every request in flight still finds its server.
 async fn stop(gateway: Running, mut children: Children) {
     gateway.shutdown(DRAIN).await;
@@ -143,6 +154,27 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// SIGHUP, which a service manager sends after the keyring has changed.
+struct Hangups(Option<Signal>);
+
+impl Hangups {
+    /// On a terminal it means that this was closed, and ends the process as ever.
+    fn listen() -> Result<Self, Failure> {
+        if io::stdin().is_terminal() {
+            return Ok(Self(None));
+        }
+        let failed = |error| Failure::other("cannot listen for signals").because(error);
+        signal(SignalKind::hangup()).map(|signal| Self(Some(signal))).map_err(failed)
+    }
+
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
         }
     }
 }

@@ -39,7 +39,23 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+
+    /// The next full second, for where times are written by the second.
+    pub(crate) fn rounded_up(self) -> Self {
+        Self::from_millis(self.0.div_ceil(1000).saturating_mul(1000))
+    }
 }
+
+/// RFC 3339 in UTC, to the second, such as `2026-11-21T04:00:00Z`; at most the last one of the year 9999.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = Duration::from_secs((self.0 / 1000).min(LAST_SECOND));
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + seconds).fmt(f)
+    }
+}
+
+/// 9999-12-31T23:59:59Z.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,5 +97,12 @@ mod tests {
         assert_eq!(Timestamp::default().before(Duration::MAX), Timestamp::default());
         assert_eq!(Timestamp::default().since(Timestamp::MAX), Duration::ZERO);
         assert_eq!(Timestamp::from_millis(u64::MAX), Timestamp::MAX);
+    }
+
+    #[test]
+    fn times_are_written_in_utc_however_far_away() {
+        assert_eq!(Timestamp::from_millis(1_800_000_000_999).to_string(), "2027-01-15T08:00:00Z");
+        assert_eq!(Timestamp::default().to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59Z");
     }
 }

@@ -23,7 +23,7 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use cookie::{CookieRefused, CookieValue, DecodedCookie};
 pub use error::{StoreError, StoreErrorKind};
 pub use id::{Generation, NotAHandle, SessionHandle, SessionId, StorageKey};
-pub use keyring::{AffinityTag, Key, KeyId, Keyring, KeyringError, LogTag};
+pub use keyring::{AffinityTag, Key, KeyChangeError, KeyId, Keyring, KeyringError, LogTag, NotAKeyId, Past};
 pub use policy::{Activity, CookiePolicy, Policy, PolicyError, Remember, SameSite};
 pub use random::{Random, SystemRandom};
 pub use record::{Header, Record, RecordError, State, Version, WriteTag};

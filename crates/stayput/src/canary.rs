@@ -3,7 +3,7 @@
 //! Under a name of its own the store keeps a small sealed record. Who can't open it has another keyring, and would
 //! turn every user away: better to find that out before the first request.
 
-use stayput_core::{Created, Header, Operation, Record, Replaced, StorageKey, Timestamp, WriteTag};
+use stayput_core::{Created, Header, Keyring, Operation, Record, Replaced, StorageKey, Timestamp, WriteTag};
 
 use crate::{Error, Sessions};
 
@@ -28,12 +28,34 @@ impl Sessions {
                     Created::Exists => continue,
                 }
             };
-            record.open(&key, &self.inner.keyring).map_err(Error::Keyring)?;
-            if record.is_under_primary(&self.inner.keyring) || self.reseal(key, &record).await? {
+            record.open(&key, &self.inner.keyring.load()).map_err(Error::Keyring)?;
+            if record.is_under_primary(&self.inner.keyring.load()) || self.reseal(key, &record).await? {
                 return Ok(());
             }
         }
         Err(Error::Conflict)
+    }
+
+    /// Seals the store's mark under the keyring in force, after that has taken the place of `former`: a server that
+    /// starts after a key was retired must still find the mark under one that it has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Keyring`] if neither of the two opens it; errors of the store, after which it is to be tried again.
+    pub(crate) async fn carry_mark(&self, former: &Keyring) -> Result<(), Error> {
+        let (key, current) = (StorageKey::named("keyring canary"), self.inner.keyring.current());
+        // Where nobody ever checked there is no mark.
+        let Some(record) = self.call(Operation::Load, self.inner.store.load(key)).await? else {
+            return Ok(());
+        };
+        if record.open(&key, &current).is_err() {
+            record.open(&key, former).map_err(Error::Keyring)?;
+        }
+        // Lost against another server, it is that one's turn to see to it.
+        if !record.is_under_primary(&current) {
+            self.reseal(key, &record).await?;
+        }
+        Ok(())
     }
 
     async fn reseal(&self, key: StorageKey, record: &Record) -> Result<bool, Error> {
@@ -47,7 +69,7 @@ impl Sessions {
     }
 
     pub(crate) fn seal(&self, key: &StorageKey, header: Header, data: &[u8]) -> Record {
-        Record::seal(key, header, data, &self.inner.keyring, &*self.inner.random)
+        Record::seal(key, header, data, &self.inner.keyring.load(), &*self.inner.random)
     }
 }
 

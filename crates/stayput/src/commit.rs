@@ -213,7 +213,7 @@ impl Sessions {
 
     /// The session of a record that a store handed back in a conflict.
     fn reopen(&self, id: SessionId, key: StorageKey, record: Record) -> Result<Current, Error> {
-        let bytes = record.open(&key, &self.inner.keyring).map_err(Error::Keyring)?;
+        let bytes = record.open(&key, &self.inner.keyring.load()).map_err(Error::Keyring)?;
         let data = Data::decode(bytes)
             .map_err(|source| Error::Decode { key: "(session)".to_owned(), source: source.into() })?;
         Ok(Current { id, key, header: record.header, data })

@@ -152,9 +152,10 @@ impl Sessions {
             if record.header.state == RecordState::Remainder {
                 continue;
             }
-            let bytes = record.open(&key, &self.inner.keyring).map_err(Error::Keyring)?;
-            let device = Data::decode(bytes).ok().and_then(|data| data.device().map(Device::decode));
-            let device = device.unwrap_or_default();
+            // A session that can't be read can still be seen and ended.
+            let data =
+                record.open(&key, &self.inner.keyring.load()).ok().and_then(|bytes| Data::decode(bytes).ok());
+            let device = data.as_ref().and_then(Data::device).map(Device::decode).unwrap_or_default();
             let header = &record.header;
             let info = SessionInfo {
                 handle: key.handle(),

@@ -46,6 +46,7 @@ mod events;
 mod extract;
 mod flash;
 mod guesses;
+mod keys;
 mod layer;
 mod login;
 mod meter;
@@ -62,6 +63,7 @@ pub use events::{EndReason, Event, EventHook, EventKind, Refusal};
 #[cfg(feature = "axum")]
 pub use extract::MissingLayer;
 pub use flash::{Flash, FlashLevel};
+pub use keys::{KeyringSourceError, SharedKeyring};
 pub use layer::{SessionFuture, SessionLayer, SessionService};
 pub use login::Login;
 pub use session::Session;

@@ -153,6 +153,7 @@ impl Session {
             Err(Error::Store(error)) if error.kind() == StoreErrorKind::Unreadable => {
                 Ok(self.presented_keys().collect())
             }
+            Err(Error::Keyring(_)) => Ok(self.presented_keys().collect()),
             outcome => outcome.map(|()| Vec::new()),
         }
     }

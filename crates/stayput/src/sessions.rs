@@ -12,7 +12,7 @@ use crate::client::{Reach, TrustedProxies};
 use crate::endings::Endings;
 use crate::events::{Event, EventHook, EventKind, Events};
 use crate::guesses::Guesses;
-use crate::{SessionLayer, sweeper};
+use crate::{SessionLayer, SharedKeyring, keys, sweeper};
 
 /// All sessions of an application. Cheap to clone.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub struct Sessions {
 
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn SessionStore>,
-    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) keyring: SharedKeyring,
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
@@ -78,7 +78,7 @@ impl Sessions {
         subject: Option<&Subject>,
         address: Option<IpAddr>,
     ) {
-        let session = session.map(|key| self.inner.keyring.log_tag(&key));
+        let session = session.map(|key| self.inner.keyring.load().log_tag(&key));
         self.inner.events.emit(&Event { kind, session, subject, address });
     }
 }
@@ -94,7 +94,7 @@ impl fmt::Debug for Sessions {
 #[must_use]
 pub struct Builder {
     store: Arc<dyn SessionStore>,
-    keyring: Option<Arc<Keyring>>,
+    keyring: Option<SharedKeyring>,
     policy: Policy,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -111,7 +111,9 @@ impl Builder {
 
     /// The keys that sign cookies and seal records. All servers of an application share one keyring, and keep it
     /// across restarts; without this call a new one is made, and a restart logs everybody out.
-    pub fn keyring(mut self, keyring: impl Into<Arc<Keyring>>) -> Self {
+    ///
+    /// A [`Keyring`], or a [`SharedKeyring`] that can change while the server runs.
+    pub fn keyring(mut self, keyring: impl Into<SharedKeyring>) -> Self {
         self.keyring = Some(keyring.into());
         self
     }
@@ -154,8 +156,8 @@ impl Builder {
         self
     }
 
-    /// Checks the rules and puts the sessions together. Inside a tokio runtime it also starts the task that sweeps
-    /// expired records out of the store, which ends with the last clone of the sessions.
+    /// Checks the rules and puts the sessions together. Inside a tokio runtime it also starts the tasks that sweep
+    /// expired records out of the store and follow the keyring's file, which end with the last clone of the sessions.
     ///
     /// # Errors
     ///
@@ -171,13 +173,14 @@ impl Builder {
         };
         let keyring = self.keyring.unwrap_or_else(|| {
             tracing::warn!("no keyring given: sessions end when this process does");
-            Arc::new(Keyring::generate(&*self.random))
+            Keyring::generate(&*self.random).into()
         });
         let Self { store, policy, clock, random, events, reach, .. } = self;
         let (guesses, endings) = (Guesses::default(), Endings::default());
         let inner =
             Arc::new(Inner { store, keyring, policy, clock, random, names, events, reach, guesses, endings });
         sweeper::start(&inner);
+        keys::start(&inner);
         Ok(Sessions { inner })
     }
 }

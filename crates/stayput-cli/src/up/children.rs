@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
@@ -66,7 +67,7 @@ impl Children {
     pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
         while self.servers.iter().any(|server| server.pid.is_none()) {
             match self.events.recv().await {
-                Some(Event::Ready { name, address, pid }) => self.note(&name, address, pid),
+                Some(Event::Ready { name, address, pid }) => self.note(&name, Some((address, pid))),
                 Some(Event::Ended { name, how }) => {
                     return Err(Failure::other(format!("{name} could not start: it {how}"))
                         .way_out("what it said on standard error stands above"));
@@ -82,14 +83,27 @@ impl Children {
         &self.servers
     }
 
+    /// Tells all servers that the keyring has changed.
+    pub(crate) fn reload(&self) {
+        for server in &self.servers {
+            let pid = server.pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+            if let Some(Err(error)) = pid.map(|pid| kill_process(pid, Signal::HUP)) {
+                tracing::warn!(server = server.name, %error, "could not be told that the keyring has changed");
+            }
+        }
+    }
+
     /// Tells of every end and new start; never returns.
     pub(crate) async fn watch(&mut self, say: impl Fn(&str)) {
         // `self` holds a sender, so there is always another event to wait for.
         while let Some(event) = self.events.recv().await {
             match event {
-                Event::Ended { name, how } => say(&format!("{name} {how}; it starts again in a second\n")),
+                Event::Ended { name, how } => {
+                    self.note(&name, None);
+                    say(&format!("{name} {how}; it starts again in a second\n"));
+                }
                 Event::Ready { name, address, pid } => {
-                    self.note(&name, address, pid);
+                    self.note(&name, Some((address, pid)));
                     say(&format!("{name} is back as process {pid}\n"));
                 }
             }
@@ -106,9 +120,11 @@ impl Children {
         }
     }
 
-    fn note(&mut self, name: &str, address: SocketAddr, pid: u32) {
+    /// Notes where a server listens by now, or that it ended.
+    fn note(&mut self, name: &str, process: Option<(SocketAddr, u32)>) {
         if let Some(server) = self.servers.iter_mut().find(|server| server.name == name) {
-            (server.address, server.pid) = (address, Some(pid));
+            server.address = process.map_or(server.address, |(address, _)| address);
+            server.pid = process.map(|(_, pid)| pid);
         }
     }
 }

@@ -84,7 +84,7 @@ Try this:
   2. {second}
   3. Add sessions to an axum application (crates `stayput` and `stayput-stores`; the README has it whole):
        let store = stayput_stores::SqliteStore::open(\"{path}\").await?;
-       let keyring = stayput::Keyring::parse(&std::fs::read_to_string(\"{keyring}\")?)?;
+       let keyring = stayput::SharedKeyring::from_file(\"{keyring}\")?;
        let sessions = stayput::Sessions::builder(store).keyring(keyring).build()?;
        let app = app.layer(sessions.layer());
 Ctrl-C ends it.

@@ -1,8 +1,10 @@
 //! The binary as its users meet it: real processes, real sockets, real signals.
 
 mod hostile;
+mod keys;
 mod mistakes;
 mod page;
+mod rotation;
 mod shop;
 mod survive;
 mod up;

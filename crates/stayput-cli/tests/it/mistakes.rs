@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::up::{Up, free_port, run, stayput};
 
 #[track_caller]
-fn fails(output: &Output, code: i32, words: &[&str]) {
+pub(crate) fn fails(output: &Output, code: i32, words: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{text}");
     for word in words {

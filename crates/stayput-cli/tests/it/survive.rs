@@ -16,9 +16,9 @@ const USERS: usize = 50;
 
 /// A user with a browser, and what became of their requests.
 #[derive(Clone)]
-struct User {
+pub(crate) struct User {
     name: String,
-    browser: Browser,
+    pub(crate) browser: Browser,
     tally: Arc<Tally>,
 }
 
@@ -31,7 +31,7 @@ struct Tally {
 }
 
 impl User {
-    async fn log_in(up: &Up, number: usize) -> Self {
+    pub(crate) async fn log_in(up: &Up, number: usize) -> Self {
         let user = Self { name: format!("user-{number}"), browser: up.browser(), tally: Arc::default() };
         let reply = user.browser.post("/cart", &[("item", &user.name)]).await.unwrap();
         assert_eq!(reply.status, StatusCode::OK);
@@ -70,33 +70,41 @@ impl User {
         }
     }
 
+    /// Panics if any of their requests failed, or was counted more or less than once.
+    pub(crate) async fn lost_nothing(&self) {
+        let counts = [&self.tally.failed_gets, &self.tally.failed_posts, &self.tally.acknowledged];
+        let counts = counts.map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counts, [0, 0, self.counted().await], "{}", self.name);
+        self.server().await;
+    }
+
     fn rounds(&self) -> u64 {
         self.tally.rounds.load(Ordering::Relaxed)
     }
 }
 
-struct Load {
+pub(crate) struct Load {
     users: Vec<User>,
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Load {
-    fn of(users: &[User]) -> Self {
+    pub(crate) fn of(users: &[User]) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let tasks = users.iter().map(|user| tokio::spawn(user.clone().use_the_shop(stop.clone()))).collect();
         Self { users: users.to_vec(), stop, tasks }
     }
 
     /// Returns when every user has gone through `more` further rounds.
-    async fn runs_for(&self, more: u64) {
+    pub(crate) async fn runs_for(&self, more: u64) {
         let goals: Vec<_> = self.users.iter().map(|user| user.rounds() + more).collect();
         while self.users.iter().zip(&goals).any(|(user, goal)| user.rounds() < *goal) {
             tokio::task::yield_now().await;
         }
     }
 
-    async fn ends(self) {
+    pub(crate) async fn ends(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.await.unwrap();

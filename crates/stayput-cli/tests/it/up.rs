@@ -63,7 +63,11 @@ impl Up {
             }),
             std::thread::spawn({
                 let errors = errors.clone();
-                move || errors.lock().unwrap().extend_lines(BufReader::new(stderr))
+                move || {
+                    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                        errors.lock().unwrap().push(line);
+                    }
+                }
             }),
         ];
         let url = is_ready.recv().unwrap_or_else(|_| {
@@ -92,6 +96,17 @@ impl Up {
         lines.iter().filter_map(server).collect()
     }
 
+    /// How many lines on standard error, its own and the sample servers', have all of these words.
+    pub(crate) fn logged(&self, words: &[&str]) -> usize {
+        let lines = self.errors.lock().unwrap();
+        lines.iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    }
+
+    /// Sends it a signal, and goes on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(self.child.id(), signal);
+    }
+
     /// `kill -9`; the servers are left to notice by themselves.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -115,16 +130,6 @@ impl Drop for Up {
         // Ended already, or killed here.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-trait ExtendLines {
-    fn extend_lines(&mut self, lines: impl BufRead);
-}
-
-impl ExtendLines for Vec<String> {
-    fn extend_lines(&mut self, lines: impl BufRead) {
-        self.extend(lines.lines().map_while(Result::ok));
     }
 }
 

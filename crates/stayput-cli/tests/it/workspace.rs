@@ -44,7 +44,10 @@ fn the_gateway_can_open_no_record_and_core_knows_no_runtime_server_or_driver() {
         normal.map(|dependency| dependency.name.clone()).collect()
     };
     let core = dependencies("stayput-core");
-    assert!(core.iter().all(|name| ["aws-lc-rs", "base64"].contains(&name.as_str())), "{core:?}");
+    assert!(
+        core.iter().all(|name| ["aws-lc-rs", "base64", "humantime"].contains(&name.as_str())),
+        "{core:?}"
+    );
     let gateway = dependencies("stayput-gateway");
     assert!(
         !gateway.iter().any(|name| ["rmp-serde", "rusqlite", "serde"].contains(&name.as_str())),

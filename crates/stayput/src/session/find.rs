@@ -43,7 +43,7 @@ impl Session {
         let value = CookieValue { id: session.id.clone(), generation: session.header.generation };
         let outlives_browser = session.header.is_remembered || inner.policy.cookie.is_persistent();
         let left = outlives_browser.then(|| session.header.absolute.since(inner.clock.now()));
-        CookieChange::Set { value: value.encode(name, &inner.keyring), left }
+        CookieChange::Set { value: value.encode(name, &inner.keyring.load()), left }
     }
 
     /// The storage keys of all cookies that are ours, whatever is under them.
@@ -65,7 +65,7 @@ impl Session {
         match self.cookies().single(name) {
             Presented::Absent => Ok(None),
             Presented::Several => Err(Refusal::Duplicate),
-            Presented::Once(value) => CookieValue::decode(name, value, &self.sessions().inner.keyring)
+            Presented::Once(value) => CookieValue::decode(name, value, &self.sessions().inner.keyring.load())
                 .map(Some)
                 .map_err(Refusal::from),
         }
@@ -93,15 +93,19 @@ impl Session {
         if header.subject.is_some() != with_subject {
             return Ok(Err(Refusal::OtherKind));
         }
-        let data = match record.open(&key, &inner.keyring) {
+        let keyring = inner.keyring.load();
+        let data = match record.open(&key, &keyring) {
             Ok(bytes) => Data::decode(bytes),
             // The cookie is ours and so is the session: this server lacks a key. Nobody is logged out by that.
             Err(error @ OpenError::UnknownKey(_)) => return Err(Error::Keyring(error)),
             Err(_) => return Ok(Err(Refusal::Broken)),
         };
-        Ok(data.map_err(|_| Refusal::Broken).map(|data| Found {
+        let Ok(data) = data else { return Ok(Err(Refusal::Broken)) };
+        // A server that still has an older keyring may have sealed it under a key that is on its way out.
+        let under_former_key = !cookie.under_primary || !record.is_under_primary(&keyring);
+        Ok(Ok(Found {
             current: Arc::new(Current { id, key, header: record.header, data }),
-            cookie: CookieState { generation, under_former_key: !cookie.under_primary },
+            cookie: CookieState { generation, under_former_key },
             at: now,
         }))
     }

@@ -4,5 +4,6 @@ mod data;
 mod failure;
 mod keys;
 mod login;
+mod reload;
 mod renewal;
 mod support;

@@ -9,7 +9,7 @@ use axum::extract::Path;
 use axum::http::{Request, Response, StatusCode, header};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
-use stayput::{Keyring, Policy, Session, SessionStore, Sessions, Subject, SystemRandom};
+use stayput::{Keyring, Policy, Session, SessionStore, Sessions, SharedKeyring, Subject, SystemRandom};
 use stayput_stores::MemoryStore;
 use stayput_testkit::{FaultyStore, ManualClock};
 use tower::ServiceExt;
@@ -36,11 +36,16 @@ impl Server {
     }
 
     /// Another server with the same store and clock.
-    pub(crate) fn beside(&self, keyring: Keyring) -> Self {
+    pub(crate) fn beside(&self, keyring: impl Into<SharedKeyring>) -> Self {
         Self::over(self.store.clone(), self.clock.clone(), keyring, self.sessions.policy().clone())
     }
 
-    fn over(store: Arc<FaultyStore>, clock: Arc<ManualClock>, keyring: Keyring, policy: Policy) -> Self {
+    fn over(
+        store: Arc<FaultyStore>,
+        clock: Arc<ManualClock>,
+        keyring: impl Into<SharedKeyring>,
+        policy: Policy,
+    ) -> Self {
         let sessions = Sessions::builder_shared(store.clone() as Arc<dyn SessionStore>)
             .keyring(keyring)
             .policy(policy)
