@@ -7,6 +7,7 @@ use stayput_core::{
     Admission, Admitted, Created, Epoch, Operation, Record, Replaced, SessionStore, StorageKey, StoreError,
     StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
 };
+use tokio::sync::Notify;
 
 /// How one call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Fault {
     Hang,
     /// It happens, and never returns.
     HangAfter,
+    /// It waits for [`FaultyStore::resume`] before it happens.
+    Pause,
 }
 
 /// Passes calls on to a store, but for those that a fault was planned for.
@@ -28,12 +31,24 @@ pub enum Fault {
 pub struct FaultyStore {
     store: Arc<dyn SessionStore>,
     plan: Mutex<VecDeque<(Operation, Fault)>>,
+    paused: Notify,
+    resumed: Notify,
 }
 
 impl FaultyStore {
     /// Wraps `store`; no fault is planned yet.
     pub fn new(store: Arc<dyn SessionStore>) -> Self {
-        Self { store, plan: Mutex::default() }
+        Self { store, plan: Mutex::default(), paused: Notify::new(), resumed: Notify::new() }
+    }
+
+    /// Returns when a call has come to its [`Fault::Pause`].
+    pub async fn paused(&self) {
+        self.paused.notified().await;
+    }
+
+    /// Lets the call that pauses go on.
+    pub fn resume(&self) {
+        self.resumed.notify_one();
     }
 
     /// Plans that the next call of `operation` that has no fault yet goes wrong. Faults of one operation come in the
@@ -51,7 +66,7 @@ impl FaultyStore {
     fn call<'a, T: Send + 'a>(
         &'a self,
         operation: Operation,
-        call: impl FnOnce(&'a dyn SessionStore) -> StoreFuture<'a, T>,
+        call: impl FnOnce(&'a dyn SessionStore) -> StoreFuture<'a, T> + Send + 'a,
     ) -> StoreFuture<'a, T> {
         let name = self.store.name();
         let error = move |kind| StoreError::new(kind, name, operation).with_source("planned by the test");
@@ -60,6 +75,11 @@ impl FaultyStore {
             Some(Fault::Before) => Box::pin(std::future::ready(Err(error(StoreErrorKind::Unavailable)))),
             Some(Fault::Unreadable) => Box::pin(std::future::ready(Err(error(StoreErrorKind::Unreadable)))),
             Some(Fault::Hang) => Box::pin(std::future::pending()),
+            Some(Fault::Pause) => Box::pin(async move {
+                self.paused.notify_one();
+                self.resumed.notified().await;
+                call(&*self.store).await
+            }),
             Some(Fault::After) => {
                 let call = call(&*self.store);
                 Box::pin(async move {
@@ -84,23 +104,23 @@ impl SessionStore for FaultyStore {
     }
 
     fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created> {
-        self.call(Operation::Create, |store| store.create(key, record))
+        self.call(Operation::Create, move |store| store.create(key, record))
     }
 
     fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Record>> {
-        self.call(Operation::Load, |store| store.load(key))
+        self.call(Operation::Load, move |store| store.load(key))
     }
 
     fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced> {
-        self.call(Operation::Replace, |store| store.replace(key, record, expected))
+        self.call(Operation::Replace, move |store| store.replace(key, record, expected))
     }
 
     fn touch(&self, key: StorageKey, expires: Timestamp) -> StoreFuture<'_, Touched> {
-        self.call(Operation::Touch, |store| store.touch(key, expires))
+        self.call(Operation::Touch, move |store| store.touch(key, expires))
     }
 
     fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()> {
-        self.call(Operation::Remove, |store| store.remove(key))
+        self.call(Operation::Remove, move |store| store.remove(key))
     }
 
     fn admit(&self, subject: SubjectKey, key: StorageKey, admission: Admission) -> StoreFuture<'_, Admitted> {
@@ -120,7 +140,7 @@ impl SessionStore for FaultyStore {
     }
 
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
-        self.call(Operation::Sweep, |store| store.sweep(limit))
+        self.call(Operation::Sweep, move |store| store.sweep(limit))
     }
 }
 

@@ -1,9 +1,12 @@
 //! What the library promises an application, over a memory store and without a network.
 
+mod clients;
 mod data;
+mod devices;
 mod failure;
 mod keys;
 mod login;
+mod policy;
 mod reload;
 mod renewal;
 mod support;

@@ -1,6 +1,7 @@
 //! A small application over the public library, and browsers that keep its cookies. No network.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -9,7 +10,10 @@ use axum::extract::Path;
 use axum::http::{Request, Response, StatusCode, header};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
-use stayput::{Keyring, Policy, Session, SessionStore, Sessions, SharedKeyring, Subject, SystemRandom};
+use stayput::{
+    Event, Keyring, Login, Policy, Session, SessionStore, Sessions, SharedKeyring, Subject, SystemRandom,
+    TrustedProxies,
+};
 use stayput_stores::MemoryStore;
 use stayput_testkit::{FaultyStore, ManualClock};
 use tower::ServiceExt;
@@ -21,7 +25,14 @@ pub(crate) struct Server {
     pub(crate) sessions: Sessions,
     pub(crate) store: Arc<FaultyStore>,
     pub(crate) clock: Arc<ManualClock>,
+    pub(crate) keyring: SharedKeyring,
+    /// What the hook heard of: kind and reason.
+    pub(crate) events: Arc<Mutex<Vec<String>>>,
 }
+
+/// The address at the other end of a test's connection.
+#[derive(Clone, Copy)]
+struct Peer(IpAddr);
 
 impl Server {
     pub(crate) fn new() -> Self {
@@ -40,19 +51,33 @@ impl Server {
         Self::over(self.store.clone(), self.clock.clone(), keyring, self.sessions.policy().clone())
     }
 
-    fn over(
+    pub(crate) fn over(
         store: Arc<FaultyStore>,
         clock: Arc<ManualClock>,
         keyring: impl Into<SharedKeyring>,
         policy: Policy,
     ) -> Self {
+        let keyring = keyring.into();
+        let events = Arc::<Mutex<Vec<String>>>::default();
+        let heard = Arc::clone(&events);
         let sessions = Sessions::builder_shared(store.clone() as Arc<dyn SessionStore>)
-            .keyring(keyring)
+            .keyring(keyring.clone())
             .policy(policy)
             .clock(clock.clone())
+            .peer_address(|extensions| extensions.get::<Peer>().map(|peer| peer.0))
+            .trusted_proxies(TrustedProxies::new(["10.0.0.0/8"]).unwrap())
+            .on_event(move |event: &Event<'_>| {
+                let text = format!("{} {}", event.kind.name(), event.kind.reason());
+                heard.lock().unwrap().push(text.trim_end().to_owned());
+            })
             .build()
             .unwrap();
-        Self { app: application().layer(sessions.layer()), sessions, store, clock }
+        Self { app: application().layer(sessions.layer()), sessions, store, clock, keyring, events }
+    }
+
+    /// The events since the last time this was asked.
+    pub(crate) fn take_events(&self) -> Vec<String> {
+        std::mem::take(&mut self.events.lock().unwrap())
     }
 
     /// The same server with a handler of the test's own at `POST /own`.
@@ -66,7 +91,7 @@ impl Server {
     }
 
     pub(crate) fn browser(&self) -> Browser {
-        Browser { app: self.app.clone(), jar: Arc::default() }
+        Browser { app: self.app.clone(), jar: Arc::default(), peer: None, headers: Vec::new() }
     }
 }
 
@@ -108,6 +133,20 @@ fn application() -> Router {
                 session.login(Subject::new(user)).await
             }),
         )
+        .route(
+            "/remember/{user}",
+            post(|session: Session, Path(user): Path<String>| async move {
+                session.login(Login::new(Subject::new(user)).remembered(true)).await
+            }),
+        )
+        .route("/elevate", post(|session: Session| async move { session.elevate().await }))
+        .route(
+            "/client",
+            get(|session: Session| async move {
+                let client = session.client();
+                format!("{:?} {:?} {:?}", client.address(), client.is_https(), client.agent())
+            }),
+        )
         .route("/logout", post(|session: Session| async move { session.logout().await }))
 }
 
@@ -116,6 +155,8 @@ fn application() -> Router {
 pub(crate) struct Browser {
     app: Router,
     pub(crate) jar: Arc<Mutex<BTreeMap<String, String>>>,
+    peer: Option<Peer>,
+    headers: Vec<(&'static str, String)>,
 }
 
 pub(crate) const SESSION: &str = "__Host-stayput-session";
@@ -137,12 +178,25 @@ impl Browser {
     /// A browser that sends exactly `cookies`.
     pub(crate) fn sending(&self, cookies: &[(&str, &str)]) -> Self {
         let jar = cookies.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self { app: self.app.clone(), jar: Arc::new(Mutex::new(jar)) }
+        Self { jar: Arc::new(Mutex::new(jar)), ..self.clone() }
+    }
+
+    /// The same browser at another address.
+    pub(crate) fn from(&self, address: &str) -> Self {
+        Self { peer: Some(Peer(address.parse().unwrap())), ..self.clone() }
+    }
+
+    /// The same browser with another header field.
+    pub(crate) fn with(&self, name: &'static str, value: &str) -> Self {
+        let mut browser = self.clone();
+        browser.headers.retain(|(kept, _)| *kept != name);
+        browser.headers.push((name, value.to_owned()));
+        browser
     }
 
     /// The same cookies at another server.
     pub(crate) fn at(&self, server: &Server) -> Self {
-        Self { app: server.app.clone(), jar: self.jar.clone() }
+        Self { app: server.app.clone(), ..self.clone() }
     }
 
     async fn send(&self, method: &str, path: &str) -> Reply {
@@ -151,6 +205,12 @@ impl Browser {
         let mut request = Request::builder().method(method).uri(path);
         if !pairs.is_empty() {
             request = request.header(header::COOKIE, pairs.join("; "));
+        }
+        if let Some(peer) = self.peer {
+            request = request.extension(peer);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
         }
         let response = self.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let reply = Reply::of(response).await;
