@@ -76,7 +76,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// * [`Admitted::Revoked`] if the subject's epoch isn't the admission's any more, whatever is under the key.
     /// * [`Admitted::Missing`] if there is no live session of the subject: missing, expired, removed, a remainder, or
     ///   another's.
-    /// * [`Admitted::Admitted`] if it was admitted before, and nobody is ended for it again.
+    /// * [`Admitted::Admitted`] if it was admitted before. Nobody is ended for it again, nor named again.
     /// * With fewer others than the limit, or without one, it is admitted. Else [`Admitted::Rejected`]; or, by
     ///   [`Overflow::EndOldest`], the ones admitted longest ago are removed as by [`remove`](Self::remove), gone for
     ///   every reader when this returns, until there is room.

@@ -100,6 +100,7 @@ macro_rules! store_conformance {
             a_subjects_sessions_are_listed_until_they_are_gone
             sessions_are_listed_from_the_oldest_to_the_newest
             a_session_in_the_place_of_an_expired_one_is_listed_under_its_own_subject
+            a_session_in_the_place_of_an_expired_one_is_yet_to_be_admitted
             ending_a_subject_ends_all_sessions_but_one
             other_subjects_are_left_alone
             a_login_that_began_before_an_end_is_revoked
@@ -119,6 +120,7 @@ macro_rules! store_conformance {
             a_removal_among_parallel_writes_is_final
             a_dropped_call_happened_wholly_or_not_at_all
             of_50_parallel_admissions_with_limit_1_one_is_left
+            a_session_that_can_be_loaded_is_listed
             what_is_ended_among_parallel_logins_stays_ended
             an_end_among_writes_of_its_sessions_is_final
             random_histories_go_as_in_the_model

@@ -55,6 +55,13 @@ impl Entries {
         self.epochs.insert(subject, raised);
     }
 
+    fn sweep(&mut self, limit: usize, deadline: Timestamp) -> usize {
+        let records = self.records.extract_if(|_, (expires, _)| *expires <= deadline);
+        let swept = records.take(limit).count();
+        let epochs = self.epochs.extract_if(|_, epoch| epoch.expires() <= deadline);
+        swept + epochs.take(limit - swept).count()
+    }
+
     fn live(&self, key: &StorageKey, now: Timestamp) -> Option<Record> {
         let (expires, record) = self.records.get(key)?;
         record.clone().filter(|_| *expires > now)
@@ -182,23 +189,7 @@ impl SessionStore for ModelStore {
     }
 
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
-        self.answer(|entries, now| {
-            let deadline = now.before(SWEEP_DELAY);
-            let expired =
-                |(key, entry): (&StorageKey, &(Timestamp, _))| (entry.0 <= deadline).then_some(*key);
-            let keys: Vec<_> = entries.records.iter().filter_map(expired).take(limit).collect();
-            for key in &keys {
-                entries.records.remove(key);
-            }
-            let expired =
-                |(subject, epoch): (&SubjectKey, &Epoch)| (epoch.expires() <= deadline).then_some(*subject);
-            let subjects: Vec<_> =
-                entries.epochs.iter().filter_map(expired).take(limit - keys.len()).collect();
-            for subject in &subjects {
-                entries.epochs.remove(subject);
-            }
-            keys.len() + subjects.len()
-        })
+        self.answer(|entries, now| entries.sweep(limit, now.before(SWEEP_DELAY)))
     }
 }
 

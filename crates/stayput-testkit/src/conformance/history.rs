@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use stayput_core::{
-    Admission, Clock, Epoch, Overflow, Record, SessionLimit, SessionStore, State, StorageKey, Subject,
-    Version,
+    Admission, Clock, Created, Epoch, Overflow, Record, SessionLimit, SessionStore, State, StorageKey,
+    Subject, Version,
 };
 
 use super::Bench;
@@ -17,15 +17,18 @@ pub async fn random_histories_go_as_in_the_model(bench: &Bench) {
     for step in 0..2_000 {
         history.step = step;
         let at = history.rng.usize(..history.keys.len());
-        match history.rng.u8(..14) {
-            0..=2 => history.create(at).await,
-            3..=5 => history.replace(at).await,
-            6 => history.touch(at).await,
-            7 if history.rng.u8(..4) == 0 => history.remove(at).await,
-            8 if history.rng.u8(..4) == 0 => history.sweep().await,
-            9..=11 => history.admit(at).await,
-            12 if history.rng.u8(..4) == 0 => history.end(at).await,
-            _ => bench.clock.advance(Duration::from_secs(history.rng.u64(..600))),
+        // Time goes slowly enough for a subject to have several sessions at once, and far enough for all to end.
+        match history.rng.u8(..20) {
+            0..=4 => history.create(at).await,
+            5..=6 => history.replace(at).await,
+            7 => history.touch(at).await,
+            8 if history.rng.u8(..4) == 0 => history.remove(at).await,
+            9 => history.sweep().await,
+            10..=16 => history.admit(at).await,
+            17 if history.rng.u8(..6) == 0 => history.end(at).await,
+            18 => bench.clock.advance(Duration::from_secs(history.rng.u64(..60))),
+            19 => bench.clock.advance(Duration::from_secs(history.rng.u64(..1200))),
+            _ => {}
         }
         history.compare().await;
     }
@@ -49,7 +52,7 @@ impl<'a> History<'a> {
             model: ModelStore::new(bench.clock.clone()),
             rng: Seed::announce().rng(),
             subjects: ["alice", "bob"].map(Subject::new),
-            keys: (0..8).map(|_| bench.records.anonymous(b"0")).collect(),
+            keys: (0..12).map(|_| bench.records.anonymous(b"0")).collect(),
             read: [Epoch::default(); 2],
             step: 0,
         }
@@ -65,6 +68,10 @@ impl<'a> History<'a> {
         };
         let outcome = self.bench.store.create(key, fresh.clone()).await.unwrap();
         assert_eq!(outcome, self.model.create(key, fresh).await.unwrap(), "step {}", self.step);
+        // Under nothing but tombstones there would soon be no sessions.
+        if outcome == Created::Exists && self.bench.load(key).await.is_none() && self.rng.bool() {
+            self.keys[at] = self.bench.records.anonymous(b"0");
+        }
     }
 
     /// Replaces the current record or, sometimes, an older one; seldom by a remainder.
@@ -110,12 +117,13 @@ impl<'a> History<'a> {
         if self.rng.u8(..6) > 0 {
             self.read[whose] = self.bench.store.subject_epoch(subject).await.unwrap();
         }
+        let sessions = self.model.subject_sessions(subject).await.unwrap();
         let most = NonZeroU32::new(self.rng.u32(..4));
         let overflow = if self.rng.bool() { Overflow::Reject } else { Overflow::EndOldest };
         let admission = Admission {
             epoch: self.read[whose],
             limit: most.map(|most| SessionLimit { most, overflow }),
-            replaces: self.rng.bool().then(|| self.any_key()),
+            replaces: self.rng.choice(sessions).filter(|_| self.rng.bool()),
         };
         let key = self.keys[at].0;
         let outcome = self.bench.store.admit(subject, key, admission).await.unwrap();

@@ -41,6 +41,22 @@ pub async fn of_50_parallel_admissions_with_limit_1_one_is_left(bench: &Bench) {
     }
 }
 
+/// Who can load a session finds it in its subject's list, however new it is.
+pub async fn a_session_that_can_be_loaded_is_listed(bench: &Bench) {
+    for _ in 0..200 {
+        let alice = Subject::new("alice");
+        let (key, record) = bench.records.logged_in(&alice, b"");
+        let store = Arc::clone(&bench.store);
+        let creation = tokio::spawn(async move { store.create(key, record).await.unwrap() });
+        while bench.load(key).await.is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bench.listed(&alice).await, [key]);
+        assert_eq!(creation.await.unwrap(), Created::Created);
+        bench.store.remove(key).await.unwrap();
+    }
+}
+
 /// Of logins that began before everything was ended none is left, wherever the end meets them.
 pub async fn what_is_ended_among_parallel_logins_stays_ended(bench: &Bench) {
     for round in 0..20 {

@@ -72,6 +72,20 @@ pub async fn a_session_in_the_place_of_an_expired_one_is_listed_under_its_own_su
     assert_eq!(bench.load(key).await, Some(anonymous));
 }
 
+/// Nor was it admitted by it, if both are the same subject's.
+pub async fn a_session_in_the_place_of_an_expired_one_is_yet_to_be_admitted(bench: &Bench) {
+    let alice = Subject::new("alice");
+    let (key, record) = bench.logged_in(&alice).await;
+    assert_eq!(bench.admit(&alice, key).await, Admitted::Admitted { ended: vec![] });
+    bench.clock.set(record.header.expires);
+    let again = bench.records.logged_in_under(&key, &alice, b"");
+    assert_eq!(bench.store.create(key, again).await.unwrap(), Created::Created);
+    let (other, _) = bench.logged_in(&alice).await;
+    let alone = bench.admit_within(&alice, other, 1, Overflow::Reject).await;
+    assert_eq!(alone, Admitted::Admitted { ended: vec![] });
+    assert_eq!(bench.admit_within(&alice, key, 1, Overflow::Reject).await, Admitted::Rejected);
+}
+
 /// All sessions but the exempted one are gone for good when it returns; the count is of those that could be used.
 pub async fn ending_a_subject_ends_all_sessions_but_one(bench: &Bench) {
     let alice = Subject::new("alice");
