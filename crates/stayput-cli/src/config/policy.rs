@@ -1,9 +1,10 @@
 //! `[policy]`: the rules that sessions live by. What they must fulfil is the library's to say; here each mistake gets the
 //! place of its setting.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 
-use stayput::{CookiePolicy, Policy, PolicyError, Remember};
+use stayput::{CookiePolicy, Overflow, Policy, PolicyError, Remember, SessionLimit};
 
 use super::reader::{Reader, Section};
 use super::values;
@@ -19,6 +20,7 @@ pub(super) fn read<'i>(reader: &mut Reader<'i>, mut section: Section<'i>, is_pla
     read_remember(reader, &mut section, &mut policy, &mut places);
     places.push(("max_data", section.read(reader, "max_data", &mut policy.max_data, values::count)));
     places.push(("max_values", section.read(reader, "max_values", &mut policy.max_values, values::count)));
+    policy.session_limit = read_limit(reader, &mut section, policy.session_limit);
     policy.cookie = read_cookie(reader, &mut section, &policy.cookie, &mut places);
     section.finish(reader);
 
@@ -76,6 +78,19 @@ fn read_remember<'i>(
     }
     inner.finish(reader);
     policy.remember = Some(remember).filter(|_: &Remember| allowed);
+}
+
+fn read_limit<'i>(
+    reader: &mut Reader<'i>,
+    section: &mut Section<'i>,
+    preset: Option<SessionLimit>,
+) -> Option<SessionLimit> {
+    let mut most = preset.map_or(0, |limit| limit.most.get() as usize);
+    let mut overflow = preset.map_or(Overflow::EndOldest, |limit| limit.overflow);
+    section.read(reader, "max_sessions", &mut most, values::within(0, 1_000_000));
+    section.read(reader, "overflow", &mut overflow, values::overflow);
+    let most = u32::try_from(most).ok().and_then(NonZeroU32::new)?;
+    Some(SessionLimit { most, overflow })
 }
 
 fn read_cookie<'i>(

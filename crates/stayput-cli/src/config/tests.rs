@@ -117,6 +117,10 @@ fn a_preset_is_what_the_other_settings_begin_with() {
     assert_eq!(mixed.idle_timeout.as_secs(), 600);
     assert_eq!(mixed.absolute_timeout, Policy::bank_aal2().absolute_timeout);
     assert_eq!(mixed.remember, None);
+    assert_eq!(mixed.session_limit, Policy::bank_aal2().session_limit);
+    assert_eq!(policy("[policy]\npreset = \"bank-aal2\"\nmax_sessions = 0").session_limit, None);
+    let limit = policy("[policy]\nmax_sessions = 3\noverflow = \"reject\"").session_limit.unwrap();
+    assert_eq!((limit.most.get(), limit.overflow), (3, stayput::Overflow::Reject));
     let mistakes = Config::parse("[policy]\npreset = \"casino\"").unwrap_err();
     assert!(mistakes[0].to_string().starts_with("2:10: `policy.preset` must be \"web\""), "{mistakes:?}");
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use stayput::{Activity, Policy, SameSite};
+use stayput::{Activity, Overflow, Policy, SameSite};
 use stayput_gateway::LogFormat;
 use stayput_stores::StoreUrl;
 use toml::de::DeValue;
@@ -83,6 +83,14 @@ pub(super) fn preset(value: &DeValue<'_>) -> Result<Policy, String> {
         Some("bank-aal3") => Ok(Policy::bank_aal3()),
         Some("internal") => Ok(Policy::internal()),
         _ => Err(r#""web", "bank-aal2", "bank-aal3" or "internal""#.to_owned()),
+    }
+}
+
+pub(super) fn overflow(value: &DeValue<'_>) -> Result<Overflow, String> {
+    match value.as_str() {
+        Some("end-oldest") => Ok(Overflow::EndOldest),
+        Some("reject") => Ok(Overflow::Reject),
+        _ => Err(r#""end-oldest" or "reject""#.to_owned()),
     }
 }
 
