@@ -135,9 +135,8 @@ impl Header {
         self.expires <= now
     }
 
-    /// The bytes of the header, with `expires` as given.
-    fn encode(&self, expires: Timestamp) -> Encoded {
-        let mut out = Encoded::default();
+    /// Appends the bytes of the header, with `expires` as given.
+    fn encode(&self, expires: Timestamp, out: &mut Encoded) {
         out.push(&[FORMAT]);
         let remainder = if self.state == State::Remainder { REMAINDER } else { 0 };
         let remembered = if self.is_remembered { REMEMBERED } else { 0 };
@@ -163,7 +162,6 @@ impl Header {
         if let Some(subject) = &self.subject {
             out.push(subject.as_bytes());
         }
-        out
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, RecordError> {
@@ -250,7 +248,9 @@ impl Record {
 
     /// The record as bytes for a store.
     pub fn encode(&self) -> Vec<u8> {
-        [self.header.encode(self.header.expires).as_slice(), &self.sealed].concat()
+        let mut header = Encoded::default();
+        self.header.encode(self.header.expires, &mut header);
+        [header.as_slice(), &self.sealed].concat()
     }
 
     /// A record from the bytes that a store kept.
@@ -276,7 +276,7 @@ fn context(key: &StorageKey, header: &Header) -> Encoded {
     let mut context = Encoded::default();
     context.push(b"stayput record\0");
     context.push(key.as_bytes());
-    context.push(header.encode(Timestamp::default()).as_slice());
+    header.encode(Timestamp::default(), &mut context);
     context
 }
 

@@ -53,7 +53,9 @@ impl Data {
     /// Reads what [`Data::as_bytes`] gave, and checks that all of it can be read.
     pub(crate) fn decode(wire: Vec<u8>) -> Result<Self, Malformed> {
         let mut reader = Reader(&wire);
-        reader.owner()?;
+        if let Some((subject, _)) = reader.owner()? {
+            std::str::from_utf8(subject).map_err(|_| Malformed)?;
+        }
         let pairs = wire.len() - reader.0.len();
         while !reader.0.is_empty() {
             reader.pair()?;
@@ -67,7 +69,9 @@ impl Data {
     }
 
     pub(crate) fn subject(&self) -> Option<Subject> {
-        Reader(&self.wire).owner().ok().flatten().map(|(subject, _)| Subject::new(subject))
+        let (subject, _) = Reader(&self.wire).owner().ok()??;
+        // That it is text was seen when the data came in.
+        std::str::from_utf8(subject).ok().map(Subject::new)
     }
 
     /// The device that the session was begun or last seen on, encoded; `None` if it is anonymous.
@@ -152,14 +156,11 @@ impl std::error::Error for Malformed {}
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn owner(&mut self) -> Result<Option<(&'a str, &'a [u8])>, Malformed> {
+    /// Subject and device, encoded.
+    fn owner(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>, Malformed> {
         match self.take(1)? {
             [0] => Ok(None),
-            [1] => {
-                let subject = self.part()?;
-                let device = self.part()?;
-                std::str::from_utf8(subject).map(|subject| Some((subject, device))).map_err(|_| Malformed)
-            }
+            [1] => Ok(Some((self.part()?, self.part()?))),
             _ => Err(Malformed),
         }
     }
