@@ -174,9 +174,10 @@ pub enum Operation {
     Sweep,
 }
 
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Operation {
+    /// Its name, for errors and measurements.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Connect => "connect",
             Self::Create => "create",
             Self::Load => "load",
@@ -188,6 +189,12 @@ impl fmt::Display for Operation {
             Self::EndSubject => "end subject",
             Self::SubjectEpoch => "epoch",
             Self::Sweep => "sweep",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

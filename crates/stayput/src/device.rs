@@ -63,11 +63,17 @@ impl Device {
 pub(crate) fn moved(known: &[u8], client: &Client) -> Moved {
     let (agent, addresses) = split(known);
     let seen = kept(client);
-    let address = client.address().map(octets);
+    let is_known = |address| addresses.iter().any(|known| is_near(*known, octets(address)));
     Moved {
         agent: !seen.is_empty() && !agent.is_empty() && String::from_utf8_lossy(seen).as_bytes() != agent,
-        address: !addresses.is_empty() && address.is_some_and(|address| !addresses.contains(&address)),
+        address: !addresses.is_empty() && client.address().is_some_and(|address| !is_known(address)),
     }
+}
+
+/// An IPv6 client changes its address within its /64 by itself, daily or more often.
+fn is_near(a: [u8; 16], b: [u8; 16]) -> bool {
+    let is_v4 = Ipv6Addr::from(a).to_ipv4_mapped().is_some();
+    if is_v4 { a == b } else { a[..8] == b[..8] }
 }
 
 fn split(bytes: &[u8]) -> (&[u8], &[[u8; 16]]) {
@@ -117,6 +123,9 @@ mod tests {
         let home = client("Firefox", "192.0.2.7");
         let device = Device::of(&home).seen(&client("Firefox", "2001:db8::7"));
         assert_eq!(moved(&device.encode(), &home), Moved::default());
+        assert_eq!(moved(&device.encode(), &client("Firefox", "2001:db8::8")), Moved::default());
+        assert!(moved(&device.encode(), &client("Firefox", "2001:db8:0:1::7")).address);
+        assert!(moved(&device.encode(), &client("Firefox", "192.0.2.8")).address);
         let elsewhere = client("curl", "198.51.100.1");
         assert_eq!(moved(&device.encode(), &elsewhere), Moved { agent: true, address: true });
         let device = device.seen(&elsewhere);

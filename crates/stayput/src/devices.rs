@@ -51,10 +51,10 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::NotLoggedIn`]; [`Error::Committed`] if it is this one and the response head has left; errors of the
-    /// store.
+    /// [`Error::NotLoggedIn`]; [`Error::Superseded`] if a parallel login was first; [`Error::Committed`] if it is this one
+    /// and the response head has left; errors of the store.
     pub async fn end(&self, handle: &SessionHandle) -> Result<bool, Error> {
-        let (subject, this) = self.owner().await?;
+        let (subject, this) = self.live_owner().await?;
         if this.handle() == *handle {
             return self.logout().await.map(|()| true);
         }
@@ -66,9 +66,10 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::NotLoggedIn`]; errors of the store: then some of them may go on.
+    /// [`Error::NotLoggedIn`]; [`Error::Superseded`] if a parallel login was first; errors of the store: then some of them
+    /// may go on.
     pub async fn end_others(&self) -> Result<usize, Error> {
-        let (subject, this) = self.owner().await?;
+        let (subject, this) = self.live_owner().await?;
         self.sessions().end_but(&subject, Some(this)).await
     }
 
@@ -76,16 +77,24 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::NotLoggedIn`]; [`Error::Committed`] if the response head has left; errors of the store: then some of them
-    /// may go on.
+    /// [`Error::NotLoggedIn`]; [`Error::Superseded`] if a parallel login was first; [`Error::Committed`] if the response
+    /// head has left; errors of the store: then some of them may go on.
     pub async fn end_all(&self) -> Result<usize, Error> {
         let _turn = self.turn().await;
         self.state().check_head()?;
-        let (subject, this) = self.owner().await?;
+        let (subject, this) = self.live_owner().await?;
         let ended = self.sessions().end_but(&subject, None).await?;
         self.sessions().inner.endings.tell(this);
         self.forget();
         Ok(ended)
+    }
+
+    /// The same, unless all that is left is the remainder of a session: who has an old id, perhaps stolen, ends nothing
+    /// with it.
+    async fn live_owner(&self) -> Result<(Subject, StorageKey), Error> {
+        let owner = self.owner().await?;
+        let is_live = self.current().is_some_and(|current| current.header.state == RecordState::Live);
+        if is_live { Ok(owner) } else { Err(Error::Superseded) }
     }
 
     /// Who the session is logged in as, and its key.

@@ -132,9 +132,9 @@ impl EventKind {
 }
 
 impl Refusal {
-    /// Whether honest clients never send such a cookie.
+    /// Whether only who tries ids out would send such a cookie: it names a key of ours, and the signature is wrong.
     pub(crate) fn is_made_up(self) -> bool {
-        matches!(self, Self::Malformed | Self::Forged)
+        self == Self::Forged
     }
 
     fn name(self) -> &'static str {

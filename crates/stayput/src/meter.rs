@@ -63,11 +63,7 @@ mod on {
                 Some(StoreErrorKind::Unreadable) => "unreadable",
                 Some(_) => "refused",
             };
-            let labels = [
-                ("store", store.to_owned()),
-                ("operation", operation.to_string()),
-                ("outcome", outcome.to_owned()),
-            ];
+            let labels = [("store", store), ("operation", operation.name()), ("outcome", outcome)];
             histogram!("stayput_store_seconds", &labels).record(self.0.elapsed());
         }
     }

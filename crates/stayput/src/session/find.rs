@@ -28,7 +28,7 @@ impl Session {
                     meter::load(true);
                     return Ok(Some(found));
                 }
-                Err(refusal) => self.refuse(refusal)?,
+                Err(refusal) => self.refuse(refusal, name)?,
             }
         }
         meter::load(false);
@@ -111,13 +111,14 @@ impl Session {
     }
 
     /// Notes that a cookie is none of a session's. An error for who keeps making them up.
-    fn refuse(&self, refusal: Refusal) -> Result<(), Error> {
+    fn refuse(&self, refusal: Refusal, name: &str) -> Result<(), Error> {
         self.emit(EventKind::Refused(refusal), None);
+        let Presented::Once(value) = self.cookies().single(name) else { return Ok(()) };
         if !refusal.is_made_up() {
             return Ok(());
         }
         let (inner, address) = (&self.sessions().inner, self.client().address());
-        let guess = inner.guesses.count(address, inner.clock.now());
+        let guess = inner.guesses.count(address, value, inner.clock.now());
         if guess == Guess::Begins {
             self.emit(EventKind::Guessing, None);
         }

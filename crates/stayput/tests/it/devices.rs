@@ -178,6 +178,13 @@ async fn a_disabled_users_sessions_end_on_every_server_with_what_a_login_left_be
     old.post("/login/alice").await;
     let other = logged_in(&server).await;
     assert_eq!(before.get("/read/cart").await.text, "tea");
+    // Who has the old id, perhaps stolen, ends nobody's session with it.
+    let end_others =
+        server.handling(|session: Session| async move { session.end_others().await.map(|_| ()) });
+    let end_all = server.handling(|session: Session| async move { session.end_all().await.map(|_| ()) });
+    for ending in [&end_others, &end_all] {
+        assert_eq!(before.at(ending).post("/own").await.status, StatusCode::CONFLICT);
+    }
     assert_eq!(server.sessions.end_all(&Subject::new("alice")).await.unwrap(), 2);
     assert_eq!(server.take_events().last().unwrap(), "all_ended");
     assert_eq!(live(&[old.clone(), other]).await, 0);
