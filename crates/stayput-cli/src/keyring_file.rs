@@ -48,7 +48,8 @@ impl KeyringFile {
     /// Makes the file. Fails with [`io::ErrorKind::AlreadyExists`] if it is there by now.
     pub(crate) fn create(&self, keyring: &Keyring) -> io::Result<()> {
         let draft = Draft::write(&self.0, keyring, None)?;
-        fs::hard_link(&draft.0, &self.0)
+        fs::hard_link(&draft.0, &self.0)?;
+        sync_directory(&self.0)
     }
 
     /// Waits until nobody else changes the file, and keeps others from doing so.
@@ -60,14 +61,8 @@ impl KeyringFile {
                 .because(error)
                 .way_out("run this as the user whom its directory belongs to")
         };
-        let lock_path = beside(&path, "lock");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(lock_path)
-            .map_err(failed)?;
+        // The directory, which is there and is nobody's to leave behind, unlike a file made for the purpose.
+        let lock = File::open(directory(&path)).map_err(failed)?;
         let until = Instant::now() + PATIENCE;
         loop {
             // The system gives up the lock of a process that ended, however it did.
@@ -118,13 +113,12 @@ impl LockedKeyring {
         let replaced = fs::metadata(path).and_then(|former| {
             let draft = Draft::write(path, keyring, Some(&former))?;
             fs::rename(&draft.0, path)?;
-            // The new name is on disk when its directory is.
-            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+            sync_directory(path)
         });
         replaced.map_err(|error| {
             Failure::other(format!("cannot write the keyring {}", path.display()))
                 .because(error)
-                .way_out("run this as the user whom its directory belongs to")
+                .way_out("run this as the user whom the file and its directory belong to")
         })
     }
 }
@@ -141,13 +135,11 @@ impl Draft {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft.0)?;
         if let Some(former) = former {
             let own = file.metadata()?;
-            if (own.uid(), own.gid()) != (former.uid(), former.gid())
-                && let Err(error) = fchown(&file, Some(former.uid()), Some(former.gid()))
-            {
-                tracing::warn!(%error, "the keyring belongs to you now; make sure that the servers may read it");
-            } else {
-                file.set_permissions(fs::Permissions::from_mode(0o600 | former.mode() & 0o040))?;
+            // A keyring that the servers can't read any more would be found out at their next start.
+            if (own.uid(), own.gid()) != (former.uid(), former.gid()) {
+                fchown(&file, Some(former.uid()), Some(former.gid()))?;
             }
+            file.set_permissions(fs::Permissions::from_mode(0o600 | former.mode() & 0o040))?;
         }
         file.write_all(keyring.danger_to_text().as_bytes())?;
         file.sync_all()?;
@@ -160,6 +152,15 @@ impl Drop for Draft {
         // Gone already if it was renamed.
         let _ = fs::remove_file(&self.0);
     }
+}
+
+/// A new name is on disk when its directory is.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory(path))?.sync_all()
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

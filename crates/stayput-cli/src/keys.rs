@@ -150,7 +150,7 @@ impl Target {
     }
 
     fn longest(&self) -> Duration {
-        self.policy.absolute_timeout
+        self.policy.longest_absolute_timeout()
     }
 
     fn refused(&self, error: KeyChangeError) -> Failure {

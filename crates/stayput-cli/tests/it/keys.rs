@@ -98,13 +98,13 @@ fn a_key_is_made_added_promoted_and_retired() {
     assert!(said.contains(&format!("stayput keys retire {old}")), "{said}");
     assert!(keys.done(&["promote", &new]).contains("already"));
 
-    fails(&keys.run(&["retire", &old]), 1, &[&old, "from 20", "12h", "--force", "Nothing was changed"]);
+    fails(&keys.run(&["retire", &old]), 1, &[&old, "from 20", "30days", "--force", "Nothing was changed"]);
     assert!(keys.done(&["retire", &old, "--force"]).contains("logged out"));
     assert_eq!(keys.rows().len(), 1);
     let mut left: Vec<_> =
         fs::read_dir(keys.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["keyring", "keyring.lock"], "no draft is left behind");
+    assert_eq!(left, ["keyring"], "no draft is left behind");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_key_is_retired_in_time_by_the_policy_of_the_configuration() {
     let rows = keys.rows();
     keys.done(&["promote", &rows[1][0]]);
     let config = keys.0.path().join("stayput.toml");
-    fs::write(&config, "[policy]\nabsolute_timeout = \"1h\"\nidle_timeout = \"30m\"\n").unwrap();
+    fs::write(&config, "[policy]\nabsolute_timeout = \"1h\"\nidle_timeout = \"30m\"\nremember.allowed = false\n").unwrap();
     let args = ["retire", &rows[0][0], "--config", config.to_str().unwrap()];
     fails(&keys.run(&args), 1, &["can last 1h"]);
 
