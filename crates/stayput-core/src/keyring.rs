@@ -9,8 +9,7 @@ mod text;
 use std::fmt;
 
 use aws_lc_rs::{constant_time, hmac};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::BASE64URL_NOPAD;
 
 pub use self::change::{KeyChangeError, Past};
 pub use self::key::{Key, KeyId, NotAKeyId};
@@ -28,7 +27,7 @@ impl AffinityTag {
 
     /// The tag as text for a cookie: 16 characters of base64url.
     pub fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
+        BASE64URL_NOPAD.encode(&self.0)
     }
 }
 
@@ -122,7 +121,7 @@ mod tests {
     #[test]
     fn secrets_never_show_in_debug_output() {
         let keyring = Keyring::generate(&SystemRandom);
-        let secret = URL_SAFE_NO_PAD.encode(keyring.primary().secret());
+        let secret = BASE64URL_NOPAD.encode(keyring.primary().secret());
         assert!(!format!("{keyring:?}").contains(&secret));
     }
 

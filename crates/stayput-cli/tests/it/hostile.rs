@@ -4,8 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::BASE64URL_NOPAD;
 use reqwest::StatusCode;
 use rustix::process::Signal;
 
@@ -68,7 +67,7 @@ async fn neither_the_store_nor_the_logs_hold_ids_cookies_or_readable_data() {
     let mut secrets: Vec<Vec<u8>> =
         ["a-readable-cart", "alice-in-the-store", "secret=query"].map(|text| text.as_bytes().to_vec()).into();
     for cookie in &cookies {
-        let id = &URL_SAFE_NO_PAD.decode(cookie).unwrap()[4..28];
+        let id = &BASE64URL_NOPAD.decode(cookie.as_bytes()).unwrap()[4..28];
         secrets.extend([cookie.clone().into_bytes(), id.to_vec(), hex(id).into_bytes()]);
     }
     let mut places = vec![("logs".to_owned(), output.into_bytes())];

@@ -114,7 +114,11 @@ fn a_key_is_retired_in_time_by_the_policy_of_the_configuration() {
     let rows = keys.rows();
     keys.done(&["promote", &rows[1][0]]);
     let config = keys.0.path().join("stayput.toml");
-    fs::write(&config, "[policy]\nabsolute_timeout = \"1h\"\nidle_timeout = \"30m\"\nremember.allowed = false\n").unwrap();
+    fs::write(
+        &config,
+        "[policy]\nabsolute_timeout = \"1h\"\nidle_timeout = \"30m\"\nremember.allowed = false\n",
+    )
+    .unwrap();
     let args = ["retire", &rows[0][0], "--config", config.to_str().unwrap()];
     fails(&keys.run(&args), 1, &["can last 1h"]);
 

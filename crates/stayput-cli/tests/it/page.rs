@@ -5,8 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -36,8 +35,9 @@ async fn a_person_stays_logged_in_when_the_server_that_answered_is_killed() {
     window.shows("alice", "1", "Tea\nCake").await;
     assert_ne!(window.text(".badge").await, badge);
 
-    let picture =
-        STANDARD.decode(window.call("GET", "/screenshot", json!(null)).await.as_str().unwrap()).unwrap();
+    let picture = BASE64
+        .decode(window.call("GET", "/screenshot", json!(null)).await.as_str().unwrap().as_bytes())
+        .unwrap();
     assert!(picture.starts_with(b"\x89PNG"));
     if let Ok(path) = std::env::var("STAYPUT_PICTURE") {
         std::fs::write(path, picture).unwrap();

@@ -3,8 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::BASE64URL_NOPAD;
 use reqwest::StatusCode;
 use rustix::process::Signal;
 use stayput_testkit::Browser;
@@ -21,7 +20,7 @@ const POLICY: &str = "[policy]\ngrace = \"200ms\"\nrenewal_interval = \"1h\"\n";
 
 /// The id of the key that a browser's session cookie is under.
 fn key_of(browser: &Browser) -> String {
-    let cookie = URL_SAFE_NO_PAD.decode(browser.cookie("stayput-session").unwrap()).unwrap();
+    let cookie = BASE64URL_NOPAD.decode(browser.cookie("stayput-session").unwrap().as_bytes()).unwrap();
     format!("{:08x}", u32::from_be_bytes(cookie[..4].try_into().unwrap()))
 }
 

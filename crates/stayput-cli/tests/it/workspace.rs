@@ -45,7 +45,7 @@ fn the_gateway_can_open_no_record_and_core_knows_no_runtime_server_or_driver() {
     };
     let core = dependencies("stayput-core");
     assert!(
-        core.iter().all(|name| ["aws-lc-rs", "base64", "humantime"].contains(&name.as_str())),
+        core.iter().all(|name| ["aws-lc-rs", "bytes", "data-encoding", "humantime"].contains(&name.as_str())),
         "{core:?}"
     );
     let gateway = dependencies("stayput-gateway");

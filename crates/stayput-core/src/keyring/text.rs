@@ -3,8 +3,7 @@
 use std::fmt;
 use std::time::UNIX_EPOCH;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::BASE64URL_NOPAD;
 
 use super::{Key, Keyring, Past};
 use crate::clock::Timestamp;
@@ -43,7 +42,7 @@ impl Keyring {
         );
         for key in &self.keys {
             text.push_str(KEY_PREFIX);
-            text.push_str(&URL_SAFE_NO_PAD.encode(key.secret()));
+            text.push_str(&BASE64URL_NOPAD.encode(key.secret()));
             match key.past() {
                 Past::Unknown => text.push('\n'),
                 Past::Added(at) => text.push_str(&attribute(ADDED, at)),
@@ -71,7 +70,7 @@ fn parse_line(line: &str, number: usize) -> Result<Key, KeyringError> {
 }
 
 fn parse_key(word: &str) -> Option<Key> {
-    let bytes = URL_SAFE_NO_PAD.decode(word.strip_prefix(KEY_PREFIX)?).ok()?;
+    let bytes = BASE64URL_NOPAD.decode(word.strip_prefix(KEY_PREFIX)?.as_bytes()).ok()?;
     Some(Key::from_secret(bytes.try_into().ok()?))
 }
 
