@@ -53,8 +53,8 @@ impl Data {
     /// Reads what [`Data::as_bytes`] gave, and checks that all of it can be read.
     pub(crate) fn decode(wire: Vec<u8>) -> Result<Self, Malformed> {
         let mut reader = Reader(&wire);
-        if let Some((subject, _)) = reader.owner()? {
-            std::str::from_utf8(subject).map_err(|_| Malformed)?;
+        if let Some(owner) = reader.owner()? {
+            std::str::from_utf8(owner.subject).map_err(|_| Malformed)?;
         }
         let pairs = wire.len() - reader.0.len();
         while !reader.0.is_empty() {
@@ -69,14 +69,14 @@ impl Data {
     }
 
     pub(crate) fn subject(&self) -> Option<Subject> {
-        let (subject, _) = Reader(&self.wire).owner().ok()??;
+        let owner = Reader(&self.wire).owner().ok()??;
         // That it is text was seen when the data came in.
-        std::str::from_utf8(subject).ok().map(Subject::new)
+        std::str::from_utf8(owner.subject).ok().map(Subject::new)
     }
 
     /// The device that the session was begun or last seen on, encoded; `None` if it is anonymous.
     pub(crate) fn device(&self) -> Option<&[u8]> {
-        Reader(&self.wire).owner().ok().flatten().map(|(_, device)| device)
+        Reader(&self.wire).owner().ok().flatten().map(|owner| owner.device)
     }
 
     /// The encoded value under `key`.
@@ -153,14 +153,19 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
+/// Whose a session is, encoded.
+struct Owner<'a> {
+    subject: &'a [u8],
+    device: &'a [u8],
+}
+
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Subject and device, encoded.
-    fn owner(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>, Malformed> {
+    fn owner(&mut self) -> Result<Option<Owner<'a>>, Malformed> {
         match self.take(1)? {
             [0] => Ok(None),
-            [1] => Ok(Some((self.part()?, self.part()?))),
+            [1] => Ok(Some(Owner { subject: self.part()?, device: self.part()? })),
             _ => Err(Malformed),
         }
     }

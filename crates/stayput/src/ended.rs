@@ -1,4 +1,4 @@
-//! Waiting for a session to end, in handlers that outlive their answer: WebSockets, event streams.
+//! Waiting for a session to end, in handlers that outlive their answer, such as event streams.
 //!
 //! Waiting is no activity: a session that nobody uses times out while somebody listens.
 

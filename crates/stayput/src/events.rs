@@ -184,7 +184,7 @@ fn log(event: &Event<'_>) {
     match event.kind {
         EventKind::Guessing => tracing::warn!(event = kind, address, "session cookies are being guessed"),
         EventKind::AllEnded(count) => {
-            tracing::info!(event = kind, count, address, "sessions of a subject ended")
+            tracing::info!(event = kind, count, address, "sessions of a subject ended");
         }
         _ => tracing::info!(event = kind, reason, session, address, "session event"),
     }

@@ -88,6 +88,7 @@ mod off {
             Self
         }
 
+        #[expect(clippy::unused_self, reason = "the same call as with metrics")]
         pub(crate) fn end(self, _: &'static str, _: Operation, _: Option<StoreErrorKind>) {}
     }
 }

@@ -120,11 +120,11 @@ fn read_cookie<'i>(
     if let Some(domain) = domain {
         cookie = cookie.domain(domain);
     }
-    let settings: [(bool, fn(CookiePolicy) -> CookiePolicy); 4] = [
-        (partitioned, CookiePolicy::partitioned),
-        (persistent, CookiePolicy::persistent),
-        (clears_all, CookiePolicy::clear_all_at_logout),
-        (unprefixed, CookiePolicy::danger_without_host_prefix),
-    ];
-    settings.into_iter().filter(|(is_set, _)| *is_set).fold(cookie, |cookie, (_, set)| set(cookie))
+    let set_if = |cookie: CookiePolicy, is_set, set: fn(CookiePolicy) -> CookiePolicy| {
+        if is_set { set(cookie) } else { cookie }
+    };
+    let cookie = set_if(cookie, partitioned, CookiePolicy::partitioned);
+    let cookie = set_if(cookie, persistent, CookiePolicy::persistent);
+    let cookie = set_if(cookie, clears_all, CookiePolicy::clear_all_at_logout);
+    set_if(cookie, unprefixed, CookiePolicy::danger_without_host_prefix)
 }
