@@ -10,7 +10,7 @@ use stayput_core::{CookieValue, Generation};
 
 use self::server::{Action, Answer, Server, VISITORS, Visitor, Who};
 use super::Target;
-use super::known::{KEYRING, NAMES, STRANGE_KEYRING};
+use super::known::{KEYRING, NAMES, STRANGE_KEYRING, id};
 
 /// See the module.
 pub const TARGET: Target = Target { name: "cookie_header", check, seeds, words };
@@ -27,15 +27,7 @@ fn check(data: &[u8]) -> bool {
     assert_eq!(answer.status, StatusCode::OK, "no cookie is an error");
     assert_eq!(answer.who, visitor.map_or(Who::Nobody, |visitor| visitor.who));
     assert_eq!(changes(&server, &answer), expected_changes(action, visitor));
-    for other in
-        VISITORS.iter().filter(|other| action == Action::Read || Some(other.who) != visitor.map(|v| v.who))
-    {
-        assert_eq!(
-            server.load(other.key).as_ref(),
-            Some(&other.record),
-            "a session changed under another's request"
-        );
-    }
+    check_untouched(&server, visitor.filter(|_| action != Action::Read));
     visitor.is_some()
 }
 
@@ -47,6 +39,18 @@ fn recognize(lines: &[&[u8]]) -> Option<&'static Visitor> {
         let [value] = values[..] else { return false };
         visitor.cookies.iter().any(|cookie| cookie.as_bytes() == value)
     })
+}
+
+/// What is in the store of everybody but `changed` is as it was.
+fn check_untouched(server: &Server, changed: Option<&Visitor>) {
+    for visitor in VISITORS.iter().filter(|visitor| Some(visitor.who) != changed.map(|changed| changed.who)) {
+        let record = server.load(visitor.key);
+        assert_eq!(
+            record.as_ref(),
+            Some(&visitor.record),
+            "a request without their cookie changed a session"
+        );
+    }
 }
 
 fn value_of<'p>(name: &str, pair: &'p [u8]) -> Option<&'p [u8]> {
@@ -89,7 +93,8 @@ fn expected_changes(action: Action, visitor: Option<&Visitor>) -> [Change; 2] {
     }
 }
 
-/// Of each visitor: the cookie under the other name, of a generation to come, of another installation.
+/// For each visitor: their cookie under the other name, of a generation to come, of another installation, and one of a
+/// session that is over.
 fn near_misses() -> impl Iterator<Item = (&'static str, String)> {
     VISITORS.iter().flat_map(|visitor| {
         let name = visitor.name;
@@ -97,10 +102,12 @@ fn near_misses() -> impl Iterator<Item = (&'static str, String)> {
         let genuine = visitor.cookies[0].as_bytes();
         let value = CookieValue::decode(name, genuine, &KEYRING).expect("it is genuine").value;
         let to_come = CookieValue { generation: Generation(1), ..value.clone() };
+        let over = CookieValue { id: id(500), ..value.clone() };
         [
             (other, value.encode(other, &KEYRING)),
             (name, to_come.encode(name, &KEYRING)),
             (name, value.encode(name, &STRANGE_KEYRING)),
+            (name, over.encode(name, &KEYRING)),
         ]
     })
 }
