@@ -1,6 +1,7 @@
 //! What the library promises an application, over a memory store and without a network.
 
 mod clients;
+mod corpus;
 mod data;
 mod devices;
 mod failure;
