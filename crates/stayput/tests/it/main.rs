@@ -4,6 +4,7 @@ mod clients;
 mod data;
 mod devices;
 mod failure;
+mod identifiers;
 mod keys;
 mod login;
 mod policy;
