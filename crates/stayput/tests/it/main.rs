@@ -1,5 +1,6 @@
 //! What the library promises an application, over a memory store and without a network.
 
+mod cancellation;
 mod clients;
 mod data;
 mod devices;
