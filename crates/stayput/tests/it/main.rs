@@ -12,3 +12,4 @@ mod policy;
 mod reload;
 mod renewal;
 mod support;
+mod types;
