@@ -1,13 +1,16 @@
 //! What the library promises an application, over a memory store and without a network.
 
+mod cancellation;
 mod clients;
 mod corpus;
 mod data;
 mod devices;
 mod failure;
+mod identifiers;
 mod keys;
 mod login;
 mod policy;
 mod reload;
 mod renewal;
 mod support;
+mod types;
