@@ -1,0 +1,41 @@
+//! An example's server as a child of its test. It never outlives the test, whatever becomes of that.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use stayput_testkit::Browser;
+
+/// A running server.
+pub(crate) struct Running {
+    child: Child,
+    /// Where it listens.
+    pub(crate) url: String,
+}
+
+impl Running {
+    /// Starts `binary` on a free port, over the sessions in `directory` if there is one, and waits until it listens.
+    pub(crate) fn start(binary: &str, directory: Option<&Path>) -> Self {
+        let mut command = Command::new(binary);
+        let child = command.arg("0").args(directory).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut running = Self { child: child.unwrap(), url: String::new() };
+        let output = running.child.stdout.take().unwrap();
+        let lines = BufReader::new(output).lines().map_while(Result::ok);
+        let url = lines.filter_map(|line| line.strip_prefix("listening on ").map(str::to_owned)).next();
+        running.url = url.expect("it says where it listens");
+        running
+    }
+
+    /// A browser with no cookies yet.
+    pub(crate) fn browser(&self) -> Browser {
+        Browser::new(&self.url)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
