@@ -118,7 +118,9 @@ const CART: &str = "cart";
 
 /// askama escapes what users typed.
 #[derive(Template)]
-#[template(ext = "html", source = r#"<!doctype html>
+#[template(
+    ext = "html",
+    source = r#"<!doctype html>
 <title>Cart</title>
 <h1>{% if let Some(user) = user %}{{ user }}'s cart{% else %}Your cart{% endif %}</h1>
 <ul>{% for item in cart %}<li>{{ item }}</li>{% endfor %}</ul>
@@ -127,7 +129,8 @@ const CART: &str = "cart";
 {% else %}<form method="post" action="/login">
 <input name="user" placeholder="alice" required>
 <input name="password" type="password" placeholder="secret" required> <button>Log in</button>
-</form>{% endif %}"#)]
+</form>{% endif %}"#
+)]
 struct Page<'a> {
     user: Option<&'a str>,
     cart: Vec<String>,
