@@ -4,8 +4,6 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use stayput_testkit::Browser;
-
 /// A running server.
 pub(crate) struct Running {
     child: Child,
@@ -24,11 +22,6 @@ impl Running {
         let url = lines.filter_map(|line| line.strip_prefix("listening on ").map(str::to_owned)).next();
         running.url = url.expect("it says where it listens");
         running
-    }
-
-    /// A browser with no cookies yet.
-    pub(crate) fn browser(&self) -> Browser {
-        Browser::new(&self.url)
     }
 }
 

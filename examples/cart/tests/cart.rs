@@ -7,6 +7,7 @@ use std::path::Path;
 
 use running::Running;
 use stayput::{Keyring, SystemRandom};
+use stayput_testkit::Browser;
 
 const CART: &str = env!("CARGO_BIN_EXE_example-cart");
 const ALICE: [(&str, &str); 2] = [("user", "alice"), ("password", "secret")];
@@ -14,7 +15,7 @@ const ALICE: [(&str, &str); 2] = [("user", "alice"), ("password", "secret")];
 #[tokio::test]
 async fn the_cart_comes_along_at_login_and_is_gone_after_logout() {
     let server = Running::start(CART, None);
-    let browser = server.browser();
+    let browser = Browser::new(&server.url);
     assert_eq!(browser.post("/cart", &[("item", "tea")]).await.unwrap().status, 303);
     let before = browser.cookie("stayput-anonymous").unwrap();
     assert_eq!(browser.post("/login", &ALICE).await.unwrap().status, 303);
@@ -37,7 +38,7 @@ async fn the_cart_comes_along_at_login_and_is_gone_after_logout() {
 #[tokio::test]
 async fn a_wrong_password_logs_nobody_in_and_what_is_typed_is_shown_as_text() {
     let server = Running::start(CART, None);
-    let browser = server.browser();
+    let browser = Browser::new(&server.url);
     let wrong = [("user", "alice"), ("password", "guess")];
     assert_eq!(browser.post("/login", &wrong).await.unwrap().status, 401);
     assert_eq!(browser.post("/cart", &[("item", "")]).await.unwrap().status, 400);
@@ -52,7 +53,7 @@ async fn a_store_that_fails_is_said_to_and_logs_nobody_out() {
     let directory = tempfile::tempdir().unwrap();
     make_keyring(directory.path());
     let server = Running::start(CART, Some(directory.path()));
-    let browser = server.browser();
+    let browser = Browser::new(&server.url);
     browser.post("/cart", &[("item", "tea")]).await.unwrap();
     browser.post("/login", &ALICE).await.unwrap();
 
@@ -73,7 +74,7 @@ async fn a_login_survives_the_server() {
     let directory = tempfile::tempdir().unwrap();
     make_keyring(directory.path());
     let server = Running::start(CART, Some(directory.path()));
-    let browser = server.browser();
+    let browser = Browser::new(&server.url);
     browser.post("/login", &ALICE).await.unwrap();
     drop(server); // as `kill -9`
     let next = Running::start(CART, Some(directory.path()));

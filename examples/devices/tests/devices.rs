@@ -53,7 +53,7 @@ async fn the_others_end_and_then_all() {
 async fn only_who_asks_is_remembered_by_the_browser() {
     let server = Running::start(DEVICES, None);
     for is_remembered in [false, true] {
-        let browser = server.browser();
+        let browser = Browser::new(&server.url);
         let answer = browser.post("/login", &credentials("alice", is_remembered)).await.unwrap();
         let cookie = answer.cookies.iter().find(|cookie| cookie.starts_with("stayput-session=")).unwrap();
         assert_eq!(cookie.contains("Max-Age="), is_remembered, "{cookie}");
@@ -61,7 +61,7 @@ async fn only_who_asks_is_remembered_by_the_browser() {
 }
 
 async fn login(server: &Running, user: &str, is_remembered: bool) -> Browser {
-    let browser = server.browser();
+    let browser = Browser::new(&server.url);
     let answer = browser.post("/login", &credentials(user, is_remembered)).await.unwrap();
     assert_eq!(answer.status, 303);
     browser

@@ -4,13 +4,14 @@
 mod running;
 
 use running::Running;
+use stayput_testkit::Browser;
 
 const TYPED: &str = env!("CARGO_BIN_EXE_example-typed");
 
 #[tokio::test]
 async fn a_message_is_shown_once_and_as_text() {
     let server = Running::start(TYPED, None);
-    let browser = server.browser();
+    let browser = Browser::new(&server.url);
     browser.post("/settings", &[("name", "<b>Ann"), ("large", "on")]).await.unwrap();
     let first = browser.get("/").await.unwrap().text;
     assert!(first.contains(r#"class="good">Welcome, &#60;b&#62;Ann."#), "{first}");
@@ -27,7 +28,7 @@ async fn a_message_is_shown_once_and_as_text() {
 #[tokio::test]
 async fn pages_turned_at_once_are_all_counted() {
     let server = Running::start(TYPED, None);
-    let browser = server.browser();
+    let browser = Browser::new(&server.url);
     browser.post("/settings", &[("name", "Ann")]).await.unwrap();
     let turns: Vec<_> = (0..10)
         .map(|_| {
@@ -45,6 +46,6 @@ async fn pages_turned_at_once_are_all_counted() {
 #[tokio::test]
 async fn who_only_looks_gets_no_session() {
     let server = Running::start(TYPED, None);
-    let answer = server.browser().get("/").await.unwrap();
+    let answer = Browser::new(&server.url).get("/").await.unwrap();
     assert!(answer.text.contains("You have read 0 pages") && answer.cookies.is_empty(), "{answer:?}");
 }
