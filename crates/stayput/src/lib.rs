@@ -109,7 +109,7 @@
 //! | a page of devices | [`Session::list`], [`end`](Session::end), [`end_others`](Session::end_others), [`end_all`](Session::end_all) |
 //! | a limit of sessions per user | [`Policy::session_limit`] |
 //! | administration | [`Sessions::list`], [`Sessions::end`], [`Sessions::end_all`] |
-//! | WebSockets and event streams | [`Session::ended`] |
+//! | sockets and event streams that outlive their answer | [`Session::ended`] |
 //! | audit and alarms | [`Builder::on_event`], [`Event`]; counters with the feature `metrics` |
 //! | keys, exchanged under running servers | [`SharedKeyring::from_file`], [`SharedKeyring::from_env`], [`Sessions::check_keyring`] |
 //! | a proxy in front | [`Builder::peer_address`], [`Builder::trusted_proxies`], [`Session::client`] |
