@@ -18,8 +18,8 @@ impl Running {
         let child = command.arg("0").args(directory).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut running = Self { child: child.unwrap(), url: String::new() };
         let output = running.child.stdout.take().unwrap();
-        let lines = BufReader::new(output).lines().map_while(Result::ok);
-        let url = lines.filter_map(|line| line.strip_prefix("listening on ").map(str::to_owned)).next();
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        let url = lines.find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));
         running.url = url.expect("it says where it listens");
         running
     }
