@@ -12,6 +12,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("stayput-gateway", &["stayput-core"]),
     ("stayput-testkit", &["stayput-core"]),
     ("stayput-cli", &["stayput", "stayput-core", "stayput-gateway", "stayput-stores", "stayput-testkit"]),
+    // Examples use what users use.
+    ("example-behind-nginx", &["stayput", "stayput-stores"]),
+    ("example-cart", &["stayput", "stayput-stores"]),
+    ("example-devices", &["stayput", "stayput-stores"]),
+    ("example-typed", &["stayput", "stayput-stores"]),
 ];
 
 #[test]
