@@ -130,6 +130,12 @@ impl Header {
         previous && self.presented.is_none_or(|presented| now < presented.after(grace))
     }
 
+    /// Has the idle deadline be no earlier than `stored`, which a touch may have moved since this header was made; and
+    /// never after the absolute one.
+    pub fn keep_deadline(&mut self, stored: Timestamp) {
+        self.expires = self.expires.max(stored).min(self.absolute);
+    }
+
     /// Whether the session has ended by `now`.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires <= now

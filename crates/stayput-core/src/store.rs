@@ -58,6 +58,10 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// back in [`Replaced::Conflict`], so that the caller needs no second round trip. Retry safe only by looking for
     /// the record's write tag after an unknown outcome.
     ///
+    /// The idle deadline moves forward only, as by [`touch`](Self::touch): of the stored one and the record's it becomes the
+    /// later, or the record's absolute deadline if that comes first. A writer that read the record before a touch thus
+    /// takes nothing back.
+    ///
     /// The caller sees to it that a live record keeps its subject, and that a remainder stays one.
     fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced>;
 
@@ -94,13 +98,14 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     fn subject_sessions(&self, subject: SubjectKey) -> StoreFuture<'_, Vec<StorageKey>>;
 
     /// Ends all of the subject's sessions but `except`, remainders too, and says how many that were live and no
-    /// remainders.
+    /// remainders. `None`, and nothing changed, if `except` is not a live session of the subject (but a remainder, perhaps):
+    /// who was ended or superseded meanwhile ends nobody else.
     ///
     /// First the subject's epoch is raised, so that a login that began before is not admitted any more; then the
     /// records are removed as by [`remove`](Self::remove). They are gone for every reader when this returns. A record
     /// that is created later was not meant, and is for [`admit`](Self::admit) to refuse. Retry safe: that raises the
     /// epoch again, and counts only what was left.
-    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, usize>;
+    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, Option<usize>>;
 
     /// How often the subject's sessions were all ended, as an epoch that never comes again.
     ///

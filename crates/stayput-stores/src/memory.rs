@@ -128,7 +128,7 @@ impl SessionStore for MemoryStore {
         Box::pin(ready(Ok(sessions)))
     }
 
-    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, usize> {
+    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, Option<usize>> {
         let ended = self.end_sessions(subject, except, self.clock.now());
         Box::pin(ready(Ok(ended)))
     }

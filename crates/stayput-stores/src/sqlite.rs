@@ -152,7 +152,7 @@ impl SessionStore for SqliteStore {
         self.read(Operation::SubjectSessions, |db, now| subjects::sessions(db, &subject, now))
     }
 
-    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, usize> {
+    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, Option<usize>> {
         let clock = Arc::clone(&self.clock);
         self.write(Operation::EndSubject, Durability::Disk, move |db| {
             subjects::end(db, &subject, except, clock.now())

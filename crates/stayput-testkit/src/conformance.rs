@@ -87,7 +87,8 @@ macro_rules! store_conformance {
             a_missing_record_is_missing_for_every_operation
             replace_swaps_only_the_expected_version
             replace_tells_equal_counts_apart_by_their_write_tag
-            replace_may_move_the_deadline_either_way
+            replace_moves_the_deadline_forward_only
+            who_is_not_live_ends_nobody_else
             an_expired_record_is_missing_before_any_sweep
             touch_moves_the_deadline_forward_only
             touch_never_passes_the_absolute_deadline

@@ -131,7 +131,7 @@ impl SessionStore for FaultyStore {
         self.call(Operation::SubjectSessions, move |store| store.subject_sessions(subject))
     }
 
-    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, usize> {
+    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, Option<usize>> {
         self.call(Operation::EndSubject, move |store| store.end_subject(subject, except))
     }
 

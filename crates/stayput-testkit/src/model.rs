@@ -138,11 +138,12 @@ impl SessionStore for ModelStore {
         self.answer(|entries, now| entries.live(&key, now))
     }
 
-    fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced> {
+    fn replace(&self, key: StorageKey, mut record: Record, expected: Version) -> StoreFuture<'_, Replaced> {
         self.answer(|entries, now| match entries.live(&key, now) {
             None => Replaced::Missing,
             Some(current) if current.header.version() != expected => Replaced::Conflict(Box::new(current)),
-            Some(_) => {
+            Some(current) => {
+                record.header.keep_deadline(current.header.expires);
                 entries.put(key, record);
                 Replaced::Replaced
             }
@@ -171,8 +172,11 @@ impl SessionStore for ModelStore {
         self.answer(|entries, now| entries.of(&subject, now))
     }
 
-    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, usize> {
+    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, Option<usize>> {
         self.answer(|entries, now| {
+            if except.is_some_and(|key| !entries.is_session_of(&key, &subject, now)) {
+                return None;
+            }
             entries.raise_epoch(subject, now);
             let ending = entries.of(&subject, now).into_iter().filter(|key| Some(*key) != except);
             let is_session = |key: StorageKey| {
@@ -180,7 +184,7 @@ impl SessionStore for ModelStore {
                 entries.remove(key, now);
                 is_session
             };
-            ending.map(is_session).filter(|is_session| *is_session).count()
+            Some(ending.map(is_session).filter(|is_session| *is_session).count())
         })
     }
 

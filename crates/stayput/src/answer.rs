@@ -56,8 +56,13 @@ impl Answer {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         if self.logged_out {
-            let all =
-                if names.clears_all { r#""cache", "cookies", "storage""# } else { r#""cache", "storage""# };
+            // Who logs in again with the same answer keeps the new cookie.
+            let sets_cookie = matches!(self.session, Some(CookieChange::Set { .. }));
+            let all = if names.clears_all && !sets_cookie {
+                r#""cache", "cookies", "storage""#
+            } else {
+                r#""cache", "storage""#
+            };
             headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static(all));
         }
     }

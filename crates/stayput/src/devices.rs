@@ -4,7 +4,9 @@
 
 use std::net::IpAddr;
 
-use stayput_core::{Operation, SessionHandle, State as RecordState, StorageKey, Subject, Timestamp};
+use stayput_core::{
+    Operation, SessionHandle, State as RecordState, StorageKey, StoreErrorKind, Subject, Timestamp,
+};
 
 use crate::data::Data;
 use crate::device::Device;
@@ -29,10 +31,28 @@ pub struct SessionInfo {
     pub created: Timestamp,
     /// When its subject proved who they are.
     pub authenticated: Option<Timestamp>,
-    /// When it was last used, to within [`Policy::touch_interval`](crate::Policy::touch_interval).
+    /// When it was last used, to within [`Policy::touch_interval`](crate::Policy::touch_interval). Within one idle timeout
+    /// of the absolute deadline it can't be told any more, and this stays one idle timeout before that.
     pub last_seen: Timestamp,
     /// When it ends unless it is used.
     pub expires: Timestamp,
+}
+
+impl SessionInfo {
+    /// What can be said of a session whose record can't be read.
+    fn unknown(key: StorageKey) -> Self {
+        Self {
+            handle: key.handle(),
+            is_this: false,
+            is_remembered: false,
+            agent: String::new(),
+            address: None,
+            created: Timestamp::default(),
+            authenticated: None,
+            last_seen: Timestamp::default(),
+            expires: Timestamp::default(),
+        }
+    }
 }
 
 impl Session {
@@ -62,7 +82,7 @@ impl Session {
     }
 
     /// Ends all of the subject's sessions but this one, and says how many: what to offer after a password was changed
-    /// (OWASP ASVS 5.0, 7.4.3). A login under way elsewhere does not go through.
+    /// (OWASP ASVS 5.0, 7.4.3). A call of [`Session::login`] under way elsewhere does not go through.
     ///
     /// # Errors
     ///
@@ -70,7 +90,7 @@ impl Session {
     /// may go on.
     pub async fn end_others(&self) -> Result<usize, Error> {
         let (subject, this) = self.live_owner().await?;
-        self.sessions().end_but(&subject, Some(this)).await
+        self.sessions().end_but(&subject, Some(this)).await?.ok_or(Error::Superseded)
     }
 
     /// Ends all of the subject's sessions with this one, and says how many.
@@ -83,18 +103,21 @@ impl Session {
         let _turn = self.turn().await;
         self.state().check_head()?;
         let (subject, this) = self.live_owner().await?;
-        let ended = self.sessions().end_but(&subject, None).await?;
+        let ended = self.sessions().end_all(&subject).await?;
         self.sessions().inner.endings.tell(this);
         self.forget();
         Ok(ended)
     }
 
-    /// The same, unless all that is left is the remainder of a session: who has an old id, perhaps stolen, ends nothing
-    /// with it.
+    /// The same, if the session lives at this moment, whatever it did when the request began: who has an old id, perhaps
+    /// stolen, or was ended meanwhile ends nothing with it.
     async fn live_owner(&self) -> Result<(Subject, StorageKey), Error> {
         let owner = self.owner().await?;
-        let is_live = self.current().is_some_and(|current| current.header.state == RecordState::Live);
-        if is_live { Ok(owner) } else { Err(Error::Superseded) }
+        let record = self.sessions().call(Operation::Load, self.sessions().inner.store.load(owner.1)).await?;
+        match record.ok_or(Error::Ended)?.header.state {
+            RecordState::Live => Ok(owner),
+            RecordState::Remainder => Err(Error::Superseded),
+        }
     }
 
     /// Who the session is logged in as, and its key.
@@ -131,37 +154,46 @@ impl Sessions {
     }
 
     /// Ends all of a subject's sessions on every server, and says how many: for when a user is disabled (OWASP ASVS 5.0,
-    /// 7.4.2). A login under way does not go through; one that begins later does, so disable the user first.
+    /// 7.4.2). A call of [`Session::login`] under way does not go through; one that begins later does, even if the password
+    /// was checked before: so disable the user, or change the password, first.
     ///
     /// # Errors
     ///
     /// Errors of the store: then some of them may go on.
     pub async fn end_all(&self, subject: &Subject) -> Result<usize, Error> {
-        self.end_but(subject, None).await
+        // Nobody is to be spared, so there is nobody who could be gone.
+        self.end_but(subject, None).await.map(Option::unwrap_or_default)
     }
 
-    async fn end_but(&self, subject: &Subject, except: Option<StorageKey>) -> Result<usize, Error> {
+    async fn end_but(&self, subject: &Subject, except: Option<StorageKey>) -> Result<Option<usize>, Error> {
         let keys = self.keys_of(subject).await?;
         let end = || self.inner.store.end_subject(subject.key(), except);
         let (ended, _) = self.twice(Operation::EndSubject, end).await?;
+        let Some(ended) = ended else { return Ok(None) };
         // Those that began in between are found by asking the store.
         for key in keys.into_iter().filter(|key| Some(*key) != except) {
             self.inner.endings.tell(key);
         }
         self.emit(EventKind::AllEnded(ended), None, Some(subject), None);
-        Ok(ended)
+        Ok(Some(ended))
     }
 
     async fn of_subject(&self, subject: &Subject) -> Result<Vec<(StorageKey, SessionInfo)>, Error> {
         let mut found = Vec::new();
         for key in self.keys_of(subject).await? {
-            let Some(record) = self.call(Operation::Load, self.inner.store.load(key)).await? else {
-                continue;
+            let record = match self.call(Operation::Load, self.inner.store.load(key)).await {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                // A session that can't be read can still be seen and ended.
+                Err(Error::Store(error)) if error.kind() == StoreErrorKind::Unreadable => {
+                    found.push((key, SessionInfo::unknown(key)));
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             if record.header.state == RecordState::Remainder {
                 continue;
             }
-            // A session that can't be read can still be seen and ended.
             let data =
                 record.open(&key, &self.inner.keyring.load()).ok().and_then(|bytes| Data::decode(bytes).ok());
             let device = data.as_ref().and_then(Data::device).map(Device::decode).unwrap_or_default();

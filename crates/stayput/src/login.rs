@@ -7,7 +7,7 @@ mod succession;
 
 use std::time::Duration;
 
-use stayput_core::{StorageKey, StoreErrorKind, Subject};
+use stayput_core::{Operation, Record, State as RecordState, StorageKey, StoreErrorKind, Subject};
 
 use self::succession::Heir;
 use crate::Error;
@@ -96,18 +96,33 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Committed`] if the response head has left; errors of the store: then the session may go on.
+    /// [`Error::Superseded`] if a parallel login gave the session a new id: the cookie of that is not taken away while it
+    /// lives, and the request can be made again with it. [`Error::Committed`] if the response head has left; errors of
+    /// the store: then the session may go on.
     pub async fn logout(&self) -> Result<(), Error> {
         let _turn = self.turn().await;
         self.state().check_head()?;
         let unreadable = self.load_if_readable().await?;
         let current = self.current();
+        self.check_not_superseded(current.as_deref()).await?;
         for key in current.iter().map(|current| current.key).chain(unreadable) {
             self.sessions().remove(key).await?;
             self.emit(EventKind::Ended(EndReason::Logout), current.as_deref());
         }
         self.forget();
+        if current.is_some_and(|current| current.header.subject.is_none()) {
+            // A parallel login may have set it since.
+            self.state().answer.session = None;
+        }
         Ok(())
+    }
+
+    async fn check_not_superseded(&self, current: Option<&Current>) -> Result<(), Error> {
+        let Some(current) = current else { return Ok(()) };
+        let record =
+            self.sessions().call(Operation::Load, self.sessions().inner.store.load(current.key)).await?;
+        let is_remainder = |record: &Record| record.header.state == RecordState::Remainder;
+        if record.as_ref().is_some_and(is_remainder) { Err(Error::Superseded) } else { Ok(()) }
     }
 
     /// Has nothing of the session left in this request, and in the browser when its answer arrives.

@@ -134,17 +134,17 @@ impl State {
     fn due(&self, current: &Current, policy: &Policy, client: &Client) -> Option<Due> {
         let header = &current.header;
         let (is_newest, now) = (self.presents_newest(header), self.active);
+        let touch_is_due = policy.touch_is_due(header, now);
         let moved = current.data.device().map(|device| moved(device, client)).unwrap_or_default();
         if is_newest && header.presented.is_none() {
             Some(Due::Confirmation)
         } else if is_newest && policy.renewal_is_due(header.renewed, now, self.cookie.under_former_key) {
             Some(Due::Renewal)
-        } else if moved != Moved::default() {
+        } else if moved.agent || moved.address && touch_is_due {
+            // Some clients change their address with every request: one write in a touch interval is enough for that.
             Some(Due::Move(moved))
-        } else if policy.touch_is_due(header, now) {
-            Some(Due::Touch)
         } else {
-            None
+            touch_is_due.then_some(Due::Touch)
         }
     }
 }

@@ -125,8 +125,9 @@ impl CookiePolicy {
 
     /// The attribute for a cookie that lives as long as its session: in `left` from now, at most.
     pub fn max_age(left: Duration) -> String {
-        // A cookie that ends a moment after its session does no harm; the other way round would.
-        format!("; Max-Age={}", left.as_secs() + 1)
+        // A cookie that ends a moment after its session does no harm; the other way round would. Browsers cap it at 400
+        // days (RFC 6265bis, 5.5).
+        format!("; Max-Age={}", (left.as_secs() + 1).min(400 * 24 * 3600))
     }
 
     /// Which requests from other sites carry the cookies.

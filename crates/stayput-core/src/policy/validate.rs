@@ -33,7 +33,8 @@ impl Policy {
         check(self.anonymous_idle_timeout >= LEAST_IDLE, "anonymous_idle_timeout must be at least 1 minute");
         check(self.idle_timeout <= self.absolute_timeout, "idle_timeout must not exceed absolute_timeout");
         check(self.absolute_timeout <= LONGEST, "absolute_timeout must not exceed 400 days");
-        let shortest = self.idle_timeout.min(self.anonymous_idle_timeout);
+        let remembered = self.remember.map_or(Duration::MAX, |remember| remember.idle_timeout);
+        let shortest = self.idle_timeout.min(self.anonymous_idle_timeout).min(remembered);
         check(
             self.touch_interval.is_none_or(|interval| interval <= shortest / 2),
             "touch_interval must not exceed half of any idle timeout",
@@ -46,7 +47,11 @@ impl Policy {
             self.renewal_interval >= self.least_renewal_interval(),
             "renewal_interval must be at least 10 times grace",
         );
-        check(!self.store_timeout.is_zero(), "store_timeout must not be zero");
+        check(self.renewal_interval >= LEAST_RENEWAL, "renewal_interval must be at least 1 second");
+        check(
+            !self.store_timeout.is_zero() && self.store_timeout <= SLOWEST_STORE,
+            "store_timeout must be above zero and at most 10 seconds",
+        );
     }
 }
 
@@ -62,6 +67,12 @@ impl Remember {
 }
 
 const LEAST_IDLE: Duration = Duration::from_mins(1);
+
+/// A renewal at every request would be a write at every request.
+const LEAST_RENEWAL: Duration = Duration::from_secs(1);
+
+/// A login makes up to ten calls, within the life of its unfinished record.
+const SLOWEST_STORE: Duration = Duration::from_secs(10);
 
 /// Browsers cap a cookie's life there (RFC 6265bis, 5.5).
 const LONGEST: Duration = Duration::from_hours(400 * 24);

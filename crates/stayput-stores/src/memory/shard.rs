@@ -88,7 +88,7 @@ impl Shard {
     pub(super) fn replace(
         &mut self,
         key: StorageKey,
-        record: Record,
+        mut record: Record,
         expected: Version,
         now: Timestamp,
     ) -> Result<(Replaced, u64), Full> {
@@ -97,7 +97,10 @@ impl Shard {
             Some(current) if current.header.version() != expected => {
                 Ok((Replaced::Conflict(Box::new(current.clone())), 0))
             }
-            Some(_) => self.put(key, Entry::Record(record), now).map(|evicted| (Replaced::Replaced, evicted)),
+            Some(current) => {
+                record.header.keep_deadline(current.header.expires);
+                self.put(key, Entry::Record(record), now).map(|evicted| (Replaced::Replaced, evicted))
+            }
         }
     }
 

@@ -80,8 +80,11 @@ impl MemoryStore {
         subject: SubjectKey,
         except: Option<StorageKey>,
         now: Timestamp,
-    ) -> usize {
+    ) -> Option<usize> {
         let mut index = self.index(&subject);
+        if except.is_some_and(|key| self.state(&subject, &key, now) != Some(State::Live)) {
+            return None;
+        }
         index.raise_epoch(subject, now);
         let (mut count, mut all_gone) = (0, Gone::new());
         for key in index.sessions(subject).into_iter().filter(|key| Some(*key) != except) {
@@ -91,7 +94,7 @@ impl MemoryStore {
         }
         drop(index);
         self.unlist(all_gone);
-        count
+        Some(count)
     }
 
     pub(super) fn sweep_all(&self, limit: usize, now: Timestamp) -> usize {

@@ -94,15 +94,17 @@ pub(super) fn replace(
     if current.header.version() != expected {
         return Ok(Replaced::Conflict(Box::new(current)));
     }
+    let mut header = record.header.clone();
+    header.keep_deadline(current.header.expires);
     db.prepare_cached(
         "UPDATE records SET expires = ?2, absolute = ?3, admitted = iif(?4, admitted, NULL), record = ?5
          WHERE key = ?1",
     )?
     .execute(params![
         key.as_bytes(),
-        millis(record.header.expires),
-        millis(record.header.absolute),
-        record.header.state == State::Live,
+        millis(header.expires),
+        millis(header.absolute),
+        header.state == State::Live,
         record.encode()
     ])?;
     Ok(Replaced::Replaced)

@@ -5,7 +5,9 @@
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use stayput_core::{Admission, Admitted, Epoch, Overflow, Record, State, StorageKey, SubjectKey, Timestamp};
+use stayput_core::{
+    Admission, Admitted, Epoch, Header, Overflow, Record, State, StorageKey, SubjectKey, Timestamp,
+};
 
 use super::statements::{self, Fault, millis};
 
@@ -53,7 +55,14 @@ pub(super) fn end(
     subject: &SubjectKey,
     except: Option<StorageKey>,
     now: Timestamp,
-) -> Result<usize, Fault> {
+) -> Result<Option<usize>, Fault> {
+    if let Some(key) = except {
+        let spared = statements::load(db, &key, now)?.map(|record| record.header);
+        let is_live = |header: Header| header.state == State::Live && header.subject == Some(*subject);
+        if !spared.is_some_and(is_live) {
+            return Ok(None);
+        }
+    }
     raise_epoch(db, subject, now)?;
     let mut ended = 0;
     for key in sessions(db, subject, now)?.into_iter().filter(|key| Some(*key) != except) {
@@ -66,7 +75,7 @@ pub(super) fn end(
         }
         statements::remove(db, &key, now)?;
     }
-    Ok(ended)
+    Ok(Some(ended))
 }
 
 pub(super) fn epoch(db: &Connection, subject: &SubjectKey, now: Timestamp) -> Result<Epoch, Fault> {
@@ -83,7 +92,8 @@ pub(super) fn epoch(db: &Connection, subject: &SubjectKey, now: Timestamp) -> Re
 
 fn raise_epoch(db: &Connection, subject: &SubjectKey, now: Timestamp) -> Result<(), Fault> {
     let raised = epoch(db, subject, now)?.raised(now);
-    let count = i64::try_from(raised.count()).expect("an epoch is a time in milliseconds, or little more");
+    // A time in milliseconds or little more, unless somebody else wrote the file.
+    let count = i64::try_from(raised.count()).unwrap_or(i64::MAX);
     db.prepare_cached("REPLACE INTO subjects (subject, epoch, expires) VALUES (?1, ?2, ?3)")?
         .execute(params![subject.as_bytes(), count, millis(raised.expires())])?;
     Ok(())

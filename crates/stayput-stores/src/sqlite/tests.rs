@@ -191,7 +191,7 @@ async fn what_cannot_be_read_of_a_subject_ends_with_the_rest() {
     let error = store.admit(alice.key(), bad, Admission::default()).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unreadable);
     assert_eq!(store.subject_sessions(alice.key()).await.unwrap(), [bad]);
-    assert_eq!(store.end_subject(alice.key(), None).await.unwrap(), 1);
+    assert_eq!(store.end_subject(alice.key(), None).await.unwrap(), Some(1));
     assert_eq!(store.load(bad).await.unwrap(), None);
 }
 
@@ -201,7 +201,7 @@ async fn what_a_subject_ended_stays_ended_when_the_file_is_opened_again() {
     let (key, record) = records.logged_in(&alice, b"");
     let first = open(&path, &records).await;
     assert_eq!(first.create(key, record).await.unwrap(), Created::Created);
-    assert_eq!(first.end_subject(alice.key(), None).await.unwrap(), 1);
+    assert_eq!(first.end_subject(alice.key(), None).await.unwrap(), Some(1));
     drop(first);
     let second = open(&path, &records).await;
     assert_eq!(second.load(key).await.unwrap(), None);
@@ -229,4 +229,19 @@ async fn several_openers_of_one_file_keep_one_limit() {
     })
     .await;
     assert_eq!(stores[0].subject_sessions(alice.key()).await.unwrap().len(), 1);
+}
+#[tokio::test]
+async fn an_epoch_that_can_not_be_raised_is_an_error_and_writes_go_on() {
+    let ((_dir, path), records) = (somewhere(), Records::seeded());
+    let store = open(&path, &records).await;
+    let subject = Subject::new("alice").key();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute(
+        "INSERT INTO subjects (subject, epoch, expires) VALUES (?1, ?2, ?2)",
+        rusqlite::params![subject.as_bytes(), i64::MAX],
+    )
+    .unwrap();
+    let _ = store.end_subject(subject, None).await;
+    let (key, record) = records.anonymous(b"cart");
+    assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
 }

@@ -106,6 +106,8 @@ async fn increment(bench: &Bench, key: stayput_core::StorageKey) {
     loop {
         let count = u64::from_be_bytes(bench.records.open(&key, &current).try_into().unwrap());
         let next = bench.records.next(&key, &current, &(count + 1).to_be_bytes());
+        // Between reading and writing is where others write.
+        tokio::task::yield_now().await;
         match bench.store.replace(key, next, current.header.version()).await.unwrap() {
             Replaced::Replaced => return,
             Replaced::Conflict(newer) => current = *newer,

@@ -68,8 +68,8 @@ pub async fn replace_tells_equal_counts_apart_by_their_write_tag(bench: &Bench) 
     assert_eq!(refused, Replaced::Conflict(Box::new(theirs)));
 }
 
-/// The deadline of a replaced record is the new record's, be it sooner (a remainder) or later.
-pub async fn replace_may_move_the_deadline_either_way(bench: &Bench) {
+/// A write moves the idle deadline forward, like a touch, and back only by an earlier absolute one (a remainder).
+pub async fn replace_moves_the_deadline_forward_only(bench: &Bench) {
     let (key, first) = bench.created(b"1").await;
     let later = first.header.expires.after(MINUTE);
     let second = bench.records.next_until(&key, &first, later, b"2");
@@ -78,10 +78,19 @@ pub async fn replace_may_move_the_deadline_either_way(bench: &Bench) {
     bench.clock.set(first.header.expires);
     assert!(bench.load(key).await.is_some());
 
+    // A writer that read the record before a touch takes nothing back of it.
+    let touched = bench.clock.now().after(10 * MINUTE);
+    assert_eq!(bench.store.touch(key, touched).await.unwrap(), Touched::Touched);
     let soon = bench.clock.now().after(Duration::from_secs(1));
     let third = bench.records.next_until(&key, &second, soon, b"3");
     let version = second.header.version();
-    assert_eq!(bench.store.replace(key, third, version).await.unwrap(), Replaced::Replaced);
+    assert_eq!(bench.store.replace(key, third.clone(), version).await.unwrap(), Replaced::Replaced);
+    assert_eq!(bench.load(key).await.unwrap().header.expires, touched);
+
+    // But for its absolute deadline, which counts whatever was before.
+    let remainder = bench.records.remainder(&key, &third, soon);
+    let version = third.header.version();
+    assert_eq!(bench.store.replace(key, remainder, version).await.unwrap(), Replaced::Replaced);
     bench.clock.set(soon);
     assert_eq!(bench.load(key).await, None);
 }

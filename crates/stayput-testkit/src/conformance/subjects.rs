@@ -12,6 +12,23 @@ use super::Bench;
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+/// Who was ended or superseded, or is somebody else, can't have all others ended.
+pub async fn who_is_not_live_ends_nobody_else(bench: &Bench) {
+    let (alice, bob) = (Subject::new("alice"), Subject::new("bob"));
+    let (first, record) = bench.logged_in(&alice).await;
+    let (second, _) = bench.logged_in(&alice).await;
+    let (foreign, _) = bench.logged_in(&bob).await;
+    let (ended, _) = bench.logged_in(&alice).await;
+    bench.store.remove(ended).await.unwrap();
+    bench.becomes_remainder(first, record.header.absolute).await;
+    let epoch = bench.store.subject_epoch(alice.key()).await.unwrap();
+    for except in [first, foreign, ended] {
+        assert_eq!(bench.store.end_subject(alice.key(), Some(except)).await.unwrap(), None);
+    }
+    assert!(bench.load(second).await.is_some());
+    assert_eq!(bench.store.subject_epoch(alice.key()).await.unwrap(), epoch);
+}
+
 /// A session is listed under its subject, admitted or not, touched or written, until it is gone.
 pub async fn a_subjects_sessions_are_listed_until_they_are_gone(bench: &Bench) {
     let alice = Subject::new("alice");
@@ -117,7 +134,7 @@ pub async fn other_subjects_are_left_alone(bench: &Bench) {
         let admitted = bench.admit_within(subject, key, 1, Overflow::EndOldest).await;
         assert_eq!(admitted, Admitted::Admitted { ended: vec![] });
     }
-    assert_eq!(bench.end(&alice, Some(of_bob)).await, 1);
+    assert_eq!(bench.end(&alice, None).await, 1);
     assert_eq!(bench.epoch(&bob).await, Epoch::default());
     assert_eq!(bench.listed(&bob).await, [of_bob]);
     assert_eq!(bench.load(of_bob).await, Some(record));
@@ -199,7 +216,7 @@ impl Bench {
     }
 
     pub(super) async fn end(&self, subject: &Subject, except: Option<StorageKey>) -> usize {
-        self.store.end_subject(subject.key(), except).await.unwrap()
+        self.store.end_subject(subject.key(), except).await.unwrap().expect("the one to spare is live")
     }
 
     pub(super) async fn epoch(&self, subject: &Subject) -> Epoch {

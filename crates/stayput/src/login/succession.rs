@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stayput_core::{
-    Admission, Admitted, Epoch, Header, Operation, SessionId, State as RecordState, StorageKey, Subject,
-    SubjectKey,
+    Admission, Admitted, Epoch, Header, Operation, Overflow, SessionId, State as RecordState, StorageKey,
+    Subject, SubjectKey,
 };
 
 use crate::Error;
@@ -32,15 +32,11 @@ impl Session {
     pub(super) async fn succeed(&self, heir: Heir, kind: EventKind) -> Result<(), Error> {
         let (old, changes) = (self.current(), self.state().changes.clone());
         let first = self.begin(&heir, old.as_deref(), &changes)?;
-        let (key, subject) = (first.key, heir.subject.key());
+        let mut made = first.key;
         // Before anything else: whatever ends all of the subject's sessions from here on is meant for this one, too.
-        let epoch = self.epoch(subject).await?;
+        let epoch = self.epoch(heir.subject.key()).await?;
         self.sessions().create(&first).await?;
-        let replaced = async {
-            self.admit(&first, &heir, epoch, old.as_deref()).await?;
-            self.replace(first, &heir, old, &changes).await
-        };
-        match replaced.await {
+        match self.take_place(first, &mut made, &heir, epoch, old, &changes).await {
             Ok(session) => {
                 self.emit(kind, Some(&session));
                 self.hand_over(session, &changes);
@@ -48,12 +44,50 @@ impl Session {
             }
             Err(error) => {
                 // Nobody knows its id, but it would count for its subject until it expires.
-                if let Err(error) = self.sessions().remove(key).await {
+                if let Err(error) = self.sessions().remove(made).await {
                     error.log();
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Who logs in is counted first, so that a login that is rejected leaves the visitor as they were. An heir to everything
+    /// closes the old session first: of several only one can, and only that one may cost anybody anything.
+    async fn take_place(
+        &self,
+        mut first: Current,
+        made: &mut StorageKey,
+        heir: &Heir,
+        mut epoch: Epoch,
+        mut old: Option<Arc<Current>>,
+        changes: &Changes,
+    ) -> Result<Arc<Current>, Error> {
+        if heir.keeps_all {
+            self.close(&mut old, heir).await?;
+            let mut attempts = Attempts::begin();
+            while let Err(error) = self.admit(&first, heir, epoch, old.as_deref()).await {
+                match error {
+                    // All but one were ended. If the session that was closed for this one was spared, so is this one.
+                    Error::Ended => {
+                        epoch = self.epoch(heir.subject.key()).await?;
+                        self.check_alive(old.as_deref()).await?;
+                        first = self.begin(heir, old.as_deref(), changes)?;
+                        *made = first.key;
+                        self.sessions().create(&first).await?;
+                    }
+                    // The old session is closed: giving up would log the user out.
+                    error if may_pass(&error) => error.log(),
+                    error => return Err(error),
+                }
+                attempts.next(self.sessions()).await?;
+            }
+        } else {
+            self.admit(&first, heir, epoch, old.as_deref()).await?;
+            self.close(&mut old, heir).await?;
+        }
+        // What a parallel request wrote to the old session just before it was closed comes along.
+        self.extend(&first, heir, old.as_deref(), changes).await
     }
 
     async fn epoch(&self, subject: SubjectKey) -> Result<Epoch, Error> {
@@ -67,37 +101,32 @@ impl Session {
         &self,
         first: &Current,
         heir: &Heir,
-        mut epoch: Epoch,
+        epoch: Epoch,
         old: Option<&Current>,
     ) -> Result<(), Error> {
         let (inner, subject) = (&self.sessions().inner, heir.subject.key());
-        let limit = inner.policy.session_limit;
+        // An heir to everything has closed the session whose place it takes, and isn't turned away for want of one.
+        let limit = inner
+            .policy
+            .session_limit
+            .filter(|limit| !heir.keeps_all || limit.overflow == Overflow::EndOldest);
         let replaces = old.filter(|old| old.header.subject == Some(subject)).map(|old| old.key);
-        let mut attempts = Attempts::begin();
-        loop {
-            let admit = || inner.store.admit(subject, first.key, Admission { epoch, limit, replaces });
-            match self.sessions().twice(Operation::Admit, admit).await?.0 {
-                Admitted::Admitted { ended } => {
-                    self.tell_of(&ended, &heir.subject);
-                    return Ok(());
-                }
-                Admitted::Rejected => {
-                    self.emit(EventKind::LimitReached, Some(first));
-                    return Err(Error::LimitReached);
-                }
-                // All but one were ended, and an heir to everything may come from that one.
-                Admitted::Revoked if heir.keeps_all => {
-                    epoch = self.epoch(subject).await?;
-                    self.check_alive(replaces).await?;
-                    attempts.next(self.sessions()).await?;
-                }
-                Admitted::Revoked | Admitted::Missing => return Err(Error::Ended),
+        let admit = || inner.store.admit(subject, first.key, Admission { epoch, limit, replaces });
+        match self.sessions().twice(Operation::Admit, admit).await?.0 {
+            Admitted::Admitted { ended } => {
+                self.tell_of(&ended, &heir.subject);
+                Ok(())
             }
+            Admitted::Rejected => {
+                self.emit(EventKind::LimitReached, Some(first));
+                Err(Error::LimitReached)
+            }
+            Admitted::Revoked | Admitted::Missing => Err(Error::Ended),
         }
     }
 
-    async fn check_alive(&self, key: Option<StorageKey>) -> Result<(), Error> {
-        let key = key.ok_or(Error::Ended)?;
+    async fn check_alive(&self, session: Option<&Current>) -> Result<(), Error> {
+        let key = session.ok_or(Error::Ended)?.key;
         let record = self.sessions().call(Operation::Load, self.sessions().inner.store.load(key)).await?;
         record.map(|_| ()).ok_or(Error::Ended)
     }
@@ -110,24 +139,20 @@ impl Session {
         }
     }
 
-    /// Closes the old session and extends the new one.
-    async fn replace(
-        &self,
-        first: Current,
-        heir: &Heir,
-        mut old: Option<Arc<Current>>,
-        changes: &Changes,
-    ) -> Result<Arc<Current>, Error> {
+    /// Closes the old session, if there is one, which then is as it was when it was closed.
+    async fn close(&self, old: &mut Option<Arc<Current>>, heir: &Heir) -> Result<(), Error> {
         let mut attempts = Attempts::begin();
-        while let Some(session) = &old {
-            match self.leave_remainder(session, heir).await? {
-                Some(newer) => old = Some(newer),
-                None => break,
+        while let Some(session) = old.as_deref() {
+            match self.leave_remainder(session, heir).await {
+                Ok(Some(newer)) => *old = Some(newer),
+                Ok(None) => break,
+                // The limit may have ended another session for this one already.
+                Err(error) if may_pass(&error) => error.log(),
+                Err(error) => return Err(error),
             }
             attempts.next(self.sessions()).await?;
         }
-        // What a parallel request wrote to the old session just before it was closed comes along.
-        self.extend(first, heir, old.as_deref(), changes).await
+        Ok(())
     }
 
     /// The new session, which ends by itself unless it is extended.
@@ -171,20 +196,26 @@ impl Session {
 
     async fn extend(
         &self,
-        first: Current,
+        first: &Current,
         heir: &Heir,
         old: Option<&Current>,
         changes: &Changes,
     ) -> Result<Arc<Current>, Error> {
         let policy = &self.sessions().inner.policy;
-        let mut header = first.header.next(self.sessions().write_tag());
-        header.expires = policy.expiry(&header, header.created);
-        let data = self.carried(heir, old, changes)?;
-        let expected = first.header.version();
-        match self.sessions().replace(Current { header, data, ..first }, expected).await? {
-            Written::Done(session) => Ok(session),
-            // Nobody else knows its id yet.
-            Written::Conflict(_) => Err(Error::Conflict),
+        let mut attempts = Attempts::begin();
+        loop {
+            let mut header = first.header.next(self.sessions().write_tag());
+            header.expires = policy.expiry(&header, header.created);
+            let data = self.carried(heir, old, changes)?;
+            let next = Current { data, ..first.with(header) };
+            match self.sessions().replace(next, first.header.version()).await {
+                // A conflict can only be with an earlier try: nobody else knows its id yet.
+                Ok(Written::Done(session) | Written::Conflict(session)) => return Ok(session),
+                // The old session is closed: giving up would log the user out.
+                Err(error) if may_pass(&error) => error.log(),
+                Err(error) => return Err(error),
+            }
+            attempts.next(self.sessions()).await?;
         }
     }
 
@@ -215,6 +246,10 @@ impl Session {
         drop(state);
         self.settle(Some(session), changes);
     }
+}
+
+fn may_pass(error: &Error) -> bool {
+    matches!(error, Error::Store(error) if error.is_retryable())
 }
 
 /// How long the record of a login that was never finished stays; nobody knows its id. Longer than a login's store calls

@@ -12,5 +12,6 @@ mod login;
 mod policy;
 mod reload;
 mod renewal;
+mod succession;
 mod support;
 mod types;

@@ -1,0 +1,329 @@
+//! What requests with an old id, or that began before their session ended, may and may not do; and what a login or
+//! elevation leaves behind that does not go through. Each of these was wrong once.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use stayput::{CookiePolicy, Overflow, Policy, Remember, Session, SessionLimit, Subject};
+use stayput_core::Operation;
+use stayput_testkit::Fault;
+use tokio::sync::Notify;
+
+use crate::support::{ANONYMOUS, Browser, SESSION, Server};
+
+fn limited(most: u32) -> Policy {
+    let most = NonZeroU32::new(most).unwrap();
+    Policy { session_limit: Some(SessionLimit { most, overflow: Overflow::EndOldest }), ..Policy::web() }
+}
+
+async fn logged_in(server: &Server) -> Browser {
+    let browser = server.browser();
+    assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
+    browser
+}
+
+/// Another tab: the cookie as it is now, with a jar of its own.
+fn tab(browser: &Browser) -> Browser {
+    let cookie = browser.cookie(SESSION).unwrap();
+    browser.sending(&[(SESSION, &cookie)])
+}
+
+/// Loads the session, waits to be told, then does what it is for.
+fn waiting<F, Fut>(server: &Server, what: F) -> (Server, Arc<Notify>, Arc<Notify>)
+where
+    F: Fn(Session) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), stayput::Error>> + Send + 'static,
+{
+    let (loaded, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (l, g) = (loaded.clone(), go.clone());
+    let server = server.handling(move |session: Session| {
+        let (l, g, what) = (l.clone(), g.clone(), what.clone());
+        async move {
+            session.subject().await?;
+            l.notify_one();
+            g.notified().await;
+            what(session).await
+        }
+    });
+    (server, loaded, go)
+}
+
+#[tokio::test]
+async fn an_elevation_with_the_id_left_behind_ends_nobodys_session() {
+    let server = Server::with_policy(limited(1));
+    let browser = logged_in(&server).await;
+    let second_click = tab(&browser);
+    assert_eq!(browser.post("/elevate").await.status, StatusCode::OK);
+    assert_eq!(second_click.post("/elevate").await.status, StatusCode::CONFLICT);
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn an_elevation_that_does_not_go_through_ends_no_other_device() {
+    let server = Server::with_policy(limited(2));
+    let phone = logged_in(&server).await;
+    let browser = logged_in(&server).await;
+    let second_click = tab(&browser);
+    assert_eq!(browser.post("/elevate").await.status, StatusCode::OK);
+    assert_eq!(second_click.post("/elevate").await.status, StatusCode::CONFLICT);
+    assert_eq!(
+        (phone.get("/who").await.text, browser.get("/who").await.text),
+        ("alice".into(), "alice".into())
+    );
+}
+
+#[tokio::test]
+async fn of_two_parallel_elevations_one_goes_through() {
+    let server = Server::with_policy(limited(1));
+    let browser = logged_in(&server).await;
+    let (one, two) = (tab(&browser), tab(&browser));
+    // The first one comes to its last step, the extension.
+    server.store.plan(Operation::Replace, Fault::Pause);
+    server.store.plan(Operation::Replace, Fault::Pause);
+    let first = tokio::spawn({
+        let one = one.clone();
+        async move { one.post("/elevate").await.status }
+    });
+    server.store.paused().await;
+    server.store.resume();
+    server.store.paused().await;
+    let second = two.post("/elevate").await.status;
+    server.store.resume();
+    let first = first.await.unwrap();
+    println!("{first} {second}");
+    server.clock.advance(Duration::from_secs(31));
+    let who = [one.get("/who").await.text, two.get("/who").await.text];
+    assert!(who.contains(&"alice".to_owned()), "{who:?}");
+}
+
+#[tokio::test]
+async fn an_elevation_of_a_session_that_was_ended_ends_nobodys() {
+    let server = Server::with_policy(limited(2));
+    let thief = logged_in(&server).await;
+    let owner = logged_in(&server).await;
+    let phone_server = server.clone();
+    let (slow, loaded, go) = waiting(&server, |session: Session| async move { session.elevate().await });
+    let under_way = tokio::spawn({
+        let thief = thief.at(&slow);
+        async move { thief.post("/own").await.status }
+    });
+    loaded.notified().await;
+    let others = server.handling(|session: Session| async move { session.end_others().await.map(|_| ()) });
+    assert_eq!(owner.at(&others).post("/own").await.status, StatusCode::OK);
+    let phone = logged_in(&phone_server).await;
+    go.notify_one();
+    assert_eq!(under_way.await.unwrap(), StatusCode::CONFLICT);
+    assert_eq!(
+        (owner.get("/who").await.text, phone.get("/who").await.text),
+        ("alice".into(), "alice".into())
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_fails_once_in_a_login_costs_nobody_their_session() {
+    let server = Server::with_policy(limited(1));
+    let phone = logged_in(&server).await;
+    let browser = server.browser();
+    browser.post("/set/cart/tea").await;
+    server.store.plan(Operation::Replace, Fault::Before);
+    // By then the limit has ended the other session for this one, so giving up would leave none.
+    assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
+    assert_eq!(browser.get("/who").await.text, "alice");
+    assert_eq!(phone.get("/who").await.text, "nobody");
+}
+
+#[tokio::test]
+async fn end_others_after_a_parallel_elevation_does_not_end_its_successor() {
+    let server = Server::new();
+    let browser = logged_in(&server).await;
+    let (slow, loaded, go) =
+        waiting(&server, |session: Session| async move { session.end_others().await.map(|_| ()) });
+    let under_way = tokio::spawn({
+        let tab = tab(&browser).at(&slow);
+        async move { tab.post("/own").await.status }
+    });
+    loaded.notified().await;
+    assert_eq!(browser.post("/elevate").await.status, StatusCode::OK);
+    go.notify_one();
+    let status = under_way.await.unwrap();
+    assert_eq!((status, browser.get("/who").await.text), (StatusCode::CONFLICT, "alice".into()));
+}
+
+#[tokio::test]
+async fn end_others_during_a_parallel_elevation_leaves_one_of_the_two() {
+    let server = Server::new();
+    let browser = logged_in(&server).await;
+    let (one, two) = (tab(&browser), tab(&browser));
+    server.store.plan(Operation::Replace, Fault::Pause);
+    let elevation = tokio::spawn({
+        let one = one.clone();
+        async move { one.post("/elevate").await.status }
+    });
+    server.store.paused().await;
+    let others = server.handling(|session: Session| async move { session.end_others().await.map(|_| ()) });
+    let ended = two.at(&others).post("/own").await.status;
+    server.store.resume();
+    println!("{ended} {}", elevation.await.unwrap());
+    server.clock.advance(Duration::from_secs(31));
+    let who = [one.get("/who").await.text, two.get("/who").await.text];
+    assert!(who.contains(&"alice".to_owned()), "{who:?}");
+}
+
+#[tokio::test]
+async fn who_was_ended_ends_nobody_else_however_long_their_request_goes_on() {
+    let server = Server::new();
+    let thief = logged_in(&server).await;
+    let owner = logged_in(&server).await;
+    let (slow, loaded, go) =
+        waiting(&server, |session: Session| async move { session.end_others().await.map(|_| ()) });
+    let under_way = tokio::spawn({
+        let thief = thief.at(&slow);
+        async move { thief.post("/own").await.status }
+    });
+    loaded.notified().await;
+    let others = server.handling(|session: Session| async move { session.end_others().await.map(|_| ()) });
+    assert_eq!(owner.at(&others).post("/own").await.status, StatusCode::OK);
+    go.notify_one();
+    let _ = under_way.await.unwrap();
+    assert_eq!(owner.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn a_logout_with_the_id_left_behind_ends_the_session_or_leaves_its_cookie() {
+    let server = Server::new();
+    let browser = logged_in(&server).await;
+    let old = browser.cookie(SESSION).unwrap();
+    browser.post("/elevate").await;
+    let new = browser.cookie(SESSION).unwrap();
+    // A tab that sent its request before the elevation's answer came: same jar for the answer.
+    let reply = browser.sending(&[(SESSION, &old)]).post("/logout").await;
+    let deletes = reply.cookies.iter().any(|c| c.starts_with(SESSION) && c.contains("Max-Age=0"));
+    let lives = browser.sending(&[(SESSION, &new)]).get("/who").await.text == "alice";
+    println!(
+        "status {} deletes the browser's cookie: {deletes}; session lives on in the store: {lives}",
+        reply.status
+    );
+    assert!(!(deletes && lives));
+}
+
+#[tokio::test]
+async fn a_logout_of_an_anonymous_session_does_not_delete_the_cookie_of_a_login() {
+    let server = Server::new();
+    let browser = server.browser();
+    browser.post("/set/cart/tea").await;
+    let anonymous = browser.cookie(ANONYMOUS).unwrap();
+    browser.post("/login/alice").await;
+    let reply = browser.sending(&[(ANONYMOUS, &anonymous)]).post("/logout").await;
+    let deletes = reply.cookies.iter().any(|c| c.starts_with(SESSION) && c.contains("Max-Age=0"));
+    let lives = browser.get("/who").await.text == "alice";
+    assert!(!(deletes && lives), "logged out in the browser, alive in the store");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_in_the_last_step_of_an_elevation_logs_nobody_out() {
+    let server = Server::new();
+    let browser = logged_in(&server).await;
+    server.store.plan(Operation::Replace, Fault::Pause);
+    server.store.plan(Operation::Replace, Fault::Before);
+    let elevation = tokio::spawn({
+        let browser = browser.clone();
+        async move { browser.post("/elevate").await.status }
+    });
+    server.store.paused().await;
+    server.store.resume();
+    println!("{}", elevation.await.unwrap());
+    server.clock.advance(Duration::from_secs(31));
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn a_move_noted_after_a_long_request_does_not_move_the_deadline_back() {
+    let server = Server::new();
+    let browser = server.browser().from("192.0.2.1");
+    browser.post("/login/alice").await;
+    server.clock.advance(Duration::from_mins(1));
+    let (slow, loaded, go) = waiting(&server, |_| async move { Ok(()) });
+    let upload = tokio::spawn({
+        let tab = tab(&browser).from("198.51.100.1").at(&slow);
+        async move { tab.post("/own").await.status }
+    });
+    loaded.notified().await; // active at 0:01
+    server.clock.advance(Duration::from_mins(13)); // 0:14
+    assert_eq!(browser.get("/who").await.text, "alice"); // touched: lives until 0:44
+    go.notify_one();
+    assert_eq!(upload.await.unwrap(), StatusCode::OK);
+    server.clock.advance(Duration::from_mins(18)); // 0:32: 18 minutes after the last request
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn one_unreadable_record_does_not_hide_a_users_other_sessions() {
+    let server = Server::new();
+    let (_one, _two) = (logged_in(&server).await, logged_in(&server).await);
+    server.store.plan(Operation::Load, Fault::Unreadable);
+    assert!(!server.sessions.list(&Subject::new("alice")).await.unwrap().is_empty());
+}
+
+#[test]
+fn a_touch_interval_longer_than_the_remembered_idle_timeout_is_a_mistake() {
+    let policy = Policy {
+        touch_interval: Some(Duration::from_mins(10)),
+        remember: Some(Remember {
+            idle_timeout: Duration::from_mins(5),
+            absolute_timeout: Duration::from_hours(24),
+        }),
+        ..Policy::web()
+    };
+    assert!(policy.validate().is_err());
+}
+
+#[test]
+fn a_grace_of_nothing_and_a_renewal_at_each_request_is_a_mistake() {
+    let policy = Policy { grace: Duration::ZERO, renewal_interval: Duration::ZERO, ..Policy::web() };
+    assert!(policy.validate().is_err());
+}
+
+#[tokio::test]
+async fn no_cookie_lives_longer_than_400_days() {
+    let server = Server::with_policy(Policy {
+        absolute_timeout: Duration::from_hours(400 * 24),
+        cookie: CookiePolicy::default().persistent(),
+        ..Policy::web()
+    });
+    let reply = server.browser().post("/login/alice").await;
+    let cookie = reply.cookies.iter().find(|c| c.starts_with(SESSION)).unwrap();
+    let age = cookie.split("Max-Age=").nth(1).unwrap().split(';').next().unwrap();
+    assert!(age.parse::<u64>().unwrap() <= 400 * 86_400, "{age}");
+}
+
+#[tokio::test]
+async fn a_login_after_a_logout_in_one_request_keeps_its_cookie() {
+    let server = Server::with_policy(Policy {
+        cookie: CookiePolicy::default().clear_all_at_logout(),
+        ..Policy::web()
+    });
+    let browser = logged_in(&server).await;
+    let switch = server.handling(|session: Session| async move {
+        session.logout().await?;
+        session.login(Subject::new("bob")).await
+    });
+    let reply = browser.at(&switch).post("/own").await;
+    let clears = reply.headers.get("clear-site-data").map(|v| v.to_str().unwrap().to_owned());
+    assert!(browser.cookie(SESSION).is_some());
+    assert!(!clears.clone().unwrap_or_default().contains("cookies"), "{clears:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_turns_among_three_addresses_does_not_cost_a_write_and_an_event_each_time() {
+    let server = Server::new();
+    let browser = server.browser().from("192.0.2.1");
+    browser.post("/login/alice").await;
+    server.take_events();
+    for n in 0..30 {
+        browser.from(["192.0.2.1", "192.0.2.2", "192.0.2.3"][n % 3]).get("/who").await;
+    }
+    let moves = server.take_events().len();
+    assert!(moves < 10, "{moves} events for 30 requests");
+}
