@@ -4,6 +4,7 @@
 //! application judges nothing.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use axum::http::{Request, Response};
@@ -43,13 +44,25 @@ pub(crate) const VALUES: [&str; 2] = ["cart", "ticket"];
 pub(crate) const MARKS: &str = "marks";
 
 /// What a handler saw of its session at one time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// The number of the request that made the session; `None` if there is no session.
     pub(crate) name: Option<u32>,
     pub(crate) subject: Option<u32>,
     pub(crate) marks: Vec<u32>,
     pub(crate) values: [Option<u32>; VALUES.len()],
+}
+
+impl fmt::Debug for Seen {
+    /// `5 of user 1: marks [3, 4], values [None, Some(2)]`, or `nothing`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name, self.subject) {
+            (None, _) => return f.write_str("nothing"),
+            (Some(name), None) => write!(f, "{name}")?,
+            (Some(name), Some(user)) => write!(f, "{name} of user {user}")?,
+        }
+        write!(f, ": marks {:?}, values {:?}", self.marks, self.values)
+    }
 }
 
 /// A request's orders, and what its handler saw.

@@ -111,9 +111,7 @@ pub(crate) fn finish<F: Future + Unpin>(mut future: F) -> F::Output {
     }
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     loop {
-        if let Poll::Ready(output) =
-            std::pin::Pin::new(&mut future).poll(&mut Context::from_waker(&waker))
-        {
+        if let Poll::Ready(output) = std::pin::Pin::new(&mut future).poll(&mut Context::from_waker(&waker)) {
             return output;
         }
         std::thread::park();

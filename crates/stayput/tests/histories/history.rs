@@ -61,11 +61,11 @@ impl History {
         for _ in 0..EVENTS {
             match self.rng.u32(..100) {
                 0..18 if self.world.running() < 5 => self.ask(),
-                18..22 => self.steal_or_plant(),
-                22..26 if self.world.running() < 5 => self.replay(),
-                26..40 => self.answer_one(),
-                40..46 => self.pass_time().await?,
-                46..48 => self.world.sweep()?,
+                18..20 => self.steal_or_plant(),
+                20..23 if self.world.running() < 5 => self.replay(),
+                23..42 => self.answer_one(),
+                42..47 => self.pass_time().await?,
+                47..48 => self.world.sweep()?,
                 48..50 => {
                     let some = self.rng.u64(..2_000);
                     self.world.advance(Duration::from_millis(some));
@@ -149,15 +149,23 @@ impl History {
         let (_, answer) = receiver.answers.remove(at);
         let request = self.world.log.request(answer.request);
         let (number, changes) = (answer.request, request.changes_identity());
+        let is_older = receiver.home.is_some_and(|home| request.shows(home).is_none());
         receiver.changing -= usize::from(changes);
         if is_lost {
             self.world.note(format_args!("answer of #{number} is lost"));
             return;
         }
         for change in answer.changes {
+            // The answer to a request from before a login, with the cookie from before it, comes too late: there is
+            // only one cookie to be in, and the last to come wins.
+            receiver.home = receiver.home.filter(|_| change.kind != Kind::Session || !is_older);
             receiver.jar.set(change.kind, change.value);
         }
-        if changes && receiver.changing == 0 && request.is_ok() && self.world.log.sessions.contains_key(&number) {
+        if changes
+            && receiver.changing == 0
+            && request.is_ok()
+            && self.world.log.sessions.contains_key(&number)
+        {
             receiver.home = Some(number);
         }
         self.world.note(format_args!("answer of #{number} arrives"));
@@ -186,11 +194,19 @@ impl History {
 
     /// Store calls end, answers arrive or are lost, then time passes; handlers may be at work all the while.
     async fn pass_time(&mut self) -> Result<(), String> {
-        self.finish(|place| place != Place::Handler).await?;
-        let lateness = if self.rng.bool() { 0 } else { usize::MAX };
-        self.deliver(lateness);
-        let (least, most) = [(1, 20), (20, 40), (60, 300), (840, 1020), (1020, 1500)][self.rng.usize(..5)];
+        let (least, most) = match self.rng.u32(..12) {
+            0..3 => (1, 20),
+            3..6 => (20, 40),
+            6..9 => (60, 300),
+            9..11 => (840, 1020),
+            _ => (1020, 1900),
+        };
         let by = Duration::from_secs(self.rng.u64(least..most));
+        let slowest = self.world.longest_running().saturating_add(by);
+        self.finish(|place| place != Place::Handler || slowest > SLOWEST).await?;
+        if self.rng.bool() {
+            self.deliver();
+        }
         self.world.advance(by);
         self.lose_late_answers();
         Ok(())
@@ -209,9 +225,10 @@ impl History {
         Err("requests don't come to an end".to_owned())
     }
 
-    fn deliver(&mut self, left: usize) {
+    /// All answers arrive, in any order, or are lost.
+    fn deliver(&mut self) {
         for browser in 0..BROWSERS {
-            while self.browsers[browser].answers.len() > left {
+            while !self.browsers[browser].answers.is_empty() {
                 let at = self.rng.usize(..self.browsers[browser].answers.len());
                 let is_lost = self.rng.u32(..100) < self.temper.lost;
                 self.receive(browser, at, is_lost);
@@ -233,7 +250,7 @@ impl History {
         for _ in 0..1_000 {
             self.finish(|_| true).await?;
             self.settle().await?;
-            self.deliver(0);
+            self.deliver();
             if self.world.running() == 0 && self.world.gates.places().is_empty() {
                 return Ok(());
             }
@@ -294,6 +311,9 @@ const THIEF: usize = 2;
 
 /// Enough for a session to live, be renewed a few times, and end.
 const EVENTS: usize = 200;
+
+/// The longest that a handler takes.
+const SLOWEST: Duration = Duration::from_mins(2);
 
 /// The longest that an answer is under way.
 const LATENESS: Duration = Duration::from_secs(30);

@@ -7,7 +7,7 @@ mod answers;
 mod content;
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -37,11 +37,18 @@ pub(crate) struct Entry {
 }
 
 /// A session's cookie in a request or an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) kind: Kind,
     pub(crate) session: u32,
     pub(crate) generation: u32,
+}
+
+impl fmt::Debug for Shown {
+    /// `Session 5.2`: the third cookie of the session that request 5 made.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}.{}", self.kind, self.session, self.generation)
+    }
 }
 
 /// A request's answer, as the server gave it.

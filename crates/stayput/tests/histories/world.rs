@@ -70,13 +70,8 @@ impl World {
     /// Sends a request with the cookies in `jar`, and gives back its number.
     pub(crate) fn send(&mut self, server: usize, jar: &Jar, home: Option<u32>, act: (Action, bool)) -> u32 {
         let number = u32::try_from(self.log.requests.len()).expect("histories are short");
-        let task = Task {
-            number,
-            action: act.0,
-            is_slow: act.1,
-            seen: Arc::default(),
-            taken: Arc::default(),
-        };
+        let task =
+            Task { number, action: act.0, is_slow: act.1, seen: Arc::default(), taken: Arc::default() };
         let shown = self.meaning_of(jar);
         let what = format_args!("{:?}{}", act.0, if act.1 { " slowly" } else { "" });
         self.note(format_args!("#{number} to server {server}: {what}, shows {shown:?}, home {home:?}"));
@@ -96,7 +91,8 @@ impl World {
         // Time is paused: it jumps when nothing else can be done.
         tokio::time::sleep(Duration::from_millis(1)).await;
         self.step += 1;
-        let (ended, running) = std::mem::take(&mut self.running).into_iter().partition(|(_, run)| run.is_finished());
+        let (ended, running) =
+            std::mem::take(&mut self.running).into_iter().partition(|(_, run)| run.is_finished());
         self.running = running;
         let mut answers = Vec::new();
         for (number, run) in ended as Vec<(u32, JoinHandle<_>)> {
@@ -127,6 +123,12 @@ impl World {
 
     pub(crate) fn running(&self) -> usize {
         self.running.len()
+    }
+
+    /// For how long the oldest request has been running.
+    pub(crate) fn longest_running(&self) -> Duration {
+        let oldest = self.running.iter().map(|(number, _)| self.log.request(*number).sent.time).min();
+        oldest.map_or(Duration::ZERO, |oldest| self.clock.now().since(oldest))
     }
 
     pub(crate) fn advance(&mut self, by: Duration) {
@@ -172,9 +174,11 @@ impl World {
             }
         }
         let entry = self.log.request(number);
-        let (seen, taken) = (entry.seen(), entry.task.taken.lock().unwrap().to_owned());
+        let (seen, taken) = (entry.seen(), *entry.task.taken.lock().unwrap());
         let (status, set, deleted) = (end.status, end.set.clone(), end.deleted.clone());
-        self.note(format_args!("#{number} {status}, saw {seen:?} took {taken:?} sets {set:?} deletes {deleted:?}"));
+        self.note(format_args!(
+            "#{number} {status}, saw {seen:?} took {taken:?} sets {set:?} deletes {deleted:?}"
+        ));
         self.log.requests[number as usize].end = Some(end);
         Answer { request: number, changes }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stayput::Timestamp;
 
-use super::{Entry, Found, Log, Moment, Verdict, must};
+use super::{End, Entry, Found, Log, Moment, Verdict, must};
 use crate::application::Action;
 
 impl Log {
@@ -52,9 +52,9 @@ impl Log {
         if self.newest_handed_out(session, now).is_some_and(|newest| newest >= generation + 2) {
             return Some("by a cookie two renewals old");
         }
-        self.confirmed(session, generation + 1, now)
-            .is_some_and(grace)
-            .then_some("by the cookie before the last renewal, longer than the grace after that was confirmed")
+        self.confirmed(session, generation + 1, now).is_some_and(grace).then_some(
+            "by the cookie before the last renewal, longer than the grace after that was confirmed",
+        )
     }
 
     /// When a login or an elevation had taken the session's place.
@@ -114,20 +114,34 @@ impl Log {
 
     /// Whether the session is alive all through the request, and its cookie the newest or still good.
     pub(super) fn is_alive_for(&self, session: u32, request: &Entry) -> bool {
-        let Some(end) = &request.end else { return false };
-        let Some(shown) = request.shows(session) else { return false };
-        let before_end = |other: &&Entry| other.sent.step < end.at.step;
-        let others = self.requests.iter().filter(before_end);
+        let (Some(end), Some(shown)) = (&request.end, request.shows(session)) else { return false };
+        let others = self.requests.iter().filter(|other| other.sent.step < end.at.step);
         let shows = others.filter_map(|other| Some((other.shows(session)?.generation, other.sent.time)));
         let newer: Vec<_> = shows.filter(|(generation, _)| *generation > shown.generation).collect();
-        let first = newer.iter().map(|(_, time)| *time).min();
         let is_previous = newer.iter().all(|(generation, _)| *generation == shown.generation + 1);
-        let is_good = first.is_none_or(|first| is_previous && end.at.time < first.after(self.policy.grace));
+        let is_good = newer.iter().map(|(_, sent)| *sent).min().is_none_or(|first| {
+            is_previous
+                && end.at.time < first.after(self.policy.grace)
+                && end.at.time
+                    < self.renewed(session, shown.generation + 1).after(self.policy.renewal_interval)
+        });
         is_good && self.is_alive_during(session, request)
     }
 
+    /// The earliest time at which that generation may have begun.
+    fn renewed(&self, session: u32, generation: u32) -> Timestamp {
+        let may_renew = |other: &&Entry| {
+            let hands_out =
+                |end: &End| end.set.iter().any(|set| (set.session, set.generation) == (session, generation));
+            let is_silent = other.end.is_none() || self.had_faults(other);
+            let shows_last = other.shows(session).is_some_and(|shown| shown.generation + 1 == generation);
+            is_silent && shows_last || other.end.as_ref().is_some_and(hands_out)
+        };
+        self.requests.iter().filter(may_renew).map(|other| other.sent.time).min().unwrap_or_default()
+    }
+
     /// Whether the session is alive all through the request, unless its cookie is too old.
-    fn is_alive_during(&self, session: u32, request: &Entry) -> bool {
+    pub(super) fn is_alive_during(&self, session: u32, request: &Entry) -> bool {
         let Some(end) = &request.end else { return false };
         let began = self.request(session).sent.time;
         let may_end = |other: &Entry| {
@@ -140,25 +154,32 @@ impl Log {
         };
         let soon = end.at.time.after(SLACK);
         soon < began.after(self.policy.absolute_timeout)
-            && soon < self.last_counted(session, request.sent).after(self.idle(session) / 10 * 9)
+            && soon < self.kept_until(session, request.sent)
             && !self.requests.iter().any(may_end)
     }
 
-    /// When the last request was sent that must have pushed the session's idle deadline out.
-    fn last_counted(&self, session: u32, now: Moment) -> Timestamp {
-        let counts = |other: &&Entry| {
-            let used = other.number() == session || other.found() == Found::Session(session);
-            used && other.ended_by(now) && !self.had_faults(other)
-        };
-        let counted = self.requests.iter().filter(counts).map(|other| other.sent.time);
-        counted.max().unwrap_or_default()
+    /// Until when the requests that had ended must have kept the session alive.
+    fn kept_until(&self, session: u32, now: Moment) -> Timestamp {
+        let least = self.idle(session) / 10 * 9;
+        let uses = |other: &&Entry| other.found() == Found::Session(session) && !self.had_faults(other);
+        let used = self.requests.iter().filter(uses).filter(|other| other.ended_by(now));
+        let mut spans: Vec<_> =
+            used.filter_map(|other| Some((other.end.as_ref()?.at, other.sent.time))).collect();
+        spans.sort_unstable_by_key(|(end, _)| *end);
+        // A request is counted when it ends: one that takes longer than the session had left doesn't save it.
+        spans.into_iter().fold(self.request(session).sent.time.after(least), |until, (end, sent)| {
+            if end.time.after(SLACK) < until { until.max(sent.after(least)) } else { until }
+        })
     }
 }
 
 impl Entry {
     /// Whether it has ended the session by `action`.
     fn ended_it(&self, session: u32, action: Action, now: Moment) -> bool {
-        self.action() == action && self.is_ok() && self.ended_by(now) && self.found() == Found::Session(session)
+        self.action() == action
+            && self.is_ok()
+            && self.ended_by(now)
+            && self.found() == Found::Session(session)
     }
 }
 

@@ -38,7 +38,8 @@ impl Log {
             if cookie.session == request.number() {
                 continue;
             }
-            let shown = request.shows(cookie.session).filter(|_| request.found() == Found::Session(cookie.session));
+            let shown =
+                request.shows(cookie.session).filter(|_| request.found() == Found::Session(cookie.session));
             let Some(shown) = shown else { return Err(format!("was given session {}", cookie.session)) };
             must(cookie.generation > shown.generation, "was given a cookie no newer than its own")?;
             let is_left = self.left(cookie.session, request.sent).is_some();

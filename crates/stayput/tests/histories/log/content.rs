@@ -50,19 +50,31 @@ impl Log {
         for by in self.requests.iter().filter(|by| by.action() == Action::Mark && by.is_ok()) {
             let target = by.target().filter(|target| line.contains(target));
             let Some(target) = target else { continue };
-            let is_due = target != session || by.ended_by(request.sent);
+            let is_due =
+                if target == session { by.ended_by(request.sent) } else { self.was_alive(&line, target) };
             must(!is_due || marks.contains(&by.number()), format_args!("did not see mark {}", by.number()))?;
         }
         let others = self.requests.iter().filter(|other| other.number() != request.number());
         for other in others {
-            for seen in other.seen().iter().filter(|seen| seen.name.is_some_and(|name| line.contains(&name))) {
+            for seen in other.seen().iter().filter(|seen| seen.name.is_some_and(|name| line.contains(&name)))
+            {
                 let common = seen.marks.len().min(marks.len());
                 must(seen.marks[..common] == marks[..common], "saw marks in another order")?;
-                let before = other.ended_by(request.sent) || seen.name != Some(session);
+                let before = match seen.name.filter(|name| *name != session) {
+                    Some(ancestor) => self.was_alive(&line, ancestor),
+                    None => other.ended_by(request.sent),
+                };
                 must(!before || seen.marks.len() <= marks.len(), "did not see marks that were seen before")?;
             }
         }
         Ok(())
+    }
+
+    /// Whether the sessions in `line` down from `ancestor` were alive when the next took their place: a login over one
+    /// that ended meanwhile may begin with what it held before.
+    fn was_alive(&self, line: &[u32], ancestor: u32) -> bool {
+        let pairs = line.windows(2).take_while(|pair| pair[0] != ancestor);
+        pairs.into_iter().all(|pair| self.is_alive_during(pair[1], self.request(pair[0])))
     }
 
     /// A value is that of a write which no other had certainly replaced before the request was sent.
@@ -74,7 +86,8 @@ impl Log {
         let is_replaced = |write: &Write| {
             let Some((ended, _)) = write.ended else { return false };
             writes.iter().any(|later| {
-                later.sent >= ended && later.ended.is_some_and(|(end, done)| done && end <= request.sent.step)
+                later.sent >= ended
+                    && later.ended.is_some_and(|(end, done)| done && ended < end && end <= request.sent.step)
             })
         };
         let mut candidates = writes.iter().filter(|write| write.value == value && write.sent < end.at.step);
@@ -117,4 +130,3 @@ impl Seen {
         VALUES.iter().position(|name| *name == key).and_then(|at| self.values[at])
     }
 }
-
