@@ -217,9 +217,13 @@ impl History {
         for _ in 0..1_000 {
             let waiting = self.world.gates.places();
             let at: Vec<_> = (0..waiting.len()).filter(|at| places(waiting[*at])).collect();
-            let Some(at) = self.rng.choice(at) else { return Ok(()) };
-            let fate = self.fate(waiting[at]);
-            self.world.open(at, fate);
+            if let Some(at) = self.rng.choice(at) {
+                let fate = self.fate(waiting[at]);
+                self.world.open(at, fate);
+            } else if waiting.len() >= self.world.running() {
+                return Ok(());
+            }
+            // Who is at no gate pauses between two attempts.
             self.settle().await?;
         }
         Err("requests don't come to an end".to_owned())

@@ -147,7 +147,7 @@ impl Log {
         let may_end = |other: &Entry| {
             other.number() != request.number()
                 && other.changes_identity()
-                && !other.is_refused()
+                && !(other.action() == Action::Elevate && other.is_refused())
                 && other.sent.step < end.at.step
                 && other.shows(session).is_some()
                 && matches!(other.found(), Found::Unknown | Found::Session(_))

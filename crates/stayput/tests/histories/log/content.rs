@@ -47,34 +47,29 @@ impl Log {
             let belongs = by.target().is_some_and(|target| line.contains(&target));
             must(belongs, format_args!("saw mark {mark} of another session in session {session}"))?;
         }
+        let certain = self.certain_line(&line);
         for by in self.requests.iter().filter(|by| by.action() == Action::Mark && by.is_ok()) {
-            let target = by.target().filter(|target| line.contains(target));
-            let Some(target) = target else { continue };
-            let is_due =
-                if target == session { by.ended_by(request.sent) } else { self.was_alive(&line, target) };
+            let target = by.target().filter(|target| certain.contains(target));
+            let is_due = target.is_some_and(|target| target != session || by.ended_by(request.sent));
             must(!is_due || marks.contains(&by.number()), format_args!("did not see mark {}", by.number()))?;
         }
-        let others = self.requests.iter().filter(|other| other.number() != request.number());
-        for other in others {
-            for seen in other.seen().iter().filter(|seen| seen.name.is_some_and(|name| line.contains(&name)))
-            {
+        for other in self.requests.iter().filter(|other| other.number() != request.number()) {
+            for seen in other.task.seen.lock().unwrap().iter() {
+                let Some(name) = seen.name.filter(|name| certain.contains(name)) else { continue };
                 let common = seen.marks.len().min(marks.len());
                 must(seen.marks[..common] == marks[..common], "saw marks in another order")?;
-                let before = match seen.name.filter(|name| *name != session) {
-                    Some(ancestor) => self.was_alive(&line, ancestor),
-                    None => other.ended_by(request.sent),
-                };
-                must(!before || seen.marks.len() <= marks.len(), "did not see marks that were seen before")?;
+                let is_before = name != session || other.ended_by(request.sent);
+                must(!is_before || seen.marks.len() <= marks.len(), "did not see what was seen before")?;
             }
         }
         Ok(())
     }
 
-    /// Whether the sessions in `line` down from `ancestor` were alive when the next took their place: a login over one
-    /// that ended meanwhile may begin with what it held before.
-    fn was_alive(&self, line: &[u32], ancestor: u32) -> bool {
-        let pairs = line.windows(2).take_while(|pair| pair[0] != ancestor);
-        pairs.into_iter().all(|pair| self.is_alive_during(pair[1], self.request(pair[0])))
+    /// Those in `line` of which the session certainly holds everything. A login over a session that ended meanwhile
+    /// begins with what that held when the login's request found it.
+    fn certain_line<'l>(&self, line: &'l [u32]) -> &'l [u32] {
+        let taken_over = line.windows(2).take_while(|pair| self.is_alive_during(pair[1], self.request(pair[0])));
+        &line[..=taken_over.count()]
     }
 
     /// A value is that of a write which no other had certainly replaced before the request was sent.
