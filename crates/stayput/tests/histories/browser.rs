@@ -1,0 +1,79 @@
+//! Cookies as a browser keeps them: what an answer says when it arrives, in whatever order that is.
+//!
+//! A browser here doesn't know whether its cookies are any good.
+
+use stayput_core::{CookieValue, Keyring, StorageKey};
+
+/// The two cookies: that of logged-in sessions, that of anonymous ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Session,
+    Anonymous,
+}
+
+pub(crate) const KINDS: [Kind; 2] = [Kind::Session, Kind::Anonymous];
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Session => "__Host-stayput-session",
+            Self::Anonymous => "__Host-stayput-anonymous",
+        }
+    }
+
+    pub(crate) fn of(subject: Option<u32>) -> Self {
+        if subject.is_some() { Self::Session } else { Self::Anonymous }
+    }
+}
+
+/// A browser's cookies, one of each kind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Jar([Option<String>; 2]);
+
+impl Jar {
+    pub(crate) fn get(&self, kind: Kind) -> Option<&str> {
+        self.0[kind as usize].as_deref()
+    }
+
+    pub(crate) fn set(&mut self, kind: Kind, value: Option<String>) {
+        self.0[kind as usize] = value;
+    }
+
+    /// The `Cookie` header.
+    pub(crate) fn header(&self) -> String {
+        let pairs = KINDS.iter().filter_map(|kind| Some(format!("{}={}", kind.name(), self.get(*kind)?)));
+        pairs.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// What an answer does to a cookie.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) kind: Kind,
+    /// The new value; `None` deletes the cookie.
+    pub(crate) value: Option<String>,
+}
+
+impl Change {
+    /// Reads a `Set-Cookie` header.
+    pub(crate) fn read(header: &str) -> Self {
+        let (name, rest) = header.split_once('=').expect("a cookie has a name");
+        let kind = KINDS.into_iter().find(|kind| kind.name() == name).expect("it is one of Stayput's");
+        let value = rest.split(';').next().expect("there is a first part").to_owned();
+        Self { kind, value: (!header.contains("Max-Age=0")).then_some(value) }
+    }
+}
+
+/// What a cookie says, to somebody who has the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meaning {
+    pub(crate) key: StorageKey,
+    pub(crate) generation: u32,
+}
+
+impl Meaning {
+    pub(crate) fn of(kind: Kind, value: &str, keyring: &Keyring) -> Option<Self> {
+        let value = CookieValue::decode(kind.name(), value.as_bytes(), keyring).ok()?.value;
+        Some(Self { key: value.id.storage_key(), generation: value.generation.0 })
+    }
+}

@@ -1,0 +1,210 @@
+//! What happened, as plain lists: the oracle. Every rule asks the log, and knows nothing of how the library works.
+//!
+//! The log believes no server: what it holds is who sent what when, and what came back.
+
+mod access;
+mod answers;
+mod content;
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use stayput::{Policy, Timestamp};
+use stayput_core::StorageKey;
+
+use crate::application::{Action, MARKS, Seen, Task};
+use crate::browser::Kind;
+
+/// A point in a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment {
+    pub(crate) step: u32,
+    pub(crate) time: Timestamp,
+}
+
+/// A request, from its sending to its answer.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) task: Task,
+    /// The sessions whose cookies it carried, the logged-in one first.
+    pub(crate) shown: Vec<Shown>,
+    /// The session that its browser must be in, whatever its cookie says.
+    pub(crate) home: Option<u32>,
+    pub(crate) sent: Moment,
+    pub(crate) end: Option<End>,
+}
+
+/// A session's cookie in a request or an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) kind: Kind,
+    pub(crate) session: u32,
+    pub(crate) generation: u32,
+}
+
+impl fmt::Debug for Shown {
+    /// `Session 5.2`: the third cookie of the session that request 5 made.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}.{}", self.kind, self.session, self.generation)
+    }
+}
+
+/// A request's answer, as the server gave it.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) at: Moment,
+    pub(crate) status: StatusCode,
+    pub(crate) set: Vec<Shown>,
+    pub(crate) deleted: Vec<Kind>,
+}
+
+/// A session, by the request that made it.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) key: StorageKey,
+    pub(crate) subject: Option<u32>,
+    /// The session that it took the place of.
+    pub(crate) parent: Option<u32>,
+}
+
+/// Which session a handler had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It hasn't seen any yet.
+    Unknown,
+    Nobody,
+    Session(u32),
+}
+
+/// All of a history so far.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) requests: Vec<Entry>,
+    pub(crate) sessions: BTreeMap<u32, Made>,
+    /// The steps at which the store failed.
+    pub(crate) faults: Vec<u32>,
+    policy: Policy,
+}
+
+/// A rule that was kept, or how it was broken.
+pub(crate) type Verdict = Result<(), String>;
+
+/// Holds a history to a rule.
+pub(crate) fn must(holds: bool, rule: impl Display) -> Verdict {
+    if holds { Ok(()) } else { Err(rule.to_string()) }
+}
+
+impl Log {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self { requests: Vec::new(), sessions: BTreeMap::new(), faults: Vec::new(), policy }
+    }
+
+    /// Judges a request by all rules, once it has ended.
+    pub(crate) fn judge(&self, request: &Entry) -> Verdict {
+        self.judge_access(request)?;
+        self.judge_answer(request)?;
+        self.judge_content(request)
+    }
+
+    pub(crate) fn request(&self, number: u32) -> &Entry {
+        &self.requests[number as usize]
+    }
+
+    /// The session under a storage key.
+    pub(crate) fn session_under(&self, key: StorageKey) -> Option<u32> {
+        self.sessions.iter().find(|(_, made)| made.key == key).map(|(name, _)| *name)
+    }
+
+    /// The session and those before it whose value under `key` it began with.
+    fn line(&self, session: u32, key: &str) -> Vec<u32> {
+        let mut line = vec![session];
+        let mut at = session;
+        while let Some(made) = self.sessions.get(&at)
+            && let Some(parent) = made.parent
+            && self.hands_on(at, parent, key)
+        {
+            line.push(parent);
+            at = parent;
+        }
+        line
+    }
+
+    fn hands_on(&self, session: u32, parent: u32, key: &str) -> bool {
+        let owner = self.sessions.get(&parent).and_then(|made| made.subject);
+        match self.request(session).task.action {
+            Action::Elevate => true,
+            Action::Login(user) => key == MARKS && owner.is_none_or(|owner| owner == user),
+            _ => false,
+        }
+    }
+
+    fn idle(&self, session: u32) -> Duration {
+        match self.sessions.get(&session).and_then(|made| made.subject) {
+            Some(_) => self.policy.idle_timeout,
+            None => self.policy.anonymous_idle_timeout,
+        }
+    }
+
+    /// Whether the store failed while the request ran.
+    fn had_faults(&self, request: &Entry) -> bool {
+        let end = request.end.as_ref().map_or(u32::MAX, |end| end.at.step);
+        self.faults.iter().any(|step| (request.sent.step..=end).contains(step))
+    }
+}
+
+impl Entry {
+    pub(crate) fn number(&self) -> u32 {
+        self.task.number
+    }
+
+    pub(crate) fn action(&self) -> Action {
+        self.task.action
+    }
+
+    /// What its handler saw so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.task.seen.lock().unwrap().clone()
+    }
+
+    /// The session that it came with.
+    pub(crate) fn found(&self) -> Found {
+        match self.task.seen.lock().unwrap().first() {
+            None => Found::Unknown,
+            Some(seen) => seen.name.map_or(Found::Nobody, Found::Session),
+        }
+    }
+
+    /// The session that it writes to: the one that it came with, or a new one.
+    fn target(&self) -> Option<u32> {
+        match self.found() {
+            Found::Unknown => None,
+            Found::Nobody => Some(self.number()),
+            Found::Session(name) => Some(name),
+        }
+    }
+
+    pub(crate) fn shows(&self, session: u32) -> Option<Shown> {
+        self.shown.iter().find(|shown| shown.session == session).copied()
+    }
+
+    /// Whether it had its answer before `moment`.
+    fn ended_by(&self, moment: Moment) -> bool {
+        self.end.as_ref().is_some_and(|end| end.at.step <= moment.step)
+    }
+
+    pub(crate) fn is_ok(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.status.is_success())
+    }
+
+    /// Whether it was told that what it asked for was not done.
+    fn is_refused(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.status.is_client_error())
+    }
+
+    /// Whether it gives the session that it came with a new id, or ends it.
+    pub(crate) fn changes_identity(&self) -> bool {
+        matches!(self.action(), Action::Login(_) | Action::Elevate | Action::Logout)
+    }
+}

@@ -1,0 +1,128 @@
+//! What a session holds: all that was written to it and to those before it, each once, and nothing else.
+
+use super::{Entry, Log, Verdict, must};
+use crate::application::{Action, MARKS, Seen, VALUES};
+
+/// A write to a single value.
+struct Write {
+    value: Option<u32>,
+    sent: u32,
+    /// When it was over, and whether it certainly happened.
+    ended: Option<(u32, bool)>,
+}
+
+impl Log {
+    pub(super) fn judge_content(&self, request: &Entry) -> Verdict {
+        for seen in request.seen() {
+            let Some(session) = seen.name else {
+                must(seen.subject.is_none() && seen.marks.is_empty(), "saw a session that lost its values")?;
+                must(seen.values == [None; VALUES.len()], "saw a session that lost some of its values")?;
+                continue;
+            };
+            self.judge_subject(request, session, &seen)?;
+            self.judge_marks(request, session, &seen.marks)?;
+            for (key, value) in VALUES.into_iter().zip(seen.values) {
+                self.judge_value(request, session, key, value)?;
+            }
+        }
+        self.judge_taken(request)
+    }
+
+    fn judge_subject(&self, request: &Entry, session: u32, seen: &Seen) -> Verdict {
+        let expected = match request.action() {
+            Action::Login(user) if session == request.number() => Some(user),
+            _ => self.sessions.get(&session).and_then(|made| made.subject),
+        };
+        must(seen.subject == expected, format_args!("saw user {:?} in session {session}", seen.subject))
+    }
+
+    /// The list of marks only grows, at its end, by each request's number once.
+    fn judge_marks(&self, request: &Entry, session: u32, marks: &[u32]) -> Verdict {
+        let line = self.line(session, MARKS);
+        for (at, mark) in marks.iter().enumerate() {
+            let by = self.requests.get(*mark as usize).filter(|by| by.action() == Action::Mark);
+            let Some(by) = by else { return Err(format!("saw mark {mark}, which nobody made")) };
+            must(!marks[..at].contains(mark), format_args!("saw mark {mark} twice"))?;
+            must(!by.is_refused(), format_args!("saw mark {mark}, which was refused"))?;
+            let belongs = by.target().is_some_and(|target| line.contains(&target));
+            must(belongs, format_args!("saw mark {mark} of another session in session {session}"))?;
+        }
+        let certain = self.certain_line(&line);
+        for by in self.requests.iter().filter(|by| by.action() == Action::Mark && by.is_ok()) {
+            let target = by.target().filter(|target| certain.contains(target));
+            let is_due = target.is_some_and(|target| target != session || by.ended_by(request.sent));
+            must(!is_due || marks.contains(&by.number()), format_args!("did not see mark {}", by.number()))?;
+        }
+        for other in self.requests.iter().filter(|other| other.number() != request.number()) {
+            for seen in other.task.seen.lock().unwrap().iter() {
+                let Some(name) = seen.name.filter(|name| certain.contains(name)) else { continue };
+                let common = seen.marks.len().min(marks.len());
+                must(seen.marks[..common] == marks[..common], "saw marks in another order")?;
+                let is_before = name != session || other.ended_by(request.sent);
+                must(!is_before || seen.marks.len() <= marks.len(), "did not see what was seen before")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those in `line` of which the session certainly holds everything. A login over a session that ended meanwhile
+    /// begins with what that held when the login's request found it.
+    fn certain_line<'l>(&self, line: &'l [u32]) -> &'l [u32] {
+        let taken_over =
+            line.windows(2).take_while(|pair| self.is_alive_during(pair[1], self.request(pair[0])));
+        &line[..=taken_over.count()]
+    }
+
+    /// A value is that of a write which no other had certainly replaced before the request was sent.
+    fn judge_value(&self, request: &Entry, session: u32, key: &'static str, value: Option<u32>) -> Verdict {
+        let Some(end) = &request.end else { return Ok(()) };
+        let line = self.line(session, key);
+        let mut writes = vec![Write { value: None, sent: 0, ended: Some((0, true)) }];
+        writes.extend(self.requests.iter().filter_map(|by| by.writes(&line, key)));
+        let is_replaced = |write: &Write| {
+            let Some((ended, _)) = write.ended else { return false };
+            writes.iter().any(|later| {
+                later.sent >= ended
+                    && later.ended.is_some_and(|(end, done)| done && ended < end && end <= request.sent.step)
+            })
+        };
+        let mut candidates = writes.iter().filter(|write| write.value == value && write.sent < end.at.step);
+        let legal = candidates.any(|write| !is_replaced(write));
+        must(legal, format_args!("saw {value:?} under {key} in session {session}"))
+    }
+
+    fn judge_taken(&self, request: &Entry) -> Verdict {
+        let Some(taken) = request.taken() else { return Ok(()) };
+        let others = self.requests.iter().filter(|other| other.number() != request.number());
+        let twice = others.into_iter().any(|other| other.taken() == Some(taken));
+        must(!twice, format_args!("took {taken}, which was taken before"))
+    }
+}
+
+impl Entry {
+    fn taken(&self) -> Option<u32> {
+        *self.task.taken.lock().unwrap()
+    }
+
+    /// What it wrote under `key` to one of the sessions in `line`, if it may have.
+    fn writes(&self, line: &[u32], key: &str) -> Option<Write> {
+        let target = self.target().filter(|target| line.contains(target) && !self.is_refused());
+        target?;
+        let had = || self.seen().first().is_some_and(|seen| seen.value(key).is_some());
+        let (value, certain) = match self.action() {
+            Action::Set(set) if set == key => (Some(self.number()), self.is_ok()),
+            // What wasn't there when it was removed need not have been written.
+            Action::Remove(removed) if removed == key => (None, self.is_ok() && had()),
+            Action::Take(taken) if taken == key => (None, self.taken().is_some()),
+            _ => return None,
+        };
+        let ended = self.end.as_ref().map(|end| (end.at.step, certain));
+        Some(Write { value, sent: self.sent.step, ended })
+    }
+}
+
+impl Seen {
+    fn value(&self, key: &str) -> Option<u32> {
+        VALUES.iter().position(|name| *name == key).and_then(|at| self.values[at])
+    }
+}
