@@ -111,7 +111,6 @@ impl History {
         let user = if self.rng.u8(..6) == 0 { 9 } else { u32::try_from(browser).expect("there are few") };
         match self.rng.u32(..100) {
             0..30 if is_stranger && !is_thief => Action::Login(user),
-            0..28 => Action::Look,
             28..55 => Action::Mark,
             55..70 => Action::Set(value),
             70..76 => Action::Remove(value),

@@ -92,7 +92,7 @@ async fn of_two_parallel_elevations_one_goes_through() {
     let second = two.post("/elevate").await.status;
     server.store.resume();
     let first = first.await.unwrap();
-    println!("{first} {second}");
+    assert_eq!([first, second], [StatusCode::OK, StatusCode::CONFLICT]);
     server.clock.advance(Duration::from_secs(31));
     let who = [one.get("/who").await.text, two.get("/who").await.text];
     assert!(who.contains(&"alice".to_owned()), "{who:?}");
@@ -233,7 +233,7 @@ async fn a_store_that_fails_in_the_last_step_of_an_elevation_logs_nobody_out() {
     });
     server.store.paused().await;
     server.store.resume();
-    println!("{}", elevation.await.unwrap());
+    assert_eq!(elevation.await.unwrap(), StatusCode::OK);
     server.clock.advance(Duration::from_secs(31));
     assert_eq!(browser.get("/who").await.text, "alice");
 }
@@ -241,12 +241,12 @@ async fn a_store_that_fails_in_the_last_step_of_an_elevation_logs_nobody_out() {
 #[tokio::test]
 async fn a_move_noted_after_a_long_request_does_not_move_the_deadline_back() {
     let server = Server::new();
-    let browser = server.browser().from("192.0.2.1");
+    let browser = server.browser().with("user-agent", "Firefox");
     browser.post("/login/alice").await;
     server.clock.advance(Duration::from_mins(1));
     let (slow, loaded, go) = waiting(&server, |_| async move { Ok(()) });
     let upload = tokio::spawn({
-        let tab = tab(&browser).from("198.51.100.1").at(&slow);
+        let tab = tab(&browser).with("user-agent", "curl").at(&slow);
         async move { tab.post("/own").await.status }
     });
     loaded.notified().await; // active at 0:01

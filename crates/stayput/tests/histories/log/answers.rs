@@ -8,7 +8,7 @@ impl Log {
     pub(super) fn judge_answer(&self, request: &Entry) -> Verdict {
         self.judge_status(request)?;
         self.judge_set(request)?;
-        self.judge_deleted(request)
+        judge_deleted(request)
     }
 
     fn judge_status(&self, request: &Entry) -> Verdict {
@@ -49,17 +49,17 @@ impl Log {
         let has_new = end.set.iter().any(|cookie| cookie.session == request.number());
         must(!makes || has_new, "got no new id")
     }
+}
 
-    fn judge_deleted(&self, request: &Entry) -> Verdict {
-        let Some(end) = &request.end else { return Ok(()) };
-        let allowed: &[Kind] = match request.action() {
-            Action::Logout => &[Kind::Session, Kind::Anonymous],
-            Action::Login(_) | Action::Elevate => &[Kind::Anonymous],
-            _ => &[],
-        };
-        must(end.deleted.iter().all(|kind| allowed.contains(kind)), "lost a cookie that is not over")?;
-        let done = request.is_ok() && request.action() == Action::Logout;
-        // The session cookie stays where it was an anonymous session that ended: a parallel login may have set it.
-        must(!done || end.deleted.contains(&Kind::Anonymous), "kept a cookie after its logout")
-    }
+fn judge_deleted(request: &Entry) -> Verdict {
+    let Some(end) = &request.end else { return Ok(()) };
+    let allowed: &[Kind] = match request.action() {
+        Action::Logout => &[Kind::Session, Kind::Anonymous],
+        Action::Login(_) | Action::Elevate => &[Kind::Anonymous],
+        _ => &[],
+    };
+    must(end.deleted.iter().all(|kind| allowed.contains(kind)), "lost a cookie that is not over")?;
+    let done = request.is_ok() && request.action() == Action::Logout;
+    // The session cookie stays where it was an anonymous session that ended: a parallel login may have set it.
+    must(!done || end.deleted.contains(&Kind::Anonymous), "kept a cookie after its logout")
 }
