@@ -72,9 +72,18 @@ pub(crate) struct Task {
     pub(crate) action: Action,
     /// Whether the handler takes its time, before and after it acts.
     pub(crate) is_slow: bool,
-    pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
+    pub(crate) report: Arc<Mutex<Report>>,
+}
+
+/// What a handler tells.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    /// What it saw, in this order.
+    pub(crate) seen: Vec<Seen>,
+    /// The step at which it had seen the session and began to act on it.
+    pub(crate) acted: Option<u32>,
     /// What [`Action::Take`] got.
-    pub(crate) taken: Arc<Mutex<Option<u32>>>,
+    pub(crate) taken: Option<u32>,
 }
 
 pub(crate) type Server = BoxCloneSyncService<Request<()>, Response<()>, Infallible>;
@@ -105,6 +114,7 @@ impl Task {
         if self.is_slow {
             gates.wait(Place::Handler).await;
         }
+        self.report.lock().unwrap().acted = Some(gates.step());
         self.act_on(session, before.name).await?;
         if self.is_slow {
             gates.wait(Place::Handler).await;
@@ -126,7 +136,8 @@ impl Task {
             }
             Action::Remove(key) => session.remove(key)?,
             Action::Take(key) => {
-                *self.taken.lock().unwrap() = session.take(key).await?;
+                let taken = session.take(key).await?;
+                self.report.lock().unwrap().taken = taken;
                 self.see(session).await?;
             }
             Action::Login(user) => {
@@ -177,7 +188,7 @@ impl Task {
             marks: session.get(MARKS).await?.unwrap_or_default(),
             values,
         };
-        self.seen.lock().unwrap().push(seen.clone());
+        self.report.lock().unwrap().seen.push(seen.clone());
         Ok(seen)
     }
 }

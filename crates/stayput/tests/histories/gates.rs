@@ -3,6 +3,7 @@
 //! Nothing passes a gate unasked, so a history decides about every interleaving of store calls, and its seed about all
 //! of it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -13,9 +14,13 @@ use stayput_core::{
 };
 use tokio::sync::oneshot;
 
-/// The gates at which requests wait now, in the order of their coming.
+/// The gates of a history, which also count its steps.
 #[derive(Debug, Default)]
-pub(crate) struct Gates(Mutex<Vec<Gate>>);
+pub(crate) struct Gates {
+    /// Where requests wait now, in the order of their coming.
+    waiting: Mutex<Vec<Gate>>,
+    step: AtomicU32,
+}
 
 #[derive(Debug)]
 struct Gate {
@@ -51,21 +56,31 @@ impl Gates {
     /// Waits at a gate until it is opened.
     pub(crate) async fn wait(&self, place: Place) -> Fate {
         let (open, opened) = oneshot::channel();
-        self.0.lock().unwrap().push(Gate { place, open });
+        self.waiting.lock().unwrap().push(Gate { place, open });
         opened.await.expect("a history ends after all of its requests")
     }
 
     /// Where requests wait. Those that were cancelled wait no more.
     pub(crate) fn places(&self) -> Vec<Place> {
-        let mut gates = self.0.lock().unwrap();
+        let mut gates = self.waiting.lock().unwrap();
         gates.retain(|gate| !gate.open.is_closed());
         gates.iter().map(|gate| gate.place).collect()
     }
 
     /// Lets on who waits at the gate number `at` of [`Gates::places`].
     pub(crate) fn open(&self, at: usize, fate: Fate) {
-        let gate = self.0.lock().unwrap().remove(at);
+        let gate = self.waiting.lock().unwrap().remove(at);
         gate.open.send(fate).expect("who was cancelled has left the gates");
+    }
+
+    /// How many steps the history has made.
+    pub(crate) fn step(&self) -> u32 {
+        self.step.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it made another.
+    pub(crate) fn count_step(&self) {
+        self.step.fetch_add(1, Ordering::Relaxed);
     }
 }
 

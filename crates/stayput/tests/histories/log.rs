@@ -5,16 +5,19 @@
 mod access;
 mod answers;
 mod content;
+mod cookies;
+mod over;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use stayput::{Policy, Timestamp};
 use stayput_core::StorageKey;
 
-use crate::application::{Action, MARKS, Seen, Task};
+use crate::application::{Action, MARKS, Report, Task};
 use crate::browser::Kind;
 
 /// A point in a history.
@@ -105,6 +108,7 @@ impl Log {
     pub(crate) fn judge(&self, request: &Entry) -> Verdict {
         self.judge_access(request)?;
         self.judge_answer(request)?;
+        self.judge_cookies(request)?;
         self.judge_content(request)
     }
 
@@ -163,14 +167,14 @@ impl Entry {
         self.task.action
     }
 
-    /// What its handler saw so far.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.task.seen.lock().unwrap().clone()
+    /// What its handler told so far.
+    pub(crate) fn report(&self) -> MutexGuard<'_, Report> {
+        self.task.report.lock().unwrap()
     }
 
     /// The session that it came with.
     pub(crate) fn found(&self) -> Found {
-        match self.task.seen.lock().unwrap().first() {
+        match self.report().seen.first() {
             None => Found::Unknown,
             Some(seen) => seen.name.map_or(Found::Nobody, Found::Session),
         }
@@ -189,9 +193,16 @@ impl Entry {
         self.shown.iter().find(|shown| shown.session == session).copied()
     }
 
-    /// Whether it had its answer before `moment`.
-    fn ended_by(&self, moment: Moment) -> bool {
-        self.end.as_ref().is_some_and(|end| end.at.step <= moment.step)
+    /// Whether it had its answer by that step.
+    fn ended_by(&self, step: u32) -> bool {
+        self.end.as_ref().is_some_and(|end| end.at.step <= step)
+    }
+
+    /// Whether there was a time at which both were under way.
+    fn overlaps(&self, other: &Self) -> bool {
+        let starts_before_end =
+            |a: &Self, b: &Self| b.end.as_ref().is_none_or(|end| a.sent.step < end.at.step);
+        starts_before_end(self, other) && starts_before_end(other, self)
     }
 
     pub(crate) fn is_ok(&self) -> bool {

@@ -26,17 +26,17 @@ const FAILING: Temper = Temper { lost: 5, failing: 4, cancelled: 5 };
 
 #[test]
 fn no_order_of_requests_and_answers_breaks_a_session() {
-    play_many(CALM, 1_000);
+    play_many(CALM, 700);
 }
 
 #[test]
 fn no_lost_answer_and_no_cancelled_request_breaks_a_session() {
-    play_many(LOSING, 1_000);
+    play_many(LOSING, 700);
 }
 
 #[test]
 fn no_failure_of_the_store_breaks_a_session() {
-    play_many(FAILING, 1_000);
+    play_many(FAILING, 700);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! One thread does everything, and time stands still unless it is moved: the same orders always have the same outcome.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use stayput_testkit::{ManualClock, Seed, SeededRandom};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use crate::application::{Action, MARKS, Server, Task, server};
+use crate::application::{Action, MARKS, Report, Server, Task, server};
 use crate::browser::{Change, Jar, KINDS, Meaning};
 use crate::gates::{Fate, GatedStore, Gates};
 use crate::log::{End, Entry, Log, Made, Moment, Shown, Verdict};
@@ -28,7 +29,8 @@ pub(crate) struct World {
     pub(crate) gates: Arc<Gates>,
     keyring: Arc<Keyring>,
     running: Vec<(u32, JoinHandle<Response<()>>)>,
-    step: u32,
+    /// What the cookies say that were handed out.
+    cookies: HashMap<String, Shown>,
 }
 
 /// An answer on its way to its browser.
@@ -63,15 +65,15 @@ impl World {
             server(&sessions, gates.clone())
         };
         let servers = (0..SERVERS).map(build).collect();
-        let (log, trace, running) = (Log::new(policy), String::new(), Vec::new());
-        Self { log, trace, servers, store, clock, gates, keyring, running, step: 0 }
+        let (log, trace) = (Log::new(policy), String::new());
+        let (running, cookies) = (Vec::new(), HashMap::new());
+        Self { log, trace, servers, store, clock, gates, keyring, running, cookies }
     }
 
     /// Sends a request with the cookies in `jar`, and gives back its number.
     pub(crate) fn send(&mut self, server: usize, jar: &Jar, home: Option<u32>, act: (Action, bool)) -> u32 {
         let number = u32::try_from(self.log.requests.len()).expect("histories are short");
-        let task =
-            Task { number, action: act.0, is_slow: act.1, seen: Arc::default(), taken: Arc::default() };
+        let task = Task { number, action: act.0, is_slow: act.1, report: Arc::default() };
         let shown = self.meaning_of(jar);
         let what = format_args!("{:?}{}", act.0, if act.1 { " slowly" } else { "" });
         self.note(format_args!("#{number} to server {server}: {what}, shows {shown:?}, home {home:?}"));
@@ -90,7 +92,7 @@ impl World {
     pub(crate) async fn settle(&mut self) -> Result<Vec<Answer>, String> {
         // Time is paused: it jumps when nothing else can be done.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        self.step += 1;
+        self.gates.count_step();
         let (ended, running) =
             std::mem::take(&mut self.running).into_iter().partition(|(_, run)| run.is_finished());
         self.running = running;
@@ -108,7 +110,7 @@ impl World {
     pub(crate) fn open(&mut self, at: usize, fate: Fate) {
         if fate != Fate::Done {
             self.note(format_args!("{:?} {fate:?}", self.gates.places()[at]));
-            self.log.faults.push(self.step);
+            self.log.faults.push(self.gates.step());
         }
         self.gates.open(at, fate);
     }
@@ -143,20 +145,17 @@ impl World {
     }
 
     pub(crate) fn moment(&self) -> Moment {
-        Moment { step: self.step, time: self.clock.now() }
+        Moment { step: self.gates.step(), time: self.clock.now() }
     }
 
+    /// What the cookies in `jar` say. One under another name than it was given says nothing.
     pub(crate) fn meaning_of(&self, jar: &Jar) -> Vec<Shown> {
-        let shown = |kind| {
-            let meaning = Meaning::of(kind, jar.get(kind)?, &self.keyring)?;
-            let session = self.log.session_under(meaning.key).expect("only known cookies get around");
-            Some(Shown { kind, session, generation: meaning.generation })
-        };
+        let shown = |kind| self.cookies.get(jar.get(kind)?).copied().filter(|shown| shown.kind == kind);
         KINDS.into_iter().filter_map(shown).collect()
     }
 
     pub(crate) fn note(&mut self, what: impl std::fmt::Display) {
-        let (step, seconds) = (self.step, self.clock.now().as_millis() % 1_000_000_000);
+        let (step, seconds) = (self.gates.step(), self.clock.now().as_millis() % 1_000_000_000);
         writeln!(self.trace, "{step:>4} {:>9.3}s {what}", Duration::from_millis(seconds).as_secs_f64())
             .expect("a string takes everything");
     }
@@ -173,8 +172,7 @@ impl World {
                 None => end.deleted.push(change.kind),
             }
         }
-        let entry = self.log.request(number);
-        let (seen, taken) = (entry.seen(), *entry.task.taken.lock().unwrap());
+        let Report { seen, taken, .. } = self.log.request(number).report().clone();
         let (status, set, deleted) = (end.status, end.set.clone(), end.deleted.clone());
         self.note(format_args!(
             "#{number} {status}, saw {seen:?} took {taken:?} sets {set:?} deletes {deleted:?}"
@@ -191,18 +189,21 @@ impl World {
             self.log.sessions.insert(number, made);
             number
         });
-        Shown { kind: change.kind, session, generation: meaning.generation }
+        let shown = Shown { kind: change.kind, session, generation: meaning.generation };
+        self.cookies.insert(value.to_owned(), shown);
+        shown
     }
 }
 
 impl Entry {
     /// The session that it made.
     fn makes(&self, key: stayput_core::StorageKey) -> Made {
-        let seen = self.seen();
-        let parent = seen.first().and_then(|seen| seen.name);
+        let report = self.report();
+        let found = report.seen.first();
+        let parent = found.and_then(|seen| seen.name);
         let subject = match self.action() {
             Action::Login(user) => Some(user),
-            Action::Elevate => seen.first().and_then(|seen| seen.subject),
+            Action::Elevate => found.and_then(|seen| seen.subject),
             _ => None,
         };
         Made { key, subject, parent: parent.filter(|_| subject.is_some()) }

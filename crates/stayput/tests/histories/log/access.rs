@@ -36,85 +36,6 @@ impl Log {
         must(kept_out.is_none(), format_args!("its browser was logged out of session {kept_out:?}"))
     }
 
-    /// Why nobody may get at the session by a cookie of that generation any more.
-    pub(crate) fn is_over(&self, session: u32, generation: u32, now: Moment) -> Option<&'static str> {
-        let made = self.request(session).end.as_ref()?.at;
-        if self.requests.iter().any(|other| other.ended_it(session, Action::Logout, now)) {
-            return Some("which was logged out");
-        }
-        if now.time >= made.time.after(self.policy.absolute_timeout) {
-            return Some("whose absolute deadline is past");
-        }
-        if self.last_use(session, now).is_some_and(|last| now.time >= last.time.after(self.idle(session))) {
-            return Some("whose idle deadline is past");
-        }
-        let grace = |end: Moment| now.time >= end.time.after(self.policy.grace);
-        if self.left(session, now).is_some_and(grace) {
-            return Some("whose place another took, longer ago than the grace");
-        }
-        if self.newest_handed_out(session, now).is_some_and(|newest| newest >= generation + 2) {
-            return Some("by a cookie two renewals old");
-        }
-        self.confirmed(session, generation + 1, now).is_some_and(grace).then_some(
-            "by the cookie before the last renewal, longer than the grace after that was confirmed",
-        )
-    }
-
-    /// When a login or an elevation had taken the session's place.
-    pub(super) fn left(&self, session: u32, now: Moment) -> Option<Moment> {
-        let heirs = self.requests.iter().filter(|other| {
-            matches!(other.action(), Action::Login(_) | Action::Elevate)
-                && other.ended_it(session, other.action(), now)
-        });
-        heirs.filter_map(|heir| heir.end.as_ref()).map(|end| end.at).min()
-    }
-
-    /// When a request that may have used the session ended last; `None` if one is still under way.
-    fn last_use(&self, session: u32, now: Moment) -> Option<Moment> {
-        let uses = |other: &&Entry| {
-            let may_use = !matches!(other.found(), Found::Nobody) && other.shows(session).is_some();
-            other.sent.step < now.step && (may_use || other.number() == session)
-        };
-        let mut last = None;
-        for other in self.requests.iter().filter(uses) {
-            if !other.ended_by(now) {
-                return None;
-            }
-            last = last.max(other.end.as_ref().map(|end| end.at));
-        }
-        last
-    }
-
-    fn newest_handed_out(&self, session: u32, now: Moment) -> Option<u32> {
-        let answers = self.requests.iter().filter(|other| other.ended_by(now));
-        let cookies = answers.filter_map(|other| other.end.as_ref()).flat_map(|end| &end.set);
-        cookies.filter(|cookie| cookie.session == session).map(|cookie| cookie.generation).max()
-    }
-
-    /// When a request that nothing disturbed had shown that generation.
-    fn confirmed(&self, session: u32, generation: u32, now: Moment) -> Option<Moment> {
-        let confirms = |other: &&Entry| {
-            other.ended_by(now)
-                && other.found() == Found::Session(session)
-                && other.shows(session).is_some_and(|shown| shown.generation == generation)
-                && !other.changes_identity()
-                && !self.had_faults(other)
-                && self.is_alone(other, session)
-        };
-        self.requests.iter().filter(confirms).filter_map(|other| other.end.as_ref()).map(|end| end.at).min()
-    }
-
-    /// Whether no other request that showed the session ran beside this one.
-    fn is_alone(&self, request: &Entry, session: u32) -> bool {
-        let Some(end) = &request.end else { return false };
-        !self.requests.iter().any(|other| {
-            other.number() != request.number()
-                && (other.shows(session).is_some() || other.number() == session)
-                && other.sent.step < end.at.step
-                && !other.ended_by(request.sent)
-        })
-    }
-
     /// Whether the session is alive all through the request, and its cookie the newest or still good.
     pub(super) fn is_alive_for(&self, session: u32, request: &Entry) -> bool {
         let (Some(end), Some(shown)) = (&request.end, request.shows(session)) else { return false };
@@ -182,7 +103,7 @@ impl Log {
     fn kept_until(&self, session: u32, now: Moment) -> Timestamp {
         let least = self.idle(session) / 10 * 9;
         let uses = |other: &&Entry| other.found() == Found::Session(session) && !self.had_faults(other);
-        let used = self.requests.iter().filter(uses).filter(|other| other.ended_by(now));
+        let used = self.requests.iter().filter(uses).filter(|other| other.ended_by(now.step));
         let mut spans: Vec<_> =
             used.filter_map(|other| Some((other.end.as_ref()?.at, other.sent.time))).collect();
         spans.sort_unstable_by_key(|(end, _)| *end);
@@ -190,16 +111,6 @@ impl Log {
         spans.into_iter().fold(self.request(session).sent.time.after(least), |until, (end, sent)| {
             if end.time.after(SLACK) < until { until.max(sent.after(least)) } else { until }
         })
-    }
-}
-
-impl Entry {
-    /// Whether it has ended the session by `action`.
-    fn ended_it(&self, session: u32, action: Action, now: Moment) -> bool {
-        self.action() == action
-            && self.is_ok()
-            && self.ended_by(now)
-            && self.found() == Found::Session(session)
     }
 }
 

@@ -13,13 +13,14 @@ struct Write {
 
 impl Log {
     pub(super) fn judge_content(&self, request: &Entry) -> Verdict {
-        for seen in request.seen() {
+        let seen = request.report().seen.clone();
+        for seen in &seen {
             let Some(session) = seen.name else {
                 must(seen.subject.is_none() && seen.marks.is_empty(), "saw a session that lost its values")?;
                 must(seen.values == [None; VALUES.len()], "saw a session that lost some of its values")?;
                 continue;
             };
-            self.judge_subject(request, session, &seen)?;
+            self.judge_subject(request, session, seen)?;
             self.judge_marks(request, session, &seen.marks)?;
             for (key, value) in VALUES.into_iter().zip(seen.values) {
                 self.judge_value(request, session, key, value)?;
@@ -50,15 +51,15 @@ impl Log {
         let certain = self.certain_line(&line);
         for by in self.requests.iter().filter(|by| by.action() == Action::Mark && by.is_ok()) {
             let target = by.target().filter(|target| certain.contains(target));
-            let is_due = target.is_some_and(|target| target != session || by.ended_by(request.sent));
+            let is_due = target.is_some_and(|target| target != session || by.ended_by(request.sent.step));
             must(!is_due || marks.contains(&by.number()), format_args!("did not see mark {}", by.number()))?;
         }
         for other in self.requests.iter().filter(|other| other.number() != request.number()) {
-            for seen in other.task.seen.lock().unwrap().iter() {
+            for seen in &other.report().seen {
                 let Some(name) = seen.name.filter(|name| certain.contains(name)) else { continue };
                 let common = seen.marks.len().min(marks.len());
                 must(seen.marks[..common] == marks[..common], "saw marks in another order")?;
-                let is_before = name != session || other.ended_by(request.sent);
+                let is_before = name != session || other.ended_by(request.sent.step);
                 must(!is_before || seen.marks.len() <= marks.len(), "did not see what was seen before")?;
             }
         }
@@ -101,19 +102,22 @@ impl Log {
 
 impl Entry {
     fn taken(&self) -> Option<u32> {
-        *self.task.taken.lock().unwrap()
+        self.report().taken
     }
 
     /// What it wrote under `key` to one of the sessions in `line`, if it may have.
     fn writes(&self, line: &[u32], key: &str) -> Option<Write> {
         let target = self.target().filter(|target| line.contains(target) && !self.is_refused());
         target?;
-        let had = || self.seen().first().is_some_and(|seen| seen.value(key).is_some());
+        let had = || self.report().seen.first().is_some_and(|seen| seen.value(key).is_some());
         let (value, certain) = match self.action() {
             Action::Set(set) if set == key => (Some(self.number()), self.is_ok()),
             // What wasn't there when it was removed need not have been written.
             Action::Remove(removed) if removed == key => (None, self.is_ok() && had()),
-            Action::Take(taken) if taken == key => (None, self.taken().is_some()),
+            // Who took nothing wrote nothing, unless the answer was lost.
+            Action::Take(taken) if taken == key && (self.taken().is_some() || !self.is_ok()) => {
+                (None, self.taken().is_some())
+            }
             _ => return None,
         };
         let ended = self.end.as_ref().map(|end| (end.at.step, certain));

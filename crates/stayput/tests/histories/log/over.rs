@@ -1,0 +1,99 @@
+//! When a session, or a cookie of it, is over: from then on nobody gets at it, whatever they show.
+
+use super::{Entry, Found, Log, Moment};
+use crate::application::Action;
+
+impl Log {
+    /// Why nobody may get at the session by a cookie of that generation any more.
+    pub(crate) fn is_over(&self, session: u32, generation: u32, now: Moment) -> Option<&'static str> {
+        let made = self.request(session).end.as_ref()?.at;
+        if self.requests.iter().any(|other| other.ended_it(session, Action::Logout, now.step)) {
+            return Some("which was logged out");
+        }
+        if now.time >= made.time.after(self.policy.absolute_timeout) {
+            return Some("whose absolute deadline is past");
+        }
+        if self.last_use(session, now).is_some_and(|last| now.time >= last.time.after(self.idle(session))) {
+            return Some("whose idle deadline is past");
+        }
+        let grace = |end: Moment| now.time >= end.time.after(self.policy.grace);
+        if self.left(session, now.step).is_some_and(grace) {
+            return Some("whose place another took, longer ago than the grace");
+        }
+        if self.newest_handed_out(session, now).is_some_and(|newest| newest >= generation + 2) {
+            return Some("by a cookie two renewals old");
+        }
+        self.confirmed(session, generation + 1, now).is_some_and(grace).then_some(
+            "by the cookie before the last renewal, longer than the grace after that was confirmed",
+        )
+    }
+
+    /// When a login or an elevation had taken the session's place, if one had by that step.
+    pub(super) fn left(&self, session: u32, step: u32) -> Option<Moment> {
+        let takes_over = |other: &&Entry| {
+            let action = other.action();
+            matches!(action, Action::Login(_) | Action::Elevate) && other.ended_it(session, action, step)
+        };
+        self.requests.iter().filter(takes_over).filter_map(|heir| heir.end.as_ref()).map(|end| end.at).min()
+    }
+
+    /// Whether the session was logged out, or another had taken its place, by that step.
+    pub(super) fn is_closed(&self, session: u32, step: u32) -> bool {
+        let logged_out = self.requests.iter().any(|other| other.ended_it(session, Action::Logout, step));
+        logged_out || self.left(session, step).is_some()
+    }
+
+    /// When a request that may have used the session ended last; `None` if one is still under way.
+    fn last_use(&self, session: u32, now: Moment) -> Option<Moment> {
+        let uses = |other: &&Entry| {
+            let may_use = !matches!(other.found(), Found::Nobody) && other.shows(session).is_some();
+            other.sent.step < now.step && (may_use || other.number() == session)
+        };
+        let mut last = None;
+        for other in self.requests.iter().filter(uses) {
+            if !other.ended_by(now.step) {
+                return None;
+            }
+            last = last.max(other.end.as_ref().map(|end| end.at));
+        }
+        last
+    }
+
+    pub(super) fn newest_handed_out(&self, session: u32, now: Moment) -> Option<u32> {
+        let answers = self.requests.iter().filter(|other| other.ended_by(now.step));
+        let cookies = answers.filter_map(|other| other.end.as_ref()).flat_map(|end| &end.set);
+        cookies.filter(|cookie| cookie.session == session).map(|cookie| cookie.generation).max()
+    }
+
+    /// When a request that nothing disturbed had shown that generation.
+    pub(super) fn confirmed(&self, session: u32, generation: u32, now: Moment) -> Option<Moment> {
+        let confirms = |other: &&Entry| {
+            other.ended_by(now.step)
+                && other.found() == Found::Session(session)
+                && other.shows(session).is_some_and(|shown| shown.generation == generation)
+                && !other.changes_identity()
+                && !self.had_faults(other)
+                && self.is_alone(other, session)
+        };
+        self.requests.iter().filter(confirms).filter_map(|other| other.end.as_ref()).map(|end| end.at).min()
+    }
+
+    /// Whether no other request that showed the session ran beside this one.
+    pub(super) fn is_alone(&self, request: &Entry, session: u32) -> bool {
+        !self.requests.iter().any(|other| {
+            other.number() != request.number()
+                && (other.shows(session).is_some() || other.number() == session)
+                && other.overlaps(request)
+        })
+    }
+}
+
+impl Entry {
+    /// Whether it has ended the session by `action`.
+    fn ended_it(&self, session: u32, action: Action, step: u32) -> bool {
+        self.action() == action
+            && self.is_ok()
+            && self.ended_by(step)
+            && self.found() == Found::Session(session)
+    }
+}
