@@ -146,8 +146,9 @@ impl Session {
             match self.leave_remainder(session, heir).await {
                 Ok(Some(newer)) => *old = Some(newer),
                 Ok(None) => break,
-                // The limit may have ended another session for this one already.
-                Err(error) if may_pass(&error) => error.log(),
+                // The limit may have ended another session for this one already. A try in doubt is not made again: its own
+                // remainder would look like another's.
+                Err(error) if may_pass(&error) && !is_in_doubt(&error) => error.log(),
                 Err(error) => return Err(error),
             }
             attempts.next(self.sessions()).await?;
@@ -246,6 +247,10 @@ impl Session {
         drop(state);
         self.settle(Some(session), changes);
     }
+}
+
+fn is_in_doubt(error: &Error) -> bool {
+    matches!(error, Error::Store(error) if error.kind() == StoreErrorKind::OutcomeUnknown)
 }
 
 fn may_pass(error: &Error) -> bool {
