@@ -250,7 +250,7 @@ impl Session {
 }
 
 fn is_in_doubt(error: &Error) -> bool {
-    matches!(error, Error::Store(error) if error.kind() == StoreErrorKind::OutcomeUnknown)
+    matches!(error, Error::Store(error) if error.kind() == stayput_core::StoreErrorKind::OutcomeUnknown)
 }
 
 fn may_pass(error: &Error) -> bool {
