@@ -87,10 +87,14 @@ impl Policy {
     /// that is the default, sessions end between 0.9 and 1.0 idle timeouts after their last request.
     pub fn touch_is_due(&self, header: &Header, now: Timestamp) -> bool {
         let target = self.expiry(header, now);
-        let interval = self.touch_interval.unwrap_or_else(|| self.idle(header) / 10);
         // The last step is shorter where the absolute deadline cuts it off.
-        let step = target.since(header.expires) >= interval || target == header.absolute;
+        let step = target.since(header.expires) >= self.touch_step(header) || target == header.absolute;
         step && target > header.expires
+    }
+
+    /// Whether a touch that is due can't wait until the request is answered: the session could end before that.
+    pub fn touch_is_urgent(&self, header: &Header, now: Timestamp) -> bool {
+        header.expires.since(now) < self.touch_step(header) && self.touch_is_due(header, now)
     }
 
     /// When the session was last active, as well as its deadline tells: up to one touch interval later in truth.
@@ -98,11 +102,12 @@ impl Policy {
         header.expires.before(self.idle(header)).max(header.created)
     }
 
-    /// Whether a session whose generation began at `renewed` is to be renewed: on schedule or, where its cookie is
-    /// `under_former_key`, as soon as two renewals may follow each other.
-    pub fn renewal_is_due(&self, renewed: Timestamp, now: Timestamp, under_former_key: bool) -> bool {
+    /// Whether a session is to be renewed: on schedule or, where its cookie is `under_former_key`, as soon as two renewals
+    /// may follow each other. Never while the generation before this one is still answered, which a renewal would end.
+    pub fn renewal_is_due(&self, header: &Header, now: Timestamp, under_former_key: bool) -> bool {
         let interval = if under_former_key { self.least_renewal_interval() } else { self.renewal_interval };
-        now.since(renewed) >= interval
+        let is_alone = header.presented.is_some_and(|presented| now >= presented.after(self.grace));
+        is_alone && now.since(header.renewed) >= interval
     }
 
     /// How long the longest session lives: as long as a key must stay in the keyring after it ceased to be primary.
@@ -114,6 +119,10 @@ impl Policy {
     /// way.
     fn least_renewal_interval(&self) -> Duration {
         self.grace * 10
+    }
+
+    fn touch_step(&self, header: &Header) -> Duration {
+        self.touch_interval.unwrap_or_else(|| self.idle(header) / 10)
     }
 
     fn idle(&self, header: &Header) -> Duration {

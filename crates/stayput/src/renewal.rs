@@ -60,6 +60,18 @@ impl Session {
         self.hand_out_newest();
     }
 
+    /// Touches a session that was just found and might end while its handler is at work.
+    pub(crate) async fn keep_alive(&self, found: &mut Current, now: Timestamp) {
+        let policy = &self.sessions().inner.policy;
+        if found.header.state != RecordState::Live || !policy.touch_is_urgent(&found.header, now) {
+            return;
+        }
+        match self.touch(found, now).await {
+            Ok(()) => found.header.expires = policy.expiry(&found.header, now),
+            Err(error) => error.log(),
+        }
+    }
+
     async fn touch(&self, current: &Current, now: Timestamp) -> Result<(), Error> {
         let (inner, header) = (&self.sessions().inner, &current.header);
         let expires = inner.policy.expiry(header, now);
@@ -104,9 +116,14 @@ impl Session {
     }
 
     fn hand_out_newest(&self) {
-        let mut state = self.state();
+        let (inner, mut state) = (&self.sessions().inner, self.state());
         let Some(current) = state.live().cloned() else { return };
-        if !state.presents_newest(&current.header) {
+        if state.presents_newest(&current.header) {
+            return;
+        }
+        // A handler that took longer has seen a session that may have been renewed since, and confirmed: what was its
+        // newest cookie may be worth nothing by now. The client's next request gets a good one.
+        if inner.clock.now().since(state.active) < inner.policy.grace {
             *state.cookie_for(&current) = Some(self.newest_cookie(&current));
         }
     }
@@ -138,7 +155,7 @@ impl State {
         let moved = current.data.device().map(|device| moved(device, client)).unwrap_or_default();
         if is_newest && header.presented.is_none() {
             Some(Due::Confirmation)
-        } else if is_newest && policy.renewal_is_due(header.renewed, now, self.cookie.under_former_key) {
+        } else if is_newest && policy.renewal_is_due(header, now, self.cookie.under_former_key) {
             Some(Due::Renewal)
         } else if moved.agent || moved.address && touch_is_due {
             // Some clients change their address with every request: one write in a touch interval is enough for that.

@@ -81,7 +81,7 @@ pub(crate) struct CookieState {
 
 /// A session as it was found.
 struct Found {
-    current: Arc<Current>,
+    current: Current,
     cookie: CookieState,
     at: Timestamp,
 }
@@ -214,9 +214,11 @@ impl Session {
     /// Looks the session up, the first time it is called; a failure is not remembered.
     pub(crate) async fn load(&self) -> Result<(), Error> {
         let find = || async {
-            if let Some(found) = self.find().await? {
+            if let Some(mut found) = self.find().await? {
+                self.keep_alive(&mut found.current, found.at).await;
                 let mut state = self.state();
-                (state.current, state.cookie, state.active) = (Some(found.current), found.cookie, found.at);
+                (state.cookie, state.active) = (found.cookie, found.at);
+                state.current = Some(Arc::new(found.current));
             }
             Ok::<_, Error>(())
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stayput_core::{
     Admission, Admitted, Epoch, Header, Operation, Overflow, SessionId, State as RecordState, StorageKey,
-    Subject, SubjectKey,
+    Subject, SubjectKey, WriteTag,
 };
 
 use crate::Error;
@@ -141,14 +141,16 @@ impl Session {
 
     /// Closes the old session, if there is one, which then is as it was when it was closed.
     async fn close(&self, old: &mut Option<Arc<Current>>, heir: &Heir) -> Result<(), Error> {
-        let mut attempts = Attempts::begin();
+        let (mut attempts, mut tag) = (Attempts::begin(), self.sessions().write_tag());
         while let Some(session) = old.as_deref() {
-            match self.leave_remainder(session, heir).await {
-                Ok(Some(newer)) => *old = Some(newer),
+            // While the session is the same so is the tag: an earlier try that went through is known by it.
+            match self.leave_remainder(session, heir, tag).await {
+                Ok(Some(newer)) => (*old, tag) = (Some(newer), self.sessions().write_tag()),
                 Ok(None) => break,
-                // The limit may have ended another session for this one already. A try in doubt is not made again: its own
-                // remainder would look like another's.
-                Err(error) if may_pass(&error) && !is_in_doubt(&error) => error.log(),
+                // It hands nothing on.
+                Err(Error::Ended) if !heir.keeps_all => *old = None,
+                // The limit may have ended another session for this one already.
+                Err(error) if may_pass(&error) => error.log(),
                 Err(error) => return Err(error),
             }
             attempts.next(self.sessions()).await?;
@@ -173,12 +175,17 @@ impl Session {
     ///
     /// An heir to everything needs a live session to succeed: who has an id that a login left behind, or whose session
     /// was ended meanwhile, must not get at a live one by it.
-    async fn leave_remainder(&self, old: &Current, heir: &Heir) -> Result<Option<Arc<Current>>, Error> {
+    async fn leave_remainder(
+        &self,
+        old: &Current,
+        heir: &Heir,
+        tag: WriteTag,
+    ) -> Result<Option<Arc<Current>>, Error> {
         if old.header.state == RecordState::Remainder {
             return if heir.keeps_all { Err(Error::Superseded) } else { Ok(None) };
         }
         let inner = &self.sessions().inner;
-        let mut header = old.header.next(self.sessions().write_tag());
+        let mut header = old.header.next(tag);
         header.state = RecordState::Remainder;
         // The absolute deadline too: a request that found the session live may yet touch it.
         header.absolute = header.absolute.min(inner.clock.now().after(inner.policy.grace));
@@ -189,8 +196,6 @@ impl Session {
                 inner.endings.tell(old.key);
                 Ok(None)
             }
-            // For a login so much the better.
-            Err(Error::Ended) if !heir.keeps_all => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -247,10 +252,6 @@ impl Session {
         drop(state);
         self.settle(Some(session), changes);
     }
-}
-
-fn is_in_doubt(error: &Error) -> bool {
-    matches!(error, Error::Store(error) if error.kind() == stayput_core::StoreErrorKind::OutcomeUnknown)
 }
 
 fn may_pass(error: &Error) -> bool {

@@ -1,7 +1,5 @@
 //! From a request's cookies to its session, or to none: whatever doesn't fit in every respect is no session.
 
-use std::sync::Arc;
-
 use stayput_core::{CookieRefused, CookieValue, DecodedCookie, OpenError, Operation, StorageKey};
 
 use super::{CookieState, Current, Found, Session};
@@ -104,7 +102,7 @@ impl Session {
         // A server that still has an older keyring may have sealed it under a key that is on its way out.
         let under_former_key = !cookie.under_primary || !record.is_under_primary(&keyring);
         Ok(Ok(Found {
-            current: Arc::new(Current { id, key, header: record.header, data }),
+            current: Current { id, key, header: record.header, data },
             cookie: CookieState { generation, under_former_key },
             at: now,
         }))

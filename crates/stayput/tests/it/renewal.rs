@@ -155,3 +155,19 @@ async fn a_hundred_requests_across_a_renewal_leave_a_working_cookie_whatever_ord
         assert_eq!(browser.get("/number/n").await.text, "50");
     }
 }
+
+#[tokio::test]
+async fn a_session_is_not_renewed_while_the_cookie_before_is_still_answered() {
+    let server = Server::new();
+    let browser = logged_in(&server).await;
+    let stale = with_cookie_of(&browser);
+    server.clock.advance(INTERVAL);
+    browser.get("/who").await;
+    // The new cookie is first presented when the next renewal is due already.
+    server.clock.advance(INTERVAL);
+    assert_eq!(browser.get("/who").await.cookies.len(), 0);
+    assert_eq!(browser.get("/who").await.cookies.len(), 0);
+    assert_eq!(stale.get("/who").await.text, "alice");
+    server.clock.advance(GRACE);
+    assert_eq!(browser.get("/who").await.cookies.len(), 1);
+}

@@ -327,3 +327,72 @@ async fn a_client_that_takes_turns_among_three_addresses_does_not_cost_a_write_a
     let moves = server.take_events().len();
     assert!(moves < 10, "{moves} events for 30 requests");
 }
+
+#[tokio::test]
+async fn a_slow_handler_hands_out_no_cookie_that_was_renewed_meanwhile() {
+    let server = Server::with_policy(Policy::web());
+    let browser = logged_in(&server).await;
+    let (interval, grace) = (server.sessions.policy().renewal_interval, server.sessions.policy().grace);
+    let (slow, loaded, go) = waiting(&server, |_| async { Ok(()) });
+    let old = tab(&browser);
+    server.clock.advance(interval);
+    browser.get("/who").await;
+    let request = tokio::spawn(async move { old.at(&slow).post("/own").await });
+    loaded.notified().await;
+    browser.get("/who").await;
+    server.clock.advance(interval);
+    browser.get("/who").await;
+    browser.get("/who").await;
+    server.clock.advance(grace);
+    go.notify_one();
+    let reply = request.await.unwrap();
+    assert_eq!((reply.status, reply.cookies.len()), (StatusCode::OK, 0));
+}
+
+#[tokio::test]
+async fn a_session_does_not_end_while_its_handler_is_at_work() {
+    let server = Server::with_policy(Policy::web());
+    let browser = logged_in(&server).await;
+    let (slow, loaded, go) = waiting(&server, |_| async { Ok(()) });
+    server.clock.advance(server.sessions.policy().idle_timeout - Duration::from_secs(1));
+    let request = tokio::spawn({
+        let browser = browser.clone();
+        async move { browser.at(&slow).post("/own").await }
+    });
+    loaded.notified().await;
+    server.clock.advance(Duration::from_secs(2));
+    go.notify_one();
+    assert_eq!(request.await.unwrap().status, StatusCode::OK);
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn an_elevation_knows_its_own_closing_whose_answers_were_lost() {
+    let server = Server::with_policy(Policy::web());
+    let browser = logged_in(&server).await;
+    for _ in 0..3 {
+        server.store.plan(Operation::Replace, Fault::After);
+    }
+    assert_eq!(browser.post("/elevate").await.status, StatusCode::OK);
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn a_login_takes_nothing_over_from_a_session_that_ended_meanwhile() {
+    let server = Server::new();
+    let browser = server.browser();
+    browser.post("/set/cart/tea").await;
+    let other_tab = browser.sending(&[(ANONYMOUS, &browser.cookie(ANONYMOUS).unwrap())]);
+    let (slow, loaded, go) =
+        waiting(&server, |session| async move { session.login(Subject::new("alice")).await });
+    let request = tokio::spawn({
+        let browser = browser.clone();
+        async move { browser.at(&slow).post("/own").await }
+    });
+    loaded.notified().await;
+    assert_eq!(other_tab.post("/logout").await.status, StatusCode::OK);
+    go.notify_one();
+    assert_eq!(request.await.unwrap().status, StatusCode::OK);
+    assert_eq!(browser.get("/who").await.text, "alice");
+    assert_eq!(browser.get("/read/cart").await.text, "");
+}

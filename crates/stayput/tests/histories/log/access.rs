@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stayput::Timestamp;
 
-use super::{End, Entry, Found, Log, Moment, Verdict, must};
+use super::{Entry, Found, Log, Moment, Verdict, must};
 use crate::application::Action;
 
 impl Log {
@@ -29,9 +29,7 @@ impl Log {
             let alive = self.is_alive_for(shown.session, request);
             must(!alive, format_args!("did not get session {}, which is alive", shown.session))?;
         }
-        let home = request.home.filter(|home| {
-            found != Some(*home) && !request.end.as_ref().is_some_and(|end| self.is_hurried(*home, end.at))
-        });
+        let home = request.home.filter(|home| found != Some(*home));
         let kept_out = home.filter(|home| self.is_alive_during(*home, request));
         must(kept_out.is_none(), format_args!("its browser was logged out of session {kept_out:?}"))
     }
@@ -44,7 +42,6 @@ impl Log {
         let in_grace = |first: Timestamp| end.at.time < first.after(self.policy.grace);
         newer.is_empty()
             && next.is_none_or(in_grace)
-            && !self.is_hurried(session, end.at)
             && self.is_alive_during(session, request)
     }
 
@@ -57,28 +54,6 @@ impl Log {
             }
         }
         first
-    }
-
-    /// Whether a generation was first shown when it was about to be renewed. It then is at once, which ends the one
-    /// before it without its grace: a gap of the library, known and not held against it here.
-    fn is_hurried(&self, session: u32, until: Moment) -> bool {
-        let first = self.first_shown(session, until).into_iter().filter(|(generation, _)| *generation > 0);
-        first.into_iter().any(|(generation, first)| {
-            let due = self.renewed(session, generation).after(self.policy.renewal_interval);
-            first.after(self.policy.grace * 10) >= due
-        })
-    }
-
-    /// The earliest time at which that generation may have begun.
-    fn renewed(&self, session: u32, generation: u32) -> Timestamp {
-        let may_renew = |other: &&Entry| {
-            let hands_out =
-                |end: &End| end.set.iter().any(|set| (set.session, set.generation) == (session, generation));
-            let is_silent = other.end.is_none() || self.had_faults(other);
-            let shows_last = other.shows(session).is_some_and(|shown| shown.generation + 1 == generation);
-            is_silent && shows_last || other.end.as_ref().is_some_and(hands_out)
-        };
-        self.requests.iter().filter(may_renew).map(|other| other.sent.time).min().unwrap_or_default()
     }
 
     /// Whether the session is alive all through the request, unless its cookie is too old.
@@ -104,13 +79,8 @@ impl Log {
         let least = self.idle(session) / 10 * 9;
         let uses = |other: &&Entry| other.found() == Found::Session(session) && !self.had_faults(other);
         let used = self.requests.iter().filter(uses).filter(|other| other.ended_by(now.step));
-        let mut spans: Vec<_> =
-            used.filter_map(|other| Some((other.end.as_ref()?.at, other.sent.time))).collect();
-        spans.sort_unstable_by_key(|(end, _)| *end);
-        // A request is counted when it ends: one that takes longer than the session had left doesn't save it.
-        spans.into_iter().fold(self.request(session).sent.time.after(least), |until, (end, sent)| {
-            if end.time.after(SLACK) < until { until.max(sent.after(least)) } else { until }
-        })
+        let began = self.request(session).sent.time.after(least);
+        used.map(|other| other.sent.time.after(least)).fold(began, Timestamp::max)
     }
 }
 

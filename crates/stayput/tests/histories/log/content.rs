@@ -48,7 +48,7 @@ impl Log {
             let belongs = by.target().is_some_and(|target| line.contains(&target));
             must(belongs, format_args!("saw mark {mark} of another session in session {session}"))?;
         }
-        let certain = self.certain_line(&line);
+        let certain = self.certain_line(&line, marks);
         for by in self.requests.iter().filter(|by| by.action() == Action::Mark && by.is_ok()) {
             let target = by.target().filter(|target| certain.contains(target));
             let is_due = target.is_some_and(|target| target != session || by.ended_by(request.sent.step));
@@ -66,12 +66,17 @@ impl Log {
         Ok(())
     }
 
-    /// Those in `line` of which the session certainly holds everything. A login over a session that ended meanwhile
-    /// begins with what that held when the login's request found it.
-    fn certain_line<'l>(&self, line: &'l [u32]) -> &'l [u32] {
-        let taken_over =
-            line.windows(2).take_while(|pair| self.is_alive_during(pair[1], self.request(pair[0])));
-        &line[..=taken_over.count()]
+    /// Those in `line` of which a session with these `marks` must hold everything: a login over a session that ended
+    /// meanwhile takes nothing over, any other takes all.
+    fn certain_line<'l>(&self, line: &'l [u32], marks: &[u32]) -> &'l [u32] {
+        let holds_any = |of: &[u32]| {
+            let mut targets = marks.iter().filter_map(|mark| self.request(*mark).target());
+            targets.any(|target| of.contains(&target))
+        };
+        let takes_over = |at: &usize| {
+            holds_any(&line[*at..]) || self.is_alive_during(line[*at], self.request(line[*at - 1]))
+        };
+        &line[..(1..line.len()).find(|at| !takes_over(at)).unwrap_or(line.len())]
     }
 
     /// A value is that of a write which no other had certainly replaced before the request was sent.

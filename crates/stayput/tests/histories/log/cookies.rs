@@ -41,11 +41,14 @@ impl Log {
         must(!makes || has_new, "got no new id")
     }
 
-    /// An older cookie is answered with the newest, and one that is due for it is renewed.
+    /// An older cookie is answered with the newest, and one that is due for it is renewed; unless the handler took so long
+    /// that its newest may be old by now.
     fn judge_renewed(&self, request: &Entry, end: &End) -> Verdict {
         let Found::Session(session) = request.found() else { return Ok(()) };
         let Some(shown) = request.shows(session) else { return Ok(()) };
-        if request.changes_identity() || self.had_faults(request) || !self.is_alive_for(session, request) {
+        let is_slow = end.at.time >= request.sent.time.after(self.policy.grace);
+        let is_alive = !self.had_faults(request) && self.is_alive_for(session, request);
+        if request.changes_identity() || is_slow || !is_alive {
             return Ok(());
         }
         let given = end.set.iter().find(|cookie| cookie.session == session).map(|cookie| cookie.generation);
