@@ -74,13 +74,19 @@ impl Log {
             && !self.requests.iter().any(may_end)
     }
 
-    /// Until when the requests that had ended must have kept the session alive.
+    /// Until when the requests that had ended must have kept the session alive. One that comes at the very last moment may
+    /// find it alive, and touch it too late.
     fn kept_until(&self, session: u32, now: Moment) -> Timestamp {
         let least = self.idle(session) / 10 * 9;
-        let uses = |other: &&Entry| other.found() == Found::Session(session) && !self.had_faults(other);
-        let used = self.requests.iter().filter(uses).filter(|other| other.ended_by(now.step));
+        let uses = |other: &&Entry| {
+            let found = other.found() == Found::Session(session);
+            found && other.ended_by(now.step) && !self.had_faults(other)
+        };
         let began = self.request(session).sent.time.after(least);
-        used.map(|other| other.sent.time.after(least)).fold(began, Timestamp::max)
+        // They stand in the order of their sending.
+        self.requests.iter().filter(uses).map(|other| other.sent.time).fold(began, |until, sent| {
+            if sent.after(SLACK) < until { until.max(sent.after(least)) } else { until }
+        })
     }
 }
 
