@@ -21,10 +21,6 @@ pub struct Client {
 }
 
 impl Client {
-    pub(crate) const fn unknown() -> Self {
-        Self { address: None, is_https: None, agent: None }
-    }
-
     #[cfg(test)]
     pub(crate) fn new(address: Option<IpAddr>, is_https: Option<bool>, agent: Option<HeaderValue>) -> Self {
         Self { address, is_https, agent }

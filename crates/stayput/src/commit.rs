@@ -1,14 +1,11 @@
 //! How a write wins against parallel ones: compare-and-swap, and on a conflict the same change again on what is there
 //! by then. A whole session is never written over another request's.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use stayput_core::{
-    Created, Header, Operation, Record, Replaced, SessionId, State as RecordState, StorageKey, StoreError,
-    StoreErrorKind, StoreFuture, Version,
+    Created, Header, Operation, Record, Replaced, SessionId, State as RecordState, StorageKey, Version,
 };
 use tokio::time::Instant;
 
@@ -125,7 +122,7 @@ impl Session {
             header.expires = inner.policy.expiry(&header, now);
         }
         let next = Current { id: base.id.clone(), key: base.key, header, data };
-        self.sessions().replace(next, base.header.version()).await
+        self.sessions().replace(Arc::new(next), base.header.version()).await
     }
 }
 
@@ -133,9 +130,9 @@ impl Sessions {
     /// Creates a session under an id that nobody else can have.
     pub(crate) async fn create(&self, session: &Current) -> Result<(), Error> {
         let (key, store) = (session.key, &self.inner.store);
-        let record = self.seal(&key, session.header.clone(), session.data.as_bytes());
         let tag = session.header.version().tag;
-        let (created, _) = self.twice(Operation::Create, || store.create(key, record.clone())).await?;
+        let (created, _) =
+            self.twice(Operation::Create, || store.create(key, self.seal_session(session))).await?;
         if created == Created::Exists {
             // Ours from the first try, or else somebody removed it already.
             let found = self.call(Operation::Load, store.load(key)).await?;
@@ -145,14 +142,13 @@ impl Sessions {
     }
 
     /// Swaps a session against its version `expected`.
-    pub(crate) async fn replace(&self, session: Current, expected: Version) -> Result<Written, Error> {
+    pub(crate) async fn replace(&self, session: Arc<Current>, expected: Version) -> Result<Written, Error> {
         let (key, store) = (session.key, &self.inner.store);
-        let record = self.seal(&key, session.header.clone(), session.data.as_bytes());
         let tag = session.header.version().tag;
-        let swap = || store.replace(key, record.clone(), expected);
+        let swap = || store.replace(key, self.seal_session(&session), expected);
         let (outcome, doubt) = self.twice(Operation::Replace, swap).await?;
         match outcome {
-            Replaced::Replaced => Ok(Written::Done(Arc::new(session))),
+            Replaced::Replaced => Ok(Written::Done(session)),
             Replaced::Missing => Err(Error::Ended),
             Replaced::Conflict(found) => {
                 let ours = found.header.includes(tag);
@@ -161,7 +157,7 @@ impl Sessions {
                 if let Some(doubt) = doubt.filter(|_| !ours && !found.header.remembers_since(expected)) {
                     return Err(doubt);
                 }
-                let found = Arc::new(self.reopen(session.id, key, *found)?);
+                let found = Arc::new(self.reopen(session.id.clone(), key, *found)?);
                 Ok(if ours { Written::Done(found) } else { Written::Conflict(found) })
             }
         }
@@ -174,41 +170,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// A store call with a time limit.
-    pub(crate) async fn call<T>(&self, operation: Operation, call: StoreFuture<'_, T>) -> Result<T, Error> {
-        let metered = meter::StoreCall::begin();
-        let outcome = self.limited(operation, call).await;
-        metered.end(self.inner.store.name(), operation, outcome.as_ref().err().map(StoreError::kind));
-        outcome.map_err(Error::Store)
-    }
-
-    async fn limited<T>(&self, operation: Operation, mut call: StoreFuture<'_, T>) -> Result<T, StoreError> {
-        // Many calls are done at once, and need no timer.
-        if let Poll::Ready(outcome) = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
-            return outcome;
-        }
-        let limit = self.inner.policy.store_timeout;
-        let late = |_| {
-            let error = StoreError::new(StoreErrorKind::OutcomeUnknown, self.inner.store.name(), operation);
-            Err(error.with_source(format!("no answer within {limit:?}")))
-        };
-        tokio::time::timeout(limit, call).await.unwrap_or_else(late)
-    }
-
-    /// Makes a write, and once more if its outcome is unknown, which is then given back too: it is the same record with
-    /// the same write tag, by which the second try tells whether the first one happened.
-    pub(crate) async fn twice<'a, T: 'a>(
-        &self,
-        operation: Operation,
-        call: impl Fn() -> StoreFuture<'a, T>,
-    ) -> Result<(T, Option<Error>), Error> {
-        match self.call(operation, call()).await {
-            Err(Error::Store(error)) if error.kind() == StoreErrorKind::OutcomeUnknown => {
-                tracing::warn!(%operation, "outcome of a write unknown; looking again");
-                Ok((self.call(operation, call()).await?, Some(Error::Store(error))))
-            }
-            outcome => Ok((outcome?, None)),
-        }
+    fn seal_session(&self, session: &Current) -> Record {
+        self.seal(&session.key, session.header.clone(), session.data.as_bytes())
     }
 
     /// The session of a record that a store handed back in a conflict.

@@ -137,6 +137,7 @@
 //! A request that doesn't touch its session costs no store access; one that reads it costs one, one that writes it two.
 
 mod answer;
+mod call;
 mod canary;
 mod client;
 mod commit;

@@ -53,7 +53,7 @@ mod on {
             Self(Instant::now())
         }
 
-        pub(crate) fn end(self, store: &'static str, operation: Operation, failed: Option<StoreErrorKind>) {
+        pub(crate) fn end(&self, store: &'static str, operation: Operation, failed: Option<StoreErrorKind>) {
             let outcome = match failed {
                 None => "ok",
                 Some(StoreErrorKind::Unavailable) => "unavailable",
@@ -89,6 +89,6 @@ mod off {
         }
 
         #[expect(clippy::unused_self, reason = "the same call as with metrics")]
-        pub(crate) fn end(self, _: &'static str, _: Operation, _: Option<StoreErrorKind>) {}
+        pub(crate) fn end(&self, _: &'static str, _: Operation, _: Option<StoreErrorKind>) {}
     }
 }

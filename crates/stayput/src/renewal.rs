@@ -61,13 +61,17 @@ impl Session {
     }
 
     /// Touches a session that was just found and might end while its handler is at work.
-    pub(crate) async fn keep_alive(&self, found: &mut Current, now: Timestamp) {
+    pub(crate) async fn keep_alive(&self, found: &mut Arc<Current>, now: Timestamp) {
         let policy = &self.sessions().inner.policy;
         if found.header.state != RecordState::Live || !policy.touch_is_urgent(&found.header, now) {
             return;
         }
         match self.touch(found, now).await {
-            Ok(()) => found.header.expires = policy.expiry(&found.header, now),
+            Ok(()) => {
+                let mut header = found.header.clone();
+                header.expires = policy.expiry(&header, now);
+                *found = Arc::new(found.with(header));
+            }
             Err(error) => error.log(),
         }
     }
@@ -105,7 +109,7 @@ impl Session {
         let policy = &self.sessions().inner.policy;
         next.header.expires = next.header.expires.max(policy.expiry(&next.header, now));
         let expected = current.header.version();
-        let (session, is_written) = match self.sessions().replace(next, expected).await {
+        let (session, is_written) = match self.sessions().replace(Arc::new(next), expected).await {
             Ok(Written::Done(session)) => (Some(session), true),
             Ok(Written::Conflict(session)) => (Some(session), false),
             Err(Error::Ended) => (None, false),

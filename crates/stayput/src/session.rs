@@ -4,6 +4,7 @@
 //! parallel ones; that is [`commit`](crate::commit).
 
 mod find;
+mod load;
 mod values;
 
 use std::fmt;
@@ -12,8 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http::request::Parts;
 use stayput_core::{Activity, Generation, Header, SessionId, StorageKey, Subject, Timestamp};
-use tokio::sync::OnceCell;
-
+use self::load::Lookup;
 use crate::answer::{Answer, CookieChange};
 use crate::client::Client;
 use crate::cookies::RequestCookies;
@@ -32,8 +32,6 @@ pub struct Session {
 struct Shared {
     sessions: Sessions,
     cookies: RequestCookies,
-    /// Known when the session is taken out of its request.
-    client: OnceLock<Client>,
     stage: AtomicU8,
     /// What a request that asks for its session needs; most never do.
     work: OnceLock<Work>,
@@ -47,7 +45,8 @@ const USED: u8 = 1;
 const LEFT: u8 = 2;
 
 struct Work {
-    loaded: OnceCell<()>,
+    /// Known if the session was taken out of its request before anything else.
+    client: Client,
     /// Whose turn it is to write, among the handlers and tasks of this one request: two of them must not both create
     /// its session. Nobody else ever waits for it.
     turn: tokio::sync::Mutex<()>,
@@ -57,6 +56,7 @@ struct Work {
 /// What this request knows and wants.
 #[derive(Default)]
 pub(crate) struct State {
+    lookup: Lookup,
     /// The session as last seen in the store.
     pub(crate) current: Option<Arc<Current>>,
     /// When it was looked up, which is when this request was active in it.
@@ -81,7 +81,7 @@ pub(crate) struct CookieState {
 
 /// A session as it was found.
 struct Found {
-    current: Current,
+    current: Arc<Current>,
     cookie: CookieState,
     at: Timestamp,
 }
@@ -96,22 +96,21 @@ pub(crate) struct Current {
 
 impl Session {
     pub(crate) fn new(sessions: Sessions, cookies: RequestCookies) -> Self {
-        let (client, stage, work) = (OnceLock::new(), AtomicU8::new(UNUSED), OnceLock::new());
-        Self { shared: Arc::new(Shared { sessions, cookies, client, stage, work }) }
+        let (stage, work) = (AtomicU8::new(UNUSED), OnceLock::new());
+        Self { shared: Arc::new(Shared { sessions, cookies, stage, work }) }
     }
 
     /// The session that the layer gave a request; `None` if the route has no layer. axum's extractor does the same.
     pub fn of(request: &Parts) -> Option<Self> {
         let session = request.extensions.get::<Self>()?;
         let reach = &session.sessions().inner.reach;
-        session.shared.client.get_or_init(|| reach.client(&request.headers, &request.extensions));
+        session.work_for(|| reach.client(&request.headers, &request.extensions));
         Some(session.clone())
     }
 
     /// Who is at the other end, as far as it is known.
     pub fn client(&self) -> &Client {
-        static UNKNOWN: Client = Client::unknown();
-        self.shared.client.get().unwrap_or(&UNKNOWN)
+        &self.work().client
     }
 
     /// Who the session is logged in as; `None` if it is anonymous.
@@ -162,7 +161,7 @@ impl Session {
     /// read and needs no upkeep.
     pub(crate) fn leave_at_once(&self) -> bool {
         let policy = &self.sessions().inner.policy;
-        if policy.activity == Activity::Any && !self.was_asked_for() && self.presents_any() {
+        if policy.activity == Activity::Any && !self.was_looked_up() && self.presents_any() {
             return false;
         }
         let stage = &self.shared.stage;
@@ -177,6 +176,10 @@ impl Session {
 
     fn was_asked_for(&self) -> bool {
         self.shared.stage.load(Ordering::Acquire) == USED
+    }
+
+    fn was_looked_up(&self) -> bool {
+        self.was_asked_for() && matches!(self.state().lookup, Lookup::Done)
     }
 
     /// Tells who listens what happened to `session`, or to a request without one.
@@ -211,33 +214,16 @@ impl Session {
         self.work().turn.lock().await
     }
 
-    /// Looks the session up, the first time it is called; a failure is not remembered.
-    pub(crate) async fn load(&self) -> Result<(), Error> {
-        let find = || async {
-            if let Some(mut found) = self.find().await? {
-                self.keep_alive(&mut found.current, found.at).await;
-                let mut state = self.state();
-                (state.cookie, state.active) = (found.cookie, found.at);
-                state.current = Some(Arc::new(found.current));
-            }
-            Ok::<_, Error>(())
-        };
-        self.work().loaded.get_or_try_init(find).await?;
-        Ok(())
-    }
-
-    /// The session, looked up if need be.
-    async fn loaded(&self) -> Result<Option<Arc<Current>>, Error> {
-        self.load().await?;
-        Ok(self.current())
-    }
-
     fn work(&self) -> &Work {
+        self.work_for(Client::default)
+    }
+
+    fn work_for(&self, client: impl FnOnce() -> Client) -> &Work {
         self.shared.work.get_or_init(|| {
             let stage = &self.shared.stage;
             let was = stage.compare_exchange(UNUSED, USED, Ordering::AcqRel, Ordering::Acquire);
             let state = State { head_left: was == Err(LEFT), ..State::default() };
-            Work { loaded: OnceCell::new(), turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
+            Work { client: client(), turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
         })
     }
 }

@@ -190,7 +190,7 @@ impl Session {
         // The absolute deadline too: a request that found the session live may yet touch it.
         header.absolute = header.absolute.min(inner.clock.now().after(inner.policy.grace));
         header.expires = header.expires.min(header.absolute);
-        match self.sessions().replace(old.with(header), old.header.version()).await {
+        match self.sessions().replace(Arc::new(old.with(header)), old.header.version()).await {
             Ok(Written::Conflict(newer)) => Ok(Some(newer)),
             Ok(Written::Done(_)) => {
                 inner.endings.tell(old.key);
@@ -214,7 +214,7 @@ impl Session {
             header.expires = policy.expiry(&header, header.created);
             let data = self.carried(heir, old, changes)?;
             let next = Current { data, ..first.with(header) };
-            match self.sessions().replace(next, first.header.version()).await {
+            match self.sessions().replace(Arc::new(next), first.header.version()).await {
                 // A conflict can only be with an earlier try: nobody else knows its id yet.
                 Ok(Written::Done(session) | Written::Conflict(session)) => return Ok(session),
                 // The old session is closed: giving up would log the user out.

@@ -1,6 +1,8 @@
 //! From a request's cookies to its session, or to none: whatever doesn't fit in every respect is no session.
 
-use stayput_core::{CookieRefused, CookieValue, DecodedCookie, OpenError, Operation, StorageKey};
+use std::sync::Arc;
+
+use stayput_core::{CookieRefused, CookieValue, DecodedCookie, OpenError, Operation, Record, StorageKey};
 
 use super::{CookieState, Current, Found, Session};
 use crate::Error;
@@ -18,7 +20,14 @@ impl Session {
         for (name, with_subject) in [(&names.session, true), (&names.anonymous, false)] {
             let found = match self.decode(name) {
                 Ok(None) => continue,
-                Ok(Some(cookie)) => self.fetch(cookie, with_subject).await?,
+                Ok(Some(cookie)) => {
+                    let key = cookie.value.id.storage_key();
+                    let load = self.sessions().inner.store.load(key);
+                    match self.sessions().call(Operation::Load, load).await? {
+                        Some(record) => self.fit(cookie, key, record, with_subject)?,
+                        None => Err(Refusal::NoSession),
+                    }
+                }
                 Err(refusal) => Err(refusal),
             };
             match found {
@@ -69,17 +78,16 @@ impl Session {
         }
     }
 
-    async fn fetch(
+    /// The session of a cookie and the record under its key, if they fit together.
+    fn fit(
         &self,
         cookie: DecodedCookie,
+        key: StorageKey,
+        record: Record,
         with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
         let inner = &self.sessions().inner;
         let CookieValue { id, generation } = cookie.value;
-        let key = id.storage_key();
-        let Some(record) = self.sessions().call(Operation::Load, inner.store.load(key)).await? else {
-            return Ok(Err(Refusal::NoSession));
-        };
         let (header, now) = (&record.header, inner.clock.now());
         // The idle deadline is not sealed: whoever can write to the store could put it anywhere.
         if header.absolute <= now {
@@ -102,7 +110,7 @@ impl Session {
         // A server that still has an older keyring may have sealed it under a key that is on its way out.
         let under_former_key = !cookie.under_primary || !record.is_under_primary(&keyring);
         Ok(Ok(Found {
-            current: Current { id, key, header: record.header, data },
+            current: Arc::new(Current { id, key, header: record.header, data }),
             cookie: CookieState { generation, under_former_key },
             at: now,
         }))

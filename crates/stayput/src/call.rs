@@ -1,0 +1,76 @@
+//! Calls of the store: each has a time limit, is measured, and keeps its error.
+//!
+//! A call that is late counts as one whose outcome is unknown, never as "nothing there".
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use stayput_core::{Operation, StoreError, StoreErrorKind, StoreFuture};
+use tokio::time::Sleep;
+
+use crate::{Error, Sessions, meter};
+
+/// A call of the store under way.
+#[must_use]
+pub(crate) struct StoreCall<'a, T> {
+    sessions: &'a Sessions,
+    operation: Operation,
+    call: StoreFuture<'a, T>,
+    /// Many calls are done at once, and need no timer.
+    limit: Option<Pin<Box<Sleep>>>,
+    metered: meter::StoreCall,
+}
+
+impl Sessions {
+    /// A store call with a time limit.
+    pub(crate) fn call<'a, T>(&'a self, operation: Operation, call: StoreFuture<'a, T>) -> StoreCall<'a, T> {
+        StoreCall { sessions: self, operation, call, limit: None, metered: meter::StoreCall::begin() }
+    }
+
+    /// Makes a write, and once more if its outcome is unknown, which is then given back too: it is the same record with
+    /// the same write tag, by which the second try tells whether the first one happened.
+    pub(crate) async fn twice<'a, T: 'a>(
+        &'a self,
+        operation: Operation,
+        call: impl Fn() -> StoreFuture<'a, T>,
+    ) -> Result<(T, Option<Error>), Error> {
+        match self.call(operation, call()).await {
+            Err(Error::Store(error)) if error.kind() == StoreErrorKind::OutcomeUnknown => {
+                tracing::warn!(%operation, "outcome of a write unknown; looking again");
+                Ok((self.call(operation, call()).await?, Some(Error::Store(error))))
+            }
+            outcome => Ok((outcome?, None)),
+        }
+    }
+}
+
+impl<T> Future for StoreCall<'_, T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let outcome = match this.call.as_mut().poll(context) {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => {
+                let limit = this.sessions.inner.policy.store_timeout;
+                let timer = this.limit.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+                match timer.as_mut().poll(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(()) => Err(this.late()),
+                }
+            }
+        };
+        let kind = outcome.as_ref().err().map(StoreError::kind);
+        this.metered.end(this.sessions.inner.store.name(), this.operation, kind);
+        Poll::Ready(outcome.map_err(Error::Store))
+    }
+}
+
+impl<T> StoreCall<'_, T> {
+    fn late(&self) -> StoreError {
+        let inner = &self.sessions.inner;
+        let error = StoreError::new(StoreErrorKind::OutcomeUnknown, inner.store.name(), self.operation);
+        error.with_source(format!("no answer within {:?}", inner.policy.store_timeout))
+    }
+}
