@@ -25,14 +25,12 @@ impl Timestamp {
 
     /// This point plus `duration`, at most [`Timestamp::MAX`].
     pub fn after(self, duration: Duration) -> Self {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Self::from_millis(self.0.saturating_add(millis))
+        Self::from_millis(self.0.saturating_add(millis(duration)))
     }
 
     /// This point minus `duration`, at least the epoch.
     pub fn before(self, duration: Duration) -> Self {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_sub(millis))
+        Self(self.0.saturating_sub(millis(duration)))
     }
 
     /// How much later this point is than `earlier`; zero if it is not.
@@ -44,6 +42,10 @@ impl Timestamp {
     pub(crate) fn rounded_up(self) -> Self {
         Self::from_millis(self.0.div_ceil(1000).saturating_mul(1000))
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis().into())
 }
 
 /// RFC 3339 in UTC, to the second, such as `2026-11-21T04:00:00Z`; at most the last one of the year 9999.

@@ -88,13 +88,13 @@ impl Policy {
     pub fn touch_is_due(&self, header: &Header, now: Timestamp) -> bool {
         let target = self.expiry(header, now);
         // The last step is shorter where the absolute deadline cuts it off.
-        let step = target.since(header.expires) >= self.touch_step(header) || target == header.absolute;
-        step && target > header.expires
+        target > header.expires
+            && (target >= header.expires.after(self.touch_step(header)) || target == header.absolute)
     }
 
     /// Whether a touch that is due can't wait until the request is answered: the session could end before that.
     pub fn touch_is_urgent(&self, header: &Header, now: Timestamp) -> bool {
-        header.expires.since(now) < self.touch_step(header) && self.touch_is_due(header, now)
+        header.expires < now.after(self.touch_step(header)) && self.touch_is_due(header, now)
     }
 
     /// When the session was last active, as well as its deadline tells: up to one touch interval later in truth.
@@ -107,7 +107,7 @@ impl Policy {
     pub fn renewal_is_due(&self, header: &Header, now: Timestamp, under_former_key: bool) -> bool {
         let interval = if under_former_key { self.least_renewal_interval() } else { self.renewal_interval };
         let is_alone = header.presented.is_some_and(|presented| now >= presented.after(self.grace));
-        is_alone && now.since(header.renewed) >= interval
+        is_alone && now >= header.renewed.after(interval)
     }
 
     /// How long the longest session lives: as long as a key must stay in the keyring after it ceased to be primary.

@@ -23,12 +23,11 @@ impl Session {
     /// Looks the session up, the first time it is called.
     pub(crate) async fn load(&self) -> Result<(), Error> {
         let Some(turn) = poll_fn(|context| self.poll_turn(context)).await else { return Ok(()) };
-        if let Some(mut found) = self.find().await? {
+        let mut found = self.find().await?;
+        if let Some(found) = &mut found {
             self.keep_alive(&mut found.current, found.at).await;
-            turn.end(Some(found));
-        } else {
-            turn.end(None);
         }
+        turn.end(found);
         Ok(())
     }
 
