@@ -92,11 +92,14 @@ fn decode_exactly(value: &[u8]) -> Result<[u8; SIGNED_LEN + TAG_LEN], CookieRefu
 static DIGITS: [[u32; 256]; 4] = {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut digits = [[NO_DIGIT; 256]; 4];
-    let mut digit = 0;
-    while digit < 64 * 4 {
-        let (place, value) = (digit / 64, digit % 64);
-        digits[place][alphabet[value] as usize] = (value as u32) << (18 - 6 * place);
-        digit += 1;
+    let mut place = 0;
+    while place < 4 {
+        let (mut digit, mut value) = (0, 0);
+        while digit < alphabet.len() {
+            digits[place][alphabet[digit] as usize] = value << (18 - 6 * place);
+            (digit, value) = (digit + 1, value + 1);
+        }
+        place += 1;
     }
     digits
 };

@@ -3,23 +3,20 @@
 //! A store moves records; it never opens, extends or invents one. Its methods say exactly what happens to a missing,
 //! an expired and a removed record, because that is where session stores have differed and lost data.
 
+mod future;
 mod subjects;
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::error::StoreError;
 use crate::id::StorageKey;
 use crate::record::{Record, Version};
 use crate::subject::SubjectKey;
 
+pub use future::StoreFuture;
 pub use subjects::{Admission, Admitted, Epoch, Overflow, SessionLimit};
-
-/// What a store's methods return: boxed, so that a store can be chosen at run time.
-pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// How long a removed record's key stays unusable, so that a slower request can't bring the session back.
 pub const TOMBSTONE_LIFETIME: Duration = Duration::from_hours(1);
@@ -50,7 +47,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created>;
 
     /// The record under `key`; `None` if missing, removed or expired. Retry safe.
-    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Record>>;
+    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Arc<Record>>>;
 
     /// Puts `record` in place of the one whose version is `expected`: compare-and-swap of counter and write tag.
     ///
@@ -136,7 +133,7 @@ pub enum Replaced {
     /// The record is stored.
     Replaced,
     /// Another write came first; this is the record now.
-    Conflict(Box<Record>),
+    Conflict(Arc<Record>),
     /// There is no live record.
     Missing,
 }

@@ -8,7 +8,6 @@ mod shard;
 mod subjects;
 
 use std::fmt;
-use std::future::ready;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -63,13 +62,13 @@ impl MemoryStore {
         operation: Operation,
         outcome: Result<(T, u64), Full>,
     ) -> StoreFuture<'a, T> {
-        Box::pin(ready(match outcome {
+        StoreFuture::ready(match outcome {
             Ok((value, evicted)) => {
                 self.evicted.fetch_add(evicted, Ordering::Relaxed);
                 Ok(value)
             }
             Err(Full) => Err(StoreError::new(StoreErrorKind::Full, NAME, operation)),
-        }))
+        })
     }
 }
 
@@ -96,9 +95,9 @@ impl SessionStore for MemoryStore {
         self.answer(Operation::Create, outcome)
     }
 
-    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Record>> {
+    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Arc<Record>>> {
         let record = self.shard(&key).live(&key, self.clock.now()).cloned();
-        Box::pin(ready(Ok(record)))
+        StoreFuture::ready(Ok(record))
     }
 
     fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced> {
@@ -109,38 +108,38 @@ impl SessionStore for MemoryStore {
 
     fn touch(&self, key: StorageKey, expires: Timestamp) -> StoreFuture<'_, Touched> {
         let touched = self.shard(&key).touch(key, expires, self.clock.now());
-        Box::pin(ready(Ok(touched)))
+        StoreFuture::ready(Ok(touched))
     }
 
     fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()> {
         let now = self.clock.now();
         self.change(&key, |shard| shard.remove(key, now));
-        Box::pin(ready(Ok(())))
+        StoreFuture::ready(Ok(()))
     }
 
     fn admit(&self, subject: SubjectKey, key: StorageKey, admission: Admission) -> StoreFuture<'_, Admitted> {
         let admitted = self.admit_session(subject, key, admission, self.clock.now());
-        Box::pin(ready(Ok(admitted)))
+        StoreFuture::ready(Ok(admitted))
     }
 
     fn subject_sessions(&self, subject: SubjectKey) -> StoreFuture<'_, Vec<StorageKey>> {
         let sessions = self.sessions_of(subject, self.clock.now());
-        Box::pin(ready(Ok(sessions)))
+        StoreFuture::ready(Ok(sessions))
     }
 
     fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, Option<usize>> {
         let ended = self.end_sessions(subject, except, self.clock.now());
-        Box::pin(ready(Ok(ended)))
+        StoreFuture::ready(Ok(ended))
     }
 
     fn subject_epoch(&self, subject: SubjectKey) -> StoreFuture<'_, Epoch> {
         let epoch = self.index(&subject).epoch(&subject, self.clock.now());
-        Box::pin(ready(Ok(epoch)))
+        StoreFuture::ready(Ok(epoch))
     }
 
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
         let swept = self.sweep_all(limit, self.clock.now());
-        Box::pin(ready(Ok(swept)))
+        StoreFuture::ready(Ok(swept))
     }
 }
 

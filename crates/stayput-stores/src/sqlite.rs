@@ -11,7 +11,6 @@ mod subjects;
 mod writer;
 
 use std::fmt;
-use std::future::ready;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,7 +85,7 @@ impl SqliteStore {
         statement: impl FnOnce(&Connection, Timestamp) -> Result<T, Fault>,
     ) -> StoreFuture<'_, T> {
         let outcome = self.readers.with(|db| statement(db, self.clock.now()));
-        Box::pin(ready(outcome.map_err(|fault| fault.into_error(operation))))
+        StoreFuture::ready(outcome.map_err(|fault| fault.into_error(operation)))
     }
 
     fn write<T: Send + 'static>(
@@ -96,7 +95,7 @@ impl SqliteStore {
         statement: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         let answer = self.writer.submit(operation, durability, statement);
-        Box::pin(async move { answer?.wait().await })
+        StoreFuture::new(async move { answer?.wait().await })
     }
 }
 
@@ -118,8 +117,8 @@ impl SessionStore for SqliteStore {
         })
     }
 
-    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Record>> {
-        self.read(Operation::Load, |db, now| statements::load(db, &key, now))
+    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Arc<Record>>> {
+        self.read(Operation::Load, |db, now| Ok(statements::load(db, &key, now)?.map(Arc::new)))
     }
 
     fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced> {

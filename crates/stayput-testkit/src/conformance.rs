@@ -69,7 +69,7 @@ impl Bench {
     }
 
     async fn load(&self, key: StorageKey) -> Option<Record> {
-        self.store.load(key).await.unwrap()
+        self.store.load(key).await.unwrap().map(Arc::unwrap_or_clone)
     }
 }
 

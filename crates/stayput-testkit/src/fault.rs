@@ -72,24 +72,24 @@ impl FaultyStore {
         let error = move |kind| StoreError::new(kind, name, operation).with_source("planned by the test");
         match self.next_fault(operation) {
             None => call(&*self.store),
-            Some(Fault::Before) => Box::pin(std::future::ready(Err(error(StoreErrorKind::Unavailable)))),
-            Some(Fault::Unreadable) => Box::pin(std::future::ready(Err(error(StoreErrorKind::Unreadable)))),
-            Some(Fault::Hang) => Box::pin(std::future::pending()),
-            Some(Fault::Pause) => Box::pin(async move {
+            Some(Fault::Before) => StoreFuture::ready(Err(error(StoreErrorKind::Unavailable))),
+            Some(Fault::Unreadable) => StoreFuture::ready(Err(error(StoreErrorKind::Unreadable))),
+            Some(Fault::Hang) => StoreFuture::new(std::future::pending()),
+            Some(Fault::Pause) => StoreFuture::new(async move {
                 self.paused.notify_one();
                 self.resumed.notified().await;
                 call(&*self.store).await
             }),
             Some(Fault::After) => {
                 let call = call(&*self.store);
-                Box::pin(async move {
+                StoreFuture::new(async move {
                     call.await?;
                     Err(error(StoreErrorKind::OutcomeUnknown))
                 })
             }
             Some(Fault::HangAfter) => {
                 let call = call(&*self.store);
-                Box::pin(async move {
+                StoreFuture::new(async move {
                     call.await?;
                     std::future::pending().await
                 })
@@ -107,7 +107,7 @@ impl SessionStore for FaultyStore {
         self.call(Operation::Create, move |store| store.create(key, record))
     }
 
-    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Record>> {
+    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Arc<Record>>> {
         self.call(Operation::Load, move |store| store.load(key))
     }
 

@@ -1,7 +1,6 @@
 //! The contract as simply as it can be said: a plain map that every store must be indistinguishable from.
 
 use std::collections::HashMap;
-use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stayput_core::{
@@ -36,7 +35,7 @@ impl ModelStore {
         act: impl FnOnce(&mut Entries, Timestamp) -> T,
     ) -> StoreFuture<'_, T> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        Box::pin(ready(Ok(act(&mut entries, self.clock.now()))))
+        StoreFuture::ready(Ok(act(&mut entries, self.clock.now())))
     }
 }
 
@@ -134,14 +133,14 @@ impl SessionStore for ModelStore {
         })
     }
 
-    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Record>> {
-        self.answer(|entries, now| entries.live(&key, now))
+    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Arc<Record>>> {
+        self.answer(|entries, now| entries.live(&key, now).map(Arc::new))
     }
 
     fn replace(&self, key: StorageKey, mut record: Record, expected: Version) -> StoreFuture<'_, Replaced> {
         self.answer(|entries, now| match entries.live(&key, now) {
             None => Replaced::Missing,
-            Some(current) if current.header.version() != expected => Replaced::Conflict(Box::new(current)),
+            Some(current) if current.header.version() != expected => Replaced::Conflict(Arc::new(current)),
             Some(current) => {
                 record.header.keep_deadline(current.header.expires);
                 entries.put(key, record);

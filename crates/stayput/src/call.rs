@@ -50,7 +50,7 @@ impl<T> Future for StoreCall<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let outcome = match this.call.as_mut().poll(context) {
+        let outcome = match Pin::new(&mut this.call).poll(context) {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => {
                 let limit = this.sessions.inner.policy.store_timeout;

@@ -157,7 +157,7 @@ impl Sessions {
                 if let Some(doubt) = doubt.filter(|_| !ours && !found.header.remembers_since(expected)) {
                     return Err(doubt);
                 }
-                let found = Arc::new(self.reopen(session.id.clone(), key, *found)?);
+                let found = Arc::new(self.reopen(session.id.clone(), key, &found)?);
                 Ok(if ours { Written::Done(found) } else { Written::Conflict(found) })
             }
         }
@@ -175,11 +175,11 @@ impl Sessions {
     }
 
     /// The session of a record that a store handed back in a conflict.
-    fn reopen(&self, id: SessionId, key: StorageKey, record: Record) -> Result<Current, Error> {
+    fn reopen(&self, id: SessionId, key: StorageKey, record: &Record) -> Result<Current, Error> {
         let bytes = record.open(&key, &self.inner.keyring.load()).map_err(Error::Keyring)?;
         let data = Data::decode(bytes)
             .map_err(|source| Error::Decode { key: "(session)".to_owned(), source: source.into() })?;
-        Ok(Current { id, key, header: record.header, data })
+        Ok(Current { id, key, header: record.header.clone(), data })
     }
 }
 

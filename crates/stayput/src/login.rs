@@ -7,7 +7,7 @@ mod succession;
 
 use std::time::Duration;
 
-use stayput_core::{Operation, Record, State as RecordState, StorageKey, StoreErrorKind, Subject};
+use stayput_core::{Operation, State as RecordState, StorageKey, StoreErrorKind, Subject};
 
 use self::succession::Heir;
 use crate::Error;
@@ -121,8 +121,11 @@ impl Session {
         let Some(current) = current else { return Ok(()) };
         let record =
             self.sessions().call(Operation::Load, self.sessions().inner.store.load(current.key)).await?;
-        let is_remainder = |record: &Record| record.header.state == RecordState::Remainder;
-        if record.as_ref().is_some_and(is_remainder) { Err(Error::Superseded) } else { Ok(()) }
+        if record.is_some_and(|record| record.header.state == RecordState::Remainder) {
+            Err(Error::Superseded)
+        } else {
+            Ok(())
+        }
     }
 
     /// Has nothing of the session left in this request, and in the browser when its answer arrives.
@@ -143,7 +146,7 @@ impl Session {
         self.load_if_readable().await?;
         let Login { subject, is_remembered } = login;
         let is_remembered = is_remembered && self.sessions().inner.policy.remember.is_some();
-        let heir = Heir { subject, device: Device::of(self.client()), is_remembered, keeps_all: false };
+        let heir = Heir { subject, device: Device::of(&self.client()), is_remembered, keeps_all: false };
         self.succeed(heir, EventKind::LoggedIn).await
     }
 
@@ -156,7 +159,7 @@ impl Session {
     }
 
     fn heir_to_all(&self, current: &Current) -> Option<Heir> {
-        let device = Device::decode(current.data.device()?).seen(self.client());
+        let device = Device::decode(current.data.device()?).seen(&self.client());
         let is_remembered = current.header.is_remembered;
         Some(Heir { subject: current.data.subject()?, device, is_remembered, keeps_all: true })
     }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use stayput_core::{Header, Operation, Policy, State as RecordState, Timestamp, Touched};
 
 use crate::Error;
-use crate::client::Client;
 use crate::commit::Written;
 use crate::device::{Device, Moved, moved};
 use crate::events::EventKind;
@@ -34,7 +33,7 @@ impl Session {
         let (current, now, due) = {
             let state = self.state();
             let Some(current) = state.live() else { return };
-            (Arc::clone(current), state.active, state.due(current, policy, self.client()))
+            (Arc::clone(current), state.active, state.due(current, policy))
         };
         let done = match due {
             None => Ok(()),
@@ -87,7 +86,7 @@ impl Session {
 
     /// Has the session know where it is used now, and says so.
     async fn follow(&self, current: &Current, moved: Moved, now: Timestamp) -> Result<(), Error> {
-        let device = Device::decode(current.data.device().unwrap_or_default()).seen(self.client());
+        let device = Device::decode(current.data.device().unwrap_or_default()).seen(&self.client());
         let header = current.header.next(self.sessions().write_tag());
         let next = Current { data: current.data.on(&device), ..current.with(header) };
         // Of parallel requests from the new place one says so.
@@ -135,9 +134,9 @@ impl Session {
 
 impl State {
     /// Whether [`Session::keep_up`] would do nothing.
-    pub(crate) fn is_kept_up(&self, policy: &Policy, client: &Client) -> bool {
+    pub(crate) fn is_kept_up(&self, policy: &Policy) -> bool {
         self.live().is_none_or(|current| {
-            self.presents_newest(&current.header) && self.due(current, policy, client).is_none()
+            self.presents_newest(&current.header) && self.due(current, policy).is_none()
         })
     }
 
@@ -152,11 +151,12 @@ impl State {
         self.current.as_ref().filter(|current| current.header.state == RecordState::Live)
     }
 
-    fn due(&self, current: &Current, policy: &Policy, client: &Client) -> Option<Due> {
+    fn due(&self, current: &Current, policy: &Policy) -> Option<Due> {
         let header = &current.header;
         let (is_newest, now) = (self.presents_newest(header), self.active);
         let touch_is_due = policy.touch_is_due(header, now);
-        let moved = current.data.device().map(|device| moved(device, client)).unwrap_or_default();
+        let (device, client) = (current.data.device(), self.client.as_ref());
+        let moved = device.zip(client).map(|(device, client)| moved(device, client)).unwrap_or_default();
         if is_newest && header.presented.is_none() {
             Some(Due::Confirmation)
         } else if is_newest && policy.renewal_is_due(header, now, self.cookie.under_former_key) {

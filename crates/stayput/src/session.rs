@@ -8,11 +8,8 @@ mod load;
 mod values;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::request::Parts;
-use stayput_core::{Activity, Generation, Header, SessionId, StorageKey, Subject, Timestamp};
 use self::load::Lookup;
 use crate::answer::{Answer, CookieChange};
 use crate::client::Client;
@@ -20,6 +17,8 @@ use crate::cookies::RequestCookies;
 use crate::data::{Changes, Data};
 use crate::events::EventKind;
 use crate::{Error, Sessions};
+use http::request::Parts;
+use stayput_core::{Activity, Generation, Header, SessionId, StorageKey, Subject, Timestamp};
 
 /// The session of the request at hand. Cheap to clone; all clones are the same session.
 ///
@@ -32,21 +31,6 @@ pub struct Session {
 struct Shared {
     sessions: Sessions,
     cookies: RequestCookies,
-    stage: AtomicU8,
-    /// What a request that asks for its session needs; most never do.
-    work: OnceLock<Work>,
-}
-
-/// Nobody asked for the session yet, and the head is here.
-const UNUSED: u8 = 0;
-/// Somebody asked for the session before the head left.
-const USED: u8 = 1;
-/// The head left before anybody asked.
-const LEFT: u8 = 2;
-
-struct Work {
-    /// Known if the session was taken out of its request before anything else.
-    client: Client,
     /// Whose turn it is to write, among the handlers and tasks of this one request: two of them must not both create
     /// its session. Nobody else ever waits for it.
     turn: tokio::sync::Mutex<()>,
@@ -56,6 +40,8 @@ struct Work {
 /// What this request knows and wants.
 #[derive(Default)]
 pub(crate) struct State {
+    /// Who is at the other end; known when the session is taken out of its request.
+    pub(crate) client: Option<Client>,
     lookup: Lookup,
     /// The session as last seen in the store.
     pub(crate) current: Option<Arc<Current>>,
@@ -96,21 +82,21 @@ pub(crate) struct Current {
 
 impl Session {
     pub(crate) fn new(sessions: Sessions, cookies: RequestCookies) -> Self {
-        let (stage, work) = (AtomicU8::new(UNUSED), OnceLock::new());
-        Self { shared: Arc::new(Shared { sessions, cookies, stage, work }) }
+        let (turn, state) = (tokio::sync::Mutex::new(()), Mutex::default());
+        Self { shared: Arc::new(Shared { sessions, cookies, turn, state }) }
     }
 
     /// The session that the layer gave a request; `None` if the route has no layer. axum's extractor does the same.
     pub fn of(request: &Parts) -> Option<Self> {
         let session = request.extensions.get::<Self>()?;
         let reach = &session.sessions().inner.reach;
-        session.work_for(|| reach.client(&request.headers, &request.extensions));
+        session.state().client.get_or_insert_with(|| reach.client(&request.headers, &request.extensions));
         Some(session.clone())
     }
 
     /// Who is at the other end, as far as it is known.
-    pub fn client(&self) -> &Client {
-        &self.work().client
+    pub fn client(&self) -> Client {
+        self.state().client.clone().unwrap_or_default()
     }
 
     /// Who the session is logged in as; `None` if it is anonymous.
@@ -161,25 +147,12 @@ impl Session {
     /// read and needs no upkeep.
     pub(crate) fn leave_at_once(&self) -> bool {
         let policy = &self.sessions().inner.policy;
-        if policy.activity == Activity::Any && !self.was_looked_up() && self.presents_any() {
+        let mut state = self.state();
+        if policy.activity == Activity::Any && !state.was_looked_up() && self.presents_any() {
             return false;
         }
-        let stage = &self.shared.stage;
-        if stage.compare_exchange(UNUSED, LEFT, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            return true;
-        }
-        let mut state = self.state();
-        let is_kept_up = state.is_kept_up(policy, self.client());
-        state.head_left = !state.writes && state.changes.is_empty() && is_kept_up;
+        state.head_left = !state.writes && state.changes.is_empty() && state.is_kept_up(policy);
         state.head_left
-    }
-
-    fn was_asked_for(&self) -> bool {
-        self.shared.stage.load(Ordering::Acquire) == USED
-    }
-
-    fn was_looked_up(&self) -> bool {
-        self.was_asked_for() && matches!(self.state().lookup, Lookup::Done)
     }
 
     /// Tells who listens what happened to `session`, or to a request without one.
@@ -202,7 +175,7 @@ impl Session {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.work().state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn current(&self) -> Option<Arc<Current>> {
@@ -211,20 +184,7 @@ impl Session {
 
     pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.state().writes = true;
-        self.work().turn.lock().await
-    }
-
-    fn work(&self) -> &Work {
-        self.work_for(Client::default)
-    }
-
-    fn work_for(&self, client: impl FnOnce() -> Client) -> &Work {
-        self.shared.work.get_or_init(|| {
-            let stage = &self.shared.stage;
-            let was = stage.compare_exchange(UNUSED, USED, Ordering::AcqRel, Ordering::Acquire);
-            let state = State { head_left: was == Err(LEFT), ..State::default() };
-            Work { client: client(), turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
-        })
+        self.shared.turn.lock().await
     }
 }
 
@@ -245,6 +205,10 @@ impl State {
         Some(std::mem::take(&mut self.answer))
     }
 
+    fn was_looked_up(&self) -> bool {
+        matches!(self.lookup, Lookup::Done)
+    }
+
     /// Fails if the response head has left, so that no cookie can be set any more.
     pub(crate) fn check_head(&self) -> Result<(), Error> {
         if self.head_left { Err(Error::Committed) } else { Ok(()) }
@@ -258,6 +222,6 @@ impl State {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("used", &self.was_asked_for()).finish_non_exhaustive()
+        f.debug_struct("Session").field("looked_up", &self.state().was_looked_up()).finish_non_exhaustive()
     }
 }

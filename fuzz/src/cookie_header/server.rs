@@ -123,7 +123,7 @@ impl Server {
 
     /// The record in the store.
     pub(super) fn load(&self, key: StorageKey) -> Option<Record> {
-        block_on(self.store.load(key)).expect("the model never fails")
+        block_on(self.store.load(key)).expect("the model never fails").map(Arc::unwrap_or_clone)
     }
 
     /// Whether the server drew this id itself.

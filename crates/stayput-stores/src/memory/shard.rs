@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use stayput_core::{
     Created, Record, Replaced, SWEEP_DELAY, State, StorageKey, SubjectKey, TOMBSTONE_LIFETIME, Timestamp,
@@ -28,7 +29,7 @@ pub(super) struct Shard {
 }
 
 enum Entry {
-    Record(Record),
+    Record(Arc<Record>),
     Tombstone { expires: Timestamp },
 }
 
@@ -82,7 +83,7 @@ impl Shard {
             return Ok((Created::Exists, 0));
         }
         self.discard(&key);
-        self.put(key, Entry::Record(record), now).map(|evicted| (Created::Created, evicted))
+        self.put(key, Entry::Record(Arc::new(record)), now).map(|evicted| (Created::Created, evicted))
     }
 
     pub(super) fn replace(
@@ -95,11 +96,12 @@ impl Shard {
         match self.live(&key, now) {
             None => Ok((Replaced::Missing, 0)),
             Some(current) if current.header.version() != expected => {
-                Ok((Replaced::Conflict(Box::new(current.clone())), 0))
+                Ok((Replaced::Conflict(Arc::clone(current)), 0))
             }
             Some(current) => {
                 record.header.keep_deadline(current.header.expires);
-                self.put(key, Entry::Record(record), now).map(|evicted| (Replaced::Replaced, evicted))
+                self.put(key, Entry::Record(Arc::new(record)), now)
+                    .map(|evicted| (Replaced::Replaced, evicted))
             }
         }
     }
@@ -109,7 +111,7 @@ impl Shard {
             return Touched::Missing;
         }
         if let Some(Entry::Record(mut record)) = self.take(&key) {
-            let header = &mut record.header;
+            let header = &mut Arc::make_mut(&mut record).header;
             header.expires = header.expires.max(expires.min(header.absolute));
             self.insert(key, Entry::Record(record));
         }
@@ -122,7 +124,7 @@ impl Shard {
         self.insert(key, Entry::Tombstone { expires: now.after(TOMBSTONE_LIFETIME) });
     }
 
-    pub(super) fn live(&self, key: &StorageKey, now: Timestamp) -> Option<&Record> {
+    pub(super) fn live(&self, key: &StorageKey, now: Timestamp) -> Option<&Arc<Record>> {
         match self.entries.get(key) {
             Some(Entry::Record(record)) if !record.header.is_expired(now) => Some(record),
             _ => None,

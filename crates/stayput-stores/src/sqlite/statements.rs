@@ -1,6 +1,8 @@
 //! The contract in SQL, for one record. Each function runs inside a transaction of its caller's and leaves committing
 //! to it.
 
+use std::sync::Arc;
+
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 use stayput_core::{
@@ -92,7 +94,7 @@ pub(super) fn replace(
 ) -> Result<Replaced, Fault> {
     let Some(current) = load(db, key, now)? else { return Ok(Replaced::Missing) };
     if current.header.version() != expected {
-        return Ok(Replaced::Conflict(Box::new(current)));
+        return Ok(Replaced::Conflict(Arc::new(current)));
     }
     let mut header = record.header.clone();
     header.keep_deadline(current.header.expires);

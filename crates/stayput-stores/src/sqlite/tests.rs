@@ -33,9 +33,9 @@ async fn what_was_acknowledged_is_there_when_the_file_is_opened_again() {
     assert_eq!(first.create(key, record.clone()).await.unwrap(), Created::Created);
     // Opened while the first is still there, and with its WAL not yet folded into the file.
     let second = open(&path, &records).await;
-    assert_eq!(second.load(key).await.unwrap(), Some(record.clone()));
+    assert_eq!(second.load(key).await.unwrap().as_deref(), Some(&record));
     drop((first, second));
-    assert_eq!(open(&path, &records).await.load(key).await.unwrap(), Some(record));
+    assert_eq!(open(&path, &records).await.load(key).await.unwrap().as_deref(), Some(&record));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -96,7 +96,10 @@ async fn when_one_write_of_a_batch_fails_no_answer_belies_the_file() {
         match call.await {
             Ok(created) => {
                 assert_ne!(key, bad);
-                assert_eq!((created, store.load(key).await.unwrap()), (Created::Created, Some(record)));
+                assert_eq!(
+                    (created, store.load(key).await.unwrap().as_deref()),
+                    (Created::Created, Some(&record))
+                );
             }
             Err(error) => {
                 assert_eq!(
@@ -173,7 +176,7 @@ async fn one_unreadable_record_is_an_error_that_leaves_it_and_the_others_alone()
     assert_eq!((error.kind(), error.is_retryable()), (StoreErrorKind::Unreadable, false));
     let error = store.replace(bad, record.clone(), record.header.version()).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unreadable);
-    assert_eq!(store.load(good).await.unwrap(), Some(other));
+    assert_eq!(store.load(good).await.unwrap().as_deref(), Some(&other));
     let kept: Vec<u8> = db
         .query_row("SELECT record FROM records WHERE key = ?1", [bad.as_bytes()], |row| row.get(0))
         .unwrap();

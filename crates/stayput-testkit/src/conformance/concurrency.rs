@@ -83,7 +83,7 @@ pub async fn a_removal_among_parallel_writes_is_final(bench: &Bench) {
                         let version = current.header.version();
                         current = match bench.store.replace(key, next.clone(), version).await.unwrap() {
                             Replaced::Replaced => next,
-                            Replaced::Conflict(newer) => *newer,
+                            Replaced::Conflict(newer) => Arc::unwrap_or_clone(newer),
                             Replaced::Missing => return,
                         };
                         let _: Touched = bench.store.touch(key, current.header.absolute).await.unwrap();
@@ -110,7 +110,7 @@ async fn increment(bench: &Bench, key: stayput_core::StorageKey) {
         tokio::task::yield_now().await;
         match bench.store.replace(key, next, current.header.version()).await.unwrap() {
             Replaced::Replaced => return,
-            Replaced::Conflict(newer) => current = *newer,
+            Replaced::Conflict(newer) => current = Arc::unwrap_or_clone(newer),
             Replaced::Missing => panic!("the record vanished"),
         }
     }

@@ -1,5 +1,6 @@
 //! Promises that one client alone can check.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stayput_core::{Clock, Created, Replaced, SWEEP_DELAY, TOMBSTONE_LIFETIME, Timestamp, Touched};
@@ -52,7 +53,7 @@ pub async fn replace_swaps_only_the_expected_version(bench: &Bench) {
     assert_eq!(swapped, Replaced::Replaced);
     let late = bench.records.next(&key, &first, b"late");
     let refused = bench.store.replace(key, late, first.header.version()).await.unwrap();
-    assert_eq!(refused, Replaced::Conflict(Box::new(second.clone())));
+    assert_eq!(refused, Replaced::Conflict(Arc::new(second.clone())));
     assert_eq!(bench.load(key).await, Some(second));
 }
 
@@ -65,7 +66,7 @@ pub async fn replace_tells_equal_counts_apart_by_their_write_tag(bench: &Bench) 
     assert_eq!(swapped, Replaced::Replaced);
     let third = bench.records.next(&key, &mine, b"3");
     let refused = bench.store.replace(key, third, mine.header.version()).await.unwrap();
-    assert_eq!(refused, Replaced::Conflict(Box::new(theirs)));
+    assert_eq!(refused, Replaced::Conflict(Arc::new(theirs)));
 }
 
 /// A write moves the idle deadline forward, like a touch, and back only by an earlier absolute one (a remainder).

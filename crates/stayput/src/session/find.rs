@@ -24,7 +24,7 @@ impl Session {
                     let key = cookie.value.id.storage_key();
                     let load = self.sessions().inner.store.load(key);
                     match self.sessions().call(Operation::Load, load).await? {
-                        Some(record) => self.fit(cookie, key, record, with_subject)?,
+                        Some(record) => self.fit(cookie, key, &record, with_subject)?,
                         None => Err(Refusal::NoSession),
                     }
                 }
@@ -83,7 +83,7 @@ impl Session {
         &self,
         cookie: DecodedCookie,
         key: StorageKey,
-        record: Record,
+        record: &Record,
         with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
         let inner = &self.sessions().inner;
@@ -110,7 +110,7 @@ impl Session {
         // A server that still has an older keyring may have sealed it under a key that is on its way out.
         let under_former_key = !cookie.under_primary || !record.is_under_primary(&keyring);
         Ok(Ok(Found {
-            current: Arc::new(Current { id, key, header: record.header, data }),
+            current: Arc::new(Current { id, key, header: header.clone(), data }),
             cookie: CookieState { generation, under_former_key },
             at: now,
         }))

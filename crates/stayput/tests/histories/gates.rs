@@ -102,7 +102,7 @@ impl GatedStore {
         call: impl FnOnce(&'a dyn SessionStore) -> StoreFuture<'a, T> + Send + 'a,
     ) -> StoreFuture<'a, T> {
         let error = move |kind| StoreError::new(kind, "gated", operation).with_source("the history's doing");
-        Box::pin(async move {
+        StoreFuture::new(async move {
             let fate = self.gates.wait(Place::Call(operation)).await;
             let outcome = match fate {
                 Fate::Refused => Err(error(StoreErrorKind::Unavailable)),
@@ -142,7 +142,7 @@ impl SessionStore for GatedStore {
         self.call(Operation::Create, move |store| store.create(key, record))
     }
 
-    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Record>> {
+    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Arc<Record>>> {
         self.call(Operation::Load, move |store| store.load(key))
     }
 

@@ -1,5 +1,6 @@
 //! What is forged, foreign, or under another key.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -17,7 +18,7 @@ async fn who_can_write_to_the_store_cannot_make_a_session_outlive_its_absolute_d
     let cookie = browser.cookie(SESSION).unwrap();
     let cookie = CookieValue::decode(SESSION, cookie.as_bytes(), &Keyring::parse(&text).unwrap()).unwrap();
     let key = cookie.value.id.storage_key();
-    let mut record = server.store.load(key).await.unwrap().unwrap();
+    let mut record = Arc::unwrap_or_clone(server.store.load(key).await.unwrap().unwrap());
     let version = record.header.version();
     record.header.expires = Timestamp::MAX;
     assert_eq!(server.store.replace(key, record, version).await.unwrap(), Replaced::Replaced);

@@ -40,9 +40,7 @@ impl Log {
         let mut newer = self.first_shown(session, end.at).split_off(&(shown.generation + 1));
         let next = newer.remove(&(shown.generation + 1));
         let in_grace = |first: Timestamp| end.at.time < first.after(self.policy.grace);
-        newer.is_empty()
-            && next.is_none_or(in_grace)
-            && self.is_alive_during(session, request)
+        newer.is_empty() && next.is_none_or(in_grace) && self.is_alive_during(session, request)
     }
 
     /// When each generation of the session was first shown.

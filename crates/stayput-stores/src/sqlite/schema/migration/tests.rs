@@ -76,8 +76,8 @@ async fn records_tombstones_and_what_cannot_be_read_are_as_they_were() {
 
     for _ in 0..2 {
         let store = old.open().await;
-        assert_eq!(store.load(key).await.unwrap().as_ref(), Some(&touched));
-        assert_eq!(store.load(anonymous).await.unwrap().as_ref(), Some(&visit));
+        assert_eq!(store.load(key).await.unwrap().as_deref(), Some(&touched));
+        assert_eq!(store.load(anonymous).await.unwrap().as_deref(), Some(&visit));
         assert_eq!(store.create(ended, again.clone()).await.unwrap(), Created::Exists);
         assert_eq!(store.load(unreadable).await.unwrap_err().kind(), StoreErrorKind::Unreadable);
     }
