@@ -73,7 +73,7 @@ impl Session {
             state.current = current;
         }
         // What was buffered meanwhile stays.
-        state.changes.retain(|key, change| changes.get(key) != Some(change));
+        state.changes.settle(changes);
     }
 
     pub(crate) fn check_size(&self, data: &Data) -> Result<(), Error> {

@@ -3,7 +3,6 @@
 //! It stays the one buffer that was unsealed, and is read in place: a request that asks for one of many values pays for
 //! that one.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::Serialize;
@@ -13,8 +12,35 @@ use stayput_core::Subject;
 use crate::Error;
 use crate::device::Device;
 
-/// Values to be set, or with `None` to be removed: applied to whatever the session holds by then.
-pub(crate) type Changes = BTreeMap<String, Option<Vec<u8>>>;
+/// Values to be set, or with `None` to be removed: applied to whatever the session holds by then. Each key stands once.
+#[derive(Clone, Default)]
+pub(crate) struct Changes(Vec<(String, Option<Vec<u8>>)>);
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Option<Vec<u8>>> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, change)| change)
+    }
+
+    pub(crate) fn insert(&mut self, key: &str, change: Option<Vec<u8>>) {
+        match self.0.iter_mut().find(|(name, _)| name == key) {
+            Some((_, earlier)) => *earlier = change,
+            None => self.0.push((key.to_owned(), change)),
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Drops those that are `done`; what was changed since stays.
+    pub(crate) fn settle(&mut self, done: &Self) {
+        self.0.retain(|change| !done.0.contains(change));
+    }
+}
 
 /// A session's data as it is sealed: `owner ‖ pair ‖ pair …`, where an owner is `0`, or
 /// `1 ‖ length of subject ‖ subject ‖ length of device ‖ device`, and a pair
@@ -112,7 +138,7 @@ impl Data {
     }
 
     pub(crate) fn apply(&mut self, changes: &Changes) {
-        for (key, change) in changes {
+        for (key, change) in &changes.0 {
             match change {
                 Some(value) => self.set(key.as_bytes(), value),
                 None => self.remove(key.as_bytes()),

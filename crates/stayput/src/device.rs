@@ -65,7 +65,8 @@ pub(crate) fn moved(known: &[u8], client: &Client) -> Moved {
     let seen = kept(client);
     let is_known = |address| addresses.iter().any(|known| is_near(*known, octets(address)));
     Moved {
-        agent: !seen.is_empty() && !agent.is_empty() && String::from_utf8_lossy(seen).as_bytes() != agent,
+        agent: seen != agent
+            && !(seen.is_empty() || agent.is_empty() || String::from_utf8_lossy(seen).as_bytes() == agent),
         address: !addresses.is_empty() && client.address().is_some_and(|address| !is_known(address)),
     }
 }

@@ -57,7 +57,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let session = Session::new(self.sessions.clone(), RequestCookies::of(request.headers()));
         request.extensions_mut().insert(session.clone());
-        SessionFuture { handler: self.inner.call(request), session, response: None, commit: None }
+        SessionFuture { handler: self.inner.call(request), session, commit: None }
     }
 }
 
@@ -67,12 +67,17 @@ pin_project! {
         #[pin]
         handler: F,
         session: Session,
-        response: Option<Response<R>>,
-        commit: Option<Commit>,
+        commit: Option<Box<Commit<R>>>,
     }
 }
 
-type Commit = Pin<Box<dyn Future<Output = (Answer, Result<(), Error>)> + Send>>;
+type Outcome = (Answer, Result<(), Error>);
+
+/// A commit under way, and the response that waits for it. Most requests need none, and don't carry the room for it.
+struct Commit<R> {
+    response: Response<R>,
+    work: Pin<Box<dyn Future<Output = Outcome> + Send>>,
+}
 
 impl<F, R, E> Future for SessionFuture<F, R>
 where
@@ -90,14 +95,14 @@ where
             if this.session.leave_at_once() {
                 return Poll::Ready(Ok(response));
             }
-            *this.response = Some(response);
-            this.commit.insert(Box::pin(this.session.clone().finish()))
+            let work = Box::pin(this.session.clone().finish());
+            this.commit.insert(Box::new(Commit { response, work }))
         };
-        let (answer, committed) = ready!(commit.as_mut().poll(context));
-        let mut response = this.response.take().expect("a future is not polled after it is ready");
-        if let Err(error) = committed {
-            response = unavailable(&error);
-        }
+        let (answer, committed) = ready!(commit.work.as_mut().poll(context));
+        let mut response = match committed {
+            Ok(()) => std::mem::take(&mut commit.response),
+            Err(error) => unavailable(&error),
+        };
         answer.write(&this.session.sessions().inner.names, response.headers_mut());
         Poll::Ready(Ok(response))
     }

@@ -22,32 +22,35 @@ pub(super) enum Lookup {
 impl Session {
     /// Looks the session up, the first time it is called.
     pub(crate) async fn load(&self) -> Result<(), Error> {
-        let Some(turn) = poll_fn(|context| self.poll_turn(context)).await else { return Ok(()) };
-        let mut found = self.find().await?;
-        if let Some(found) = &mut found {
-            self.keep_alive(&mut found.current, found.at).await;
-        }
-        turn.end(found);
-        Ok(())
+        self.loaded().await.map(|_| ())
     }
 
     /// The session, looked up if need be.
     pub(super) async fn loaded(&self) -> Result<Option<Arc<Current>>, Error> {
-        self.load().await?;
-        Ok(self.current())
+        let turn = match poll_fn(|context| self.poll_turn(context)).await {
+            Begun::Done(current) => return Ok(current),
+            Begun::Turn(turn) => turn,
+        };
+        let mut found = self.find().await?;
+        if let Some(found) = &mut found {
+            self.keep_alive(&mut found.current, found.at).await;
+        }
+        let current = found.as_ref().map(|found| Arc::clone(&found.current));
+        turn.end(found);
+        Ok(current)
     }
 
-    /// The turn to look the session up; `None` when somebody did.
-    fn poll_turn(&self, context: &Context<'_>) -> Poll<Option<Turn<'_>>> {
-        match &mut self.state().lookup {
-            Lookup::Done => return Poll::Ready(None),
+    fn poll_turn(&self, context: &Context<'_>) -> Poll<Begun<'_>> {
+        let state = &mut *self.state();
+        match &mut state.lookup {
+            Lookup::Done => return Poll::Ready(Begun::Done(state.current.clone())),
             Lookup::UnderWay(waiting) => {
                 waiting.push(context.waker().clone());
                 return Poll::Pending;
             }
             lookup @ Lookup::NotBegun => *lookup = Lookup::UnderWay(Vec::new()),
         }
-        Poll::Ready(Some(Turn { session: Some(self) }))
+        Poll::Ready(Begun::Turn(Turn { session: Some(self) }))
     }
 
     fn end_lookup(&self, found: Option<Found>, lookup: Lookup) {
@@ -61,6 +64,13 @@ impl Session {
             waiting.into_iter().for_each(Waker::wake);
         }
     }
+}
+
+/// What somebody finds who asks for the session.
+enum Begun<'s> {
+    /// Somebody looked it up.
+    Done(Option<Arc<Current>>),
+    Turn(Turn<'s>),
 }
 
 /// The turn to look the session up. Dropped before its end, by an error or with its task, it goes to the next.

@@ -128,7 +128,7 @@ impl Session {
     fn buffer(&self, key: &str, change: Option<Vec<u8>>) -> Result<(), Error> {
         let mut state = self.state();
         state.check_head()?;
-        state.changes.insert(key.to_owned(), change);
+        state.changes.insert(key, change);
         Ok(())
     }
 
