@@ -142,7 +142,7 @@ impl State {
 
     /// Whether the client presented the newest generation.
     pub(crate) fn presents_newest(&self, header: &Header) -> bool {
-        self.cookie.generation == header.generation
+        self.cookie.generation == header.generation && !self.cookie.is_spare
     }
 
     /// The session, unless it is none or the remainder of one: the cookie of a remainder would overwrite that of the

@@ -63,6 +63,8 @@ pub(crate) struct State {
 pub(crate) struct CookieState {
     pub(crate) generation: Generation,
     pub(crate) under_former_key: bool,
+    /// It is that of a login, kept under the other name, and the session cookie is another one.
+    pub(crate) is_spare: bool,
 }
 
 /// A session as it was found.

@@ -33,13 +33,14 @@ impl Session {
         let (old, changes) = (self.current(), self.state().changes.clone());
         let first = self.begin(&heir, old.as_deref(), &changes)?;
         let mut made = first.key;
+        let was_logged_in = old.as_ref().is_some_and(|old| old.header.subject.is_some());
         // Before anything else: whatever ends all of the subject's sessions from here on is meant for this one, too.
         let epoch = self.epoch(heir.subject.key()).await?;
         self.sessions().create(&first).await?;
         match self.take_place(first, &mut made, &heir, epoch, old, &changes).await {
             Ok(session) => {
                 self.emit(kind, Some(&session));
-                self.hand_over(session, &changes);
+                self.hand_over(session, was_logged_in, &changes);
                 Ok(())
             }
             Err(error) => {
@@ -242,11 +243,12 @@ impl Session {
         Ok(data)
     }
 
-    fn hand_over(&self, session: Arc<Current>, changes: &Changes) {
+    fn hand_over(&self, session: Arc<Current>, was_logged_in: bool, changes: &Changes) {
         let cookie = self.newest_cookie(&session);
+        let other = if was_logged_in { self.spare_cookie(&session) } else { CookieChange::Delete };
         let mut state = self.state();
         state.answer.session = Some(cookie);
-        state.answer.anonymous = Some(CookieChange::Delete);
+        state.answer.anonymous = Some(other);
         state.cookie = CookieState::default();
         state.active = session.header.created;
         drop(state);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use stayput_core::{CookieRefused, CookieValue, DecodedCookie, OpenError, Operation, Record, StorageKey};
+use stayput_core::{
+    CookieRefused, CookieValue, DecodedCookie, OpenError, Operation, Record, State as RecordState, StorageKey,
+};
 
 use super::{CookieState, Current, Found, Session};
 use crate::Error;
@@ -17,36 +19,53 @@ impl Session {
     /// The session of the session cookie or, if that has none, of the anonymous cookie.
     pub(super) async fn find(&self) -> Result<Option<Found>, Error> {
         let names = &self.sessions().inner.names;
-        for (name, with_subject) in [(&names.session, true), (&names.anonymous, false)] {
-            let found = match self.decode(name) {
-                Ok(None) => continue,
-                Ok(Some(cookie)) => {
-                    let key = cookie.value.id.storage_key();
-                    let load = self.sessions().inner.store.load(key);
-                    match self.sessions().call(Operation::Load, load).await? {
-                        Some(record) => self.fit(cookie, key, &record, with_subject)?,
-                        None => Err(Refusal::NoSession),
-                    }
-                }
-                Err(refusal) => Err(refusal),
-            };
-            match found {
-                Ok(found) => {
-                    meter::load(true);
-                    return Ok(Some(found));
-                }
-                Err(refusal) => self.refuse(refusal, name)?,
+        let mut found = self.find_under(&names.session).await?;
+        let is_live = |found: &Found| found.current.header.state == RecordState::Live;
+        if !found.as_ref().is_some_and(is_live) {
+            let other = self.find_under(&names.anonymous).await?;
+            // Beside what a login left behind only the session of that login counts.
+            if found.is_none() || other.as_ref().is_some_and(|other| other.cookie.is_spare) {
+                found = other;
             }
         }
-        meter::load(false);
-        Ok(None)
+        meter::load(found.is_some());
+        Ok(found)
+    }
+
+    async fn find_under(&self, name: &str) -> Result<Option<Found>, Error> {
+        let found = match self.decode(name) {
+            Ok(None) => return Ok(None),
+            Ok(Some(cookie)) => {
+                let key = cookie.value.id.storage_key();
+                let load = self.sessions().inner.store.load(key);
+                match self.sessions().call(Operation::Load, load).await? {
+                    Some(record) => self.fit(cookie, key, &record, name)?,
+                    None => Err(Refusal::NoSession),
+                }
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(refusal) => self.refuse(refusal, name).map(|()| None),
+        }
     }
 
     /// The newest cookie of `session`. Any server can compute it.
     pub(crate) fn newest_cookie(&self, session: &Current) -> CookieChange {
-        let inner = &self.sessions().inner;
+        let names = &self.sessions().inner.names;
         let is_logged_in = session.header.subject.is_some();
-        let name = if is_logged_in { &inner.names.session } else { &inner.names.anonymous };
+        self.cookie_under(if is_logged_in { &names.session } else { &names.anonymous }, session)
+    }
+
+    /// A logged-in session's cookie under the other name. An answer that was under way during the login may put the
+    /// cookie of the session before it in the place of the login's; this one it leaves alone.
+    pub(crate) fn spare_cookie(&self, session: &Current) -> CookieChange {
+        self.cookie_under(&self.sessions().inner.names.anonymous, session)
+    }
+
+    fn cookie_under(&self, name: &str, session: &Current) -> CookieChange {
+        let inner = &self.sessions().inner;
         let value = CookieValue { id: session.id.clone(), generation: session.header.generation };
         let outlives_browser = session.header.is_remembered || inner.policy.cookie.is_persistent();
         let left = outlives_browser.then(|| session.header.absolute.since(inner.clock.now()));
@@ -84,7 +103,7 @@ impl Session {
         cookie: DecodedCookie,
         key: StorageKey,
         record: &Record,
-        with_subject: bool,
+        name: &str,
     ) -> Result<Result<Found, Refusal>, Error> {
         let inner = &self.sessions().inner;
         let CookieValue { id, generation } = cookie.value;
@@ -96,9 +115,11 @@ impl Session {
         if !header.accepts(generation, now, inner.policy.grace) {
             return Ok(Err(Refusal::OldGeneration));
         }
-        if header.subject.is_some() != with_subject {
+        let is_main = name == inner.names.session;
+        if is_main && header.subject.is_none() {
             return Ok(Err(Refusal::OtherKind));
         }
+        let is_spare = !is_main && header.subject.is_some();
         let keyring = inner.keyring.load();
         let data = match record.open(&key, &keyring) {
             Ok(bytes) => Data::decode(bytes),
@@ -111,7 +132,7 @@ impl Session {
         let under_former_key = !cookie.under_primary || !record.is_under_primary(&keyring);
         Ok(Ok(Found {
             current: Arc::new(Current { id, key, header: header.clone(), data }),
-            cookie: CookieState { generation, under_former_key },
+            cookie: CookieState { generation, under_former_key, is_spare },
             at: now,
         }))
     }

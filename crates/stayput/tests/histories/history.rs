@@ -8,6 +8,7 @@ use fastrand::Rng;
 use crate::application::{Action, VALUES};
 use crate::browser::{Jar, KINDS, Kind};
 use crate::gates::{Fate, Place};
+use crate::log::Shown;
 use crate::world::{Answer, SERVERS, World};
 
 /// How rough a history is, in hundredths.
@@ -155,11 +156,13 @@ impl History {
             return;
         }
         for change in answer.changes {
-            // The answer to a request from before a login, with the cookie from before it, comes too late: there is
-            // only one cookie to be in, and the last to come wins.
-            receiver.home = receiver.home.filter(|_| change.kind != Kind::Session || !is_older);
             receiver.jar.set(change.kind, change.value);
         }
+        // An answer from before the login comes too late, and puts the cookie from before it in the place of the login's.
+        // That has a spare one if somebody was logged in then, and what was sent before that is here by now.
+        let shown = self.world.meaning_of(&receiver.jar);
+        receiver.home =
+            receiver.home.filter(|home| !is_older || shown.iter().any(|shown| shown.session == *home));
         if changes
             && receiver.changing == 0
             && request.is_ok()
@@ -274,12 +277,17 @@ impl History {
         }
     }
 
-    /// The thief copies a cookie, or puts his own into a browser that is not logged in yet.
+    /// The thief copies a cookie, or puts his own anonymous one into a browser, but not over a login's: who can do that
+    /// can take any cookie away.
     fn steal_or_plant(&mut self) {
         let victim = self.rng.usize(..THIEF);
         if self.rng.bool() {
             let planted = self.browsers[THIEF].jar.get(Kind::Anonymous).map(str::to_owned);
-            self.browsers[victim].jar.set(Kind::Anonymous, planted);
+            let shown = self.world.meaning_of(&self.browsers[victim].jar);
+            let is_login = |shown: &&Shown| self.world.log.subject(shown.session).is_some();
+            if !shown.iter().filter(is_login).any(|shown| shown.kind == Kind::Anonymous) {
+                self.browsers[victim].jar.set(Kind::Anonymous, planted);
+            }
             return;
         }
         let kind = KINDS[self.rng.usize(..2)];

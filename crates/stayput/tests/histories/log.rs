@@ -144,8 +144,12 @@ impl Log {
         }
     }
 
+    pub(crate) fn subject(&self, session: u32) -> Option<u32> {
+        self.sessions.get(&session).and_then(|made| made.subject)
+    }
+
     fn idle(&self, session: u32) -> Duration {
-        match self.sessions.get(&session).and_then(|made| made.subject) {
+        match self.subject(session) {
             Some(_) => self.policy.idle_timeout,
             None => self.policy.anonymous_idle_timeout,
         }

@@ -64,11 +64,17 @@ async fn a_cookie_of_another_generation_or_kind_than_its_session_is_refused_thou
     let cookie = browser.cookie(SESSION).unwrap();
     let good = CookieValue::decode(SESSION, cookie.as_bytes(), &keyring).unwrap().value;
     let newer = CookieValue { generation: Generation(1), ..good.clone() };
-    for (name, value, who) in
-        [(SESSION, &good, "alice"), (SESSION, &newer, "nobody"), (ANONYMOUS, &good, "nobody")]
-    {
-        let reply = browser.sending(&[(name, &value.encode(name, &keyring))]).get("/who").await;
-        assert_eq!(reply.text, who, "{name} {:?}", value.generation);
+    for (value, who) in [(&good, "alice"), (&newer, "nobody")] {
+        let reply = browser.sending(&[(SESSION, &value.encode(SESSION, &keyring))]).get("/who").await;
+        assert_eq!(reply.text, who, "{:?}", value.generation);
+    }
+    let visitor = server.browser();
+    visitor.post("/set/cart/tea").await;
+    let cookie = visitor.cookie(ANONYMOUS).unwrap();
+    let value = CookieValue::decode(ANONYMOUS, cookie.as_bytes(), &keyring).unwrap().value;
+    for (name, cart) in [(ANONYMOUS, "tea"), (SESSION, "")] {
+        let reply = visitor.sending(&[(name, &value.encode(name, &keyring))]).get("/read/cart").await;
+        assert_eq!(reply.text, cart, "{name}");
     }
 }
 

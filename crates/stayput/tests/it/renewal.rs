@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{ANONYMOUS, Browser, SESSION, Server};
+use crate::support::{ANONYMOUS, Browser, Reply, SESSION, Server};
 use axum::http::StatusCode;
 use stayput::Policy;
 use stayput_core::Operation;
@@ -118,6 +118,35 @@ async fn renewals_closer_than_ten_graces_are_refused() {
     assert!(policy.validate().unwrap_err().to_string().contains("renewal_interval"));
 }
 
+/// A hundred tabs that send what the browser sends now, one of them `changing`. Their answers, in the order of sending.
+async fn a_hundred(browser: &Browser, changing: Option<&'static str>) -> Vec<Reply> {
+    let tasks: Vec<_> = (0..100)
+        .map(|n| {
+            let tab = browser.tab();
+            tokio::spawn(async move {
+                match (n, changing) {
+                    (50, Some(path)) => tab.post(path).await,
+                    _ if n % 2 == 0 => tab.post("/count").await,
+                    _ => tab.get("/who").await,
+                }
+            })
+        })
+        .collect();
+    let mut replies = Vec::new();
+    for task in tasks {
+        replies.push(task.await.unwrap());
+    }
+    replies
+}
+
+/// The answers come in, in any order.
+fn receive(browser: &Browser, mut replies: Vec<Reply>, rng: &mut fastrand::Rng) {
+    rng.shuffle(&mut replies);
+    for cookie in replies.iter().flat_map(|reply| &reply.cookies) {
+        browser.keep(cookie);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_requests_across_a_renewal_leave_a_working_cookie_whatever_order_the_answers_come_in() {
     let mut rng = Seed::announce().rng();
@@ -125,34 +154,39 @@ async fn a_hundred_requests_across_a_renewal_leave_a_working_cookie_whatever_ord
         let server = Server::new();
         let browser = logged_in(&server).await;
         server.clock.advance(INTERVAL);
-        let tasks: Vec<_> = (0..100)
-            .map(|n| {
-                let tab = with_cookie_of(&browser);
-                let path = if n % 2 == 0 { "/count" } else { "/who" };
-                tokio::spawn(async move {
-                    let reply = if path == "/count" { tab.post(path).await } else { tab.get("/who").await };
-                    assert_eq!(reply.status, StatusCode::OK);
-                    (tab.cookie(SESSION).unwrap(), reply)
-                })
-            })
-            .collect();
-        let mut answers = Vec::new();
-        for task in tasks {
-            let (cookie, reply) = task.await.unwrap();
-            // Some of the answers are lost.
-            if !reply.cookies.is_empty() && rng.u8(..4) > 0 {
-                answers.push(cookie);
-            }
-        }
-        rng.shuffle(&mut answers);
-        for cookie in answers {
-            browser.jar.lock().unwrap().insert(SESSION.to_owned(), cookie);
-        }
+        let mut replies = a_hundred(&browser, None).await;
+        assert!(replies.iter().all(|reply| reply.status == StatusCode::OK));
+        // Some of the answers are lost.
+        replies.retain(|_| rng.u8(..4) > 0);
+        receive(&browser, replies, &mut rng);
         for _ in 0..3 {
             assert_eq!(browser.get("/who").await.text, "alice");
             server.clock.advance(GRACE);
         }
         assert_eq!(browser.get("/number/n").await.text, "50");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_requests_across_a_login_leave_a_working_cookie_whatever_order_the_answers_come_in() {
+    let mut rng = Seed::announce().rng();
+    for (was_logged_in, login) in [(false, "/login/alice"), (true, "/login/alice"), (true, "/elevate")] {
+        for _ in 0..10 {
+            let server = Server::new();
+            let browser = if was_logged_in { logged_in(&server).await } else { server.browser() };
+            browser.post("/set/cart/tea").await;
+            server.clock.advance(INTERVAL);
+            let replies = a_hundred(&browser, Some(login)).await;
+            // Who comes to write after the login is told to come again with its cookie.
+            let statuses = [StatusCode::OK, StatusCode::CONFLICT];
+            assert!(replies.iter().all(|reply| statuses.contains(&reply.status)));
+            receive(&browser, replies, &mut rng);
+            for _ in 0..3 {
+                assert_eq!(browser.get("/who").await.text, "alice", "{login}");
+                server.clock.advance(GRACE);
+            }
+            assert_eq!(browser.get("/read/cart").await.text, "tea");
+        }
     }
 }
 

@@ -396,3 +396,35 @@ async fn a_login_takes_nothing_over_from_a_session_that_ended_meanwhile() {
     assert_eq!(browser.get("/who").await.text, "alice");
     assert_eq!(browser.get("/read/cart").await.text, "");
 }
+
+#[tokio::test]
+async fn an_answer_from_before_a_login_that_comes_after_it_logs_nobody_out() {
+    let server = Server::with_policy(Policy::web());
+    let browser = logged_in(&server).await;
+    // Two tabs come back when a renewal is due; one of their answers is long on its way.
+    server.clock.advance(server.sessions.policy().renewal_interval);
+    let late = tab(&browser);
+    assert_eq!(late.get("/who").await.cookies.len(), 1);
+    assert_eq!(browser.post("/elevate").await.status, StatusCode::OK);
+    let of_elevation = browser.cookie(SESSION).unwrap();
+    browser.jar.lock().unwrap().insert(SESSION.to_owned(), late.cookie(SESSION).unwrap());
+
+    assert_eq!(browser.get("/who").await.text, "alice");
+    assert_eq!(browser.cookie(SESSION).unwrap(), of_elevation, "it is put right");
+    server.clock.advance(Duration::from_mins(1));
+    assert_eq!(browser.get("/who").await.text, "alice");
+    assert_eq!(browser.post("/logout").await.status, StatusCode::OK);
+    assert!(browser.jar.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_session_cookie_under_the_other_name_opens_nothing() {
+    let server = Server::with_policy(Policy::web());
+    let browser = logged_in(&server).await;
+    let moved = browser.sending(&[(ANONYMOUS, &browser.cookie(SESSION).unwrap())]);
+    assert_eq!(moved.get("/who").await.text, "nobody");
+    // Nor does the spare one as a session cookie.
+    browser.post("/elevate").await;
+    let moved = browser.sending(&[(SESSION, &browser.cookie(ANONYMOUS).unwrap())]);
+    assert_eq!(moved.get("/who").await.text, "nobody");
+}

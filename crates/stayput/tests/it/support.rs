@@ -181,6 +181,12 @@ impl Browser {
         Self { jar: Arc::new(Mutex::new(jar)), ..self.clone() }
     }
 
+    /// Another tab: it sends what this browser sends now, and keeps its answers to itself.
+    pub(crate) fn tab(&self) -> Self {
+        let jar = self.jar.lock().unwrap().clone();
+        Self { jar: Arc::new(Mutex::new(jar)), ..self.clone() }
+    }
+
     /// The same browser at another address.
     pub(crate) fn from(&self, address: &str) -> Self {
         Self { peer: Some(Peer(address.parse().unwrap())), ..self.clone() }
@@ -220,7 +226,8 @@ impl Browser {
         reply
     }
 
-    fn keep(&self, cookie: &str) {
+    /// Does what a `Set-Cookie` says.
+    pub(crate) fn keep(&self, cookie: &str) {
         let (name, rest) = cookie.split_once('=').unwrap();
         let value = rest.split(';').next().unwrap();
         let mut jar = self.jar.lock().unwrap();

@@ -44,9 +44,7 @@ impl Log {
             let by = self.requests.get(*mark as usize).filter(|by| by.action() == Action::Mark);
             let Some(by) = by else { return Err(format!("saw mark {mark}, which nobody made")) };
             must(!marks[..at].contains(mark), format_args!("saw mark {mark} twice"))?;
-            // Who asks again after a write in doubt, and finds the session ended, may have written before that.
-            let is_refused = by.is_refused() && !self.had_faults(by);
-            must(!is_refused, format_args!("saw mark {mark}, which was refused"))?;
+            must(!self.is_surely_refused(by), format_args!("saw mark {mark}, which was refused"))?;
             let belongs = by.target().is_some_and(|target| line.contains(&target));
             must(belongs, format_args!("saw mark {mark} of another session in session {session}"))?;
         }
@@ -86,7 +84,8 @@ impl Log {
         let Some(end) = &request.end else { return Ok(()) };
         let line = self.line(session, key);
         let mut writes = vec![Write { value: None, sent: 0, ended: Some((0, true)) }];
-        writes.extend(self.requests.iter().filter_map(|by| by.writes(&line, key)));
+        let others = self.requests.iter().filter(|by| !self.is_surely_refused(by));
+        writes.extend(others.filter_map(|by| by.writes(&line, key)));
         let is_replaced = |write: &Write| {
             let Some((ended, _)) = write.ended else { return false };
             writes.iter().any(|later| {
@@ -97,6 +96,11 @@ impl Log {
         let mut candidates = writes.iter().filter(|write| write.value == value && write.sent < end.at.step);
         let legal = candidates.any(|write| !is_replaced(write));
         must(legal, format_args!("saw {value:?} under {key} in session {session}"))
+    }
+
+    /// Who asks again after a write in doubt, and finds the session ended, may have written before that.
+    fn is_surely_refused(&self, request: &Entry) -> bool {
+        request.is_refused() && !self.had_faults(request)
     }
 
     fn judge_taken(&self, request: &Entry) -> Verdict {
@@ -114,8 +118,7 @@ impl Entry {
 
     /// What it wrote under `key` to one of the sessions in `line`, if it may have.
     fn writes(&self, line: &[u32], key: &str) -> Option<Write> {
-        let target = self.target().filter(|target| line.contains(target) && !self.is_refused());
-        target?;
+        self.target().filter(|target| line.contains(target))?;
         let had = || self.report().seen.first().is_some_and(|seen| seen.value(key).is_some());
         let (value, certain) = match self.action() {
             Action::Set(set) if set == key => (Some(self.number()), self.is_ok()),

@@ -23,22 +23,31 @@ impl Log {
 
     fn judge_set(&self, request: &Entry, end: &End) -> Verdict {
         for cookie in &end.set {
-            let subject = self.sessions.get(&cookie.session).and_then(|made| made.subject);
-            must(cookie.kind == Kind::of(subject), "was given a cookie of the wrong kind")?;
-            if cookie.session == request.number() {
+            let is_new = cookie.session == request.number();
+            let is_right = cookie.kind == Kind::of(self.subject(cookie.session))
+                || is_new && self.is_spared(cookie.session);
+            must(is_right, "was given a cookie of the wrong kind")?;
+            if is_new {
                 continue;
             }
             let had = request.found() == Found::Session(cookie.session);
             let Some(shown) = request.shows(cookie.session).filter(|_| had) else {
                 return Err(format!("was given session {}", cookie.session));
             };
-            must(cookie.generation > shown.generation, "was given a cookie no newer than its own")?;
+            let is_newer = cookie.generation > shown.generation || cookie.kind != shown.kind;
+            must(is_newer, "was given a cookie no newer than its own")?;
             let is_left = self.left(cookie.session, request.sent.step).is_some();
             must(!is_left, "was given the cookie of what a login left behind")?;
         }
         let makes = matches!(request.action(), Action::Login(_) | Action::Elevate) && request.is_ok();
         let has_new = end.set.iter().any(|cookie| cookie.session == request.number());
         must(!makes || has_new, "got no new id")
+    }
+
+    /// Whether the login that made the session found its browser logged in, and leaves it a spare cookie.
+    fn is_spared(&self, session: u32) -> bool {
+        let parent = self.sessions.get(&session).and_then(|made| made.parent);
+        parent.is_some_and(|parent| self.subject(parent).is_some())
     }
 
     /// An older cookie is answered with the newest, and one that is due for it is renewed; unless the handler took so long
