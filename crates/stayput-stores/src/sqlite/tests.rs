@@ -248,3 +248,19 @@ async fn an_epoch_that_can_not_be_raised_is_an_error_and_writes_go_on() {
     let (key, record) = records.anonymous(b"cart");
     assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
 }
+
+#[tokio::test]
+async fn a_panic_in_a_write_undoes_its_batch_and_ends_no_later_one() {
+    let ((_dir, path), records) = (somewhere(), Records::seeded());
+    let store = open(&path, &records).await;
+    let (key, record) = records.anonymous(b"cart");
+    let undone = record.clone();
+    let clock = records.clock();
+    let panicking = store.write::<()>(Operation::Create, Durability::Disk, move |db| {
+        let _ = statements::create(db, &key, &undone, clock.now())?;
+        panic!("on purpose");
+    });
+    assert_eq!(panicking.await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    assert_eq!(store.load(key).await.unwrap(), None);
+    assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
+}

@@ -3,6 +3,7 @@
 //! One sync to disk thus serves up to 64 writers. Nothing is answered before it is committed.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,10 @@ impl Failure {
             if schema::is_busy(error) { StoreErrorKind::Overloaded } else { StoreErrorKind::Unavailable };
         Self { kind, cause: error.to_string() }
     }
+
+    fn panicked() -> Self {
+        Self { kind: StoreErrorKind::Unavailable, cause: "a statement panicked".to_owned() }
+    }
 }
 
 trait Job: Send {
@@ -137,7 +142,9 @@ fn run(mut db: Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
         {
             batch.push(job);
         }
-        let ended = commit(&mut db, &mut batch);
+        // A panic rolls back, and ends neither this thread nor all writing with it.
+        let ended = catch_unwind(AssertUnwindSafe(|| commit(&mut db, &mut batch)));
+        let ended = ended.unwrap_or_else(|_| Err(Failure::panicked()));
         if let Err(Failure { cause, .. }) = &ended {
             tracing::error!(writes = batch.len(), cause, "SQLite did not commit");
         }
