@@ -6,6 +6,7 @@ mod corpus;
 mod data;
 mod devices;
 mod failure;
+mod format;
 mod identifiers;
 mod keys;
 mod login;
