@@ -1,5 +1,6 @@
 //! What tests of sessions need: a conformance kit for stores with a plain-map model as its oracle, time that the
-//! test moves, chance that replays from a seed, stores that fail on demand, and a client that behaves like a browser.
+//! test moves, chance that replays from a seed, stores that fail on demand, real servers that can be stopped and cut off,
+//! and a client that behaves like a browser.
 //!
 //! Nothing in here waits for a time to pass; tests wait for conditions.
 //!
@@ -18,6 +19,8 @@ pub mod conformance;
 mod fault;
 mod model;
 mod records;
+#[cfg(feature = "servers")]
+pub mod servers;
 mod time;
 
 #[cfg(feature = "browser")]
