@@ -18,6 +18,8 @@ mod chance;
 pub mod conformance;
 mod fault;
 mod model;
+#[cfg(feature = "servers")]
+mod proxy;
 mod records;
 #[cfg(feature = "servers")]
 pub mod servers;
@@ -28,5 +30,7 @@ pub use browser::{Browser, Reply};
 pub use chance::{Seed, SeededRandom};
 pub use fault::{Fault, FaultyStore};
 pub use model::ModelStore;
+#[cfg(feature = "servers")]
+pub use proxy::{FaultProxy, Weather};
 pub use records::Records;
 pub use time::ManualClock;
