@@ -26,7 +26,7 @@ pub use id::{Generation, NotAHandle, SessionHandle, SessionId, StorageKey};
 pub use keyring::{AffinityTag, Key, KeyChangeError, KeyId, Keyring, KeyringError, LogTag, NotAKeyId, Past};
 pub use policy::{Activity, CookiePolicy, Policy, PolicyError, Remember, SameSite};
 pub use random::{Random, SystemRandom};
-pub use record::{Header, Record, RecordError, State, Version, WriteTag};
+pub use record::{Header, Record, RecordError, State, Version, WriteTag, layout};
 pub use seal::OpenError;
 pub use store::{
     Admission, Admitted, Created, Epoch, Operation, Overflow, Replaced, SWEEP_DELAY, SessionLimit,

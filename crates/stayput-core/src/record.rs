@@ -2,6 +2,8 @@
 //!
 //! The encoding is versioned; a record of an unknown version is an error, never a missing session.
 
+pub mod layout;
+
 use std::fmt;
 use std::time::Duration;
 

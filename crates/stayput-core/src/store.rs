@@ -59,7 +59,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// later, or the record's absolute deadline if that comes first. A writer that read the record before a touch thus
     /// takes nothing back.
     ///
-    /// The caller sees to it that a live record keeps its subject, and that a remainder stays one.
+    /// The caller sees to it that a live record keeps its subject, that a remainder stays one, that a session began when it
+    /// began, and that its absolute deadline comes no later than it was. A store may refuse what doesn't.
     fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced>;
 
     /// Moves the idle deadline forward to `expires`, or to the record's absolute deadline if that comes first. Never
@@ -112,7 +113,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     fn subject_epoch(&self, subject: SubjectKey) -> StoreFuture<'_, Epoch>;
 
     /// Deletes at most `limit` records, tombstones and epochs that expired more than [`SWEEP_DELAY`] ago, without
-    /// locking out traffic, and says how many. Fewer than `limit` means that none are left. Retry safe.
+    /// locking out traffic, and says how many. Fewer than `limit` means that none are left; a store whose server deletes
+    /// by itself has none. Retry safe.
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize>;
 }
 

@@ -29,6 +29,7 @@ pub struct Bench {
     store: Arc<dyn SessionStore>,
     clock: Arc<ManualClock>,
     records: Records,
+    sweeps: bool,
     _place: Arc<dyn Any + Send + Sync>,
 }
 
@@ -37,17 +38,26 @@ pub struct Bench {
 pub struct StoreUnderTest {
     store: Arc<dyn SessionStore>,
     place: Arc<dyn Any + Send + Sync>,
+    sweeps: bool,
+}
+
+impl StoreUnderTest {
+    /// Says that the store's server deletes by itself what has expired, so that nothing is ever left to sweep.
+    pub fn deletes_by_itself(mut self) -> Self {
+        self.sweeps = false;
+        self
+    }
 }
 
 impl From<Arc<dyn SessionStore>> for StoreUnderTest {
     fn from(store: Arc<dyn SessionStore>) -> Self {
-        Self { store, place: Arc::new(()) }
+        Self::from((store, ()))
     }
 }
 
 impl<P: Any + Send + Sync> From<(Arc<dyn SessionStore>, P)> for StoreUnderTest {
     fn from((store, place): (Arc<dyn SessionStore>, P)) -> Self {
-        Self { store, place: Arc::new(place) }
+        Self { store, place: Arc::new(place), sweeps: true }
     }
 }
 
@@ -58,8 +68,8 @@ impl Bench {
     ) -> Self {
         let records = Records::seeded();
         let clock = records.clock();
-        let StoreUnderTest { store, place } = make(Arc::clone(&clock)).await.into();
-        Self { store, clock, records, _place: place }
+        let StoreUnderTest { store, place, sweeps } = make(Arc::clone(&clock)).await.into();
+        Self { store, clock, records, sweeps, _place: place }
     }
 
     async fn created(&self, data: &[u8]) -> (StorageKey, Record) {
@@ -71,12 +81,20 @@ impl Bench {
     async fn load(&self, key: StorageKey) -> Option<Record> {
         self.store.load(key).await.unwrap().map(Arc::unwrap_or_clone)
     }
+
+    /// Sweeps where `left` are left to sweep, of which the store is to find `limit` at most.
+    async fn sweep(&self, limit: usize, left: usize) {
+        let swept = self.store.sweep(limit).await.unwrap();
+        assert_eq!(swept, if self.sweeps { left.min(limit) } else { 0 });
+    }
 }
 
 /// Makes a module `conformance` with a test for each promise of the contract, over the store that the closure makes.
 ///
 /// The closure takes an `Arc<ManualClock>`, by which the store must tell the time, and returns a future of an
-/// `Arc<dyn SessionStore>`, or of a pair with what must live as long. Needs `tokio` with `macros` and `rt-multi-thread` among the dependencies.
+/// `Arc<dyn SessionStore>`, or of a pair with what must live as long, or of a [`StoreUnderTest`] that says more. A server
+/// that tells the time by itself can be started on the clock, as
+/// `servers::RedisServer` is. Needs `tokio` with `macros` and `rt-multi-thread` among the dependencies.
 #[macro_export]
 macro_rules! store_conformance {
     ($make:expr) => {

@@ -173,7 +173,7 @@ pub async fn an_epoch_never_repeats(bench: &Bench) {
             3 => bench.clock.set(bench.clock.now().before(SECOND)),
             7 => {
                 bench.clock.set(epoch.expires().after(SWEEP_DELAY));
-                assert_eq!(bench.store.sweep(usize::MAX).await.unwrap(), 1);
+                bench.sweep(usize::MAX, 1).await;
                 assert_eq!(bench.epoch(&alice).await, Epoch::default());
             }
             _ => {}
@@ -189,16 +189,16 @@ pub async fn an_epoch_is_remembered_as_long_as_a_tombstone(bench: &Bench) {
     }
     let epoch = bench.epoch(&subjects[0]).await;
     bench.clock.advance(TOMBSTONE_LIFETIME.saturating_sub(MILLISECOND));
-    assert_eq!(bench.store.sweep(usize::MAX).await.unwrap(), 0);
+    bench.sweep(usize::MAX, 0).await;
     assert_eq!(bench.epoch(&subjects[0]).await, epoch);
     bench.clock.advance(MILLISECOND);
     assert_eq!(bench.epoch(&subjects[0]).await, Epoch::default());
     bench.clock.advance(SWEEP_DELAY.saturating_sub(MILLISECOND));
-    assert_eq!(bench.store.sweep(usize::MAX).await.unwrap(), 0);
+    bench.sweep(usize::MAX, 0).await;
     bench.clock.advance(MILLISECOND);
-    assert_eq!(bench.store.sweep(2).await.unwrap(), 2);
-    assert_eq!(bench.store.sweep(2).await.unwrap(), 1);
-    assert_eq!(bench.store.sweep(2).await.unwrap(), 0);
+    bench.sweep(2, 3).await;
+    bench.sweep(2, 1).await;
+    bench.sweep(2, 0).await;
 }
 
 impl Bench {
