@@ -1,0 +1,153 @@
+//! Keeps a connection open: one task that makes a new one when the last is over.
+//!
+//! It gives up nothing and queues nothing: while the server is away, calls fail at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{RedisError, RedisResult};
+use stayput_core::{Random, SystemRandom};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::config::RedisConfig;
+use super::link::Link;
+use super::tls::Tls;
+
+/// Where a call finds the connection of the moment.
+pub(super) struct Connector {
+    state: watch::Receiver<State>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+enum State {
+    Up(Arc<Link>),
+    /// The last connection is over, and no attempt at a new one has failed yet.
+    Connecting,
+    /// The last attempt failed.
+    Down(RedisError),
+}
+
+impl Connector {
+    /// Makes the first connection.
+    pub(super) async fn start(config: RedisConfig) -> RedisResult<Self> {
+        let dial = Dial { tls: config.tls.as_ref().map(Tls::new).transpose()?, config };
+        let first = Arc::new(dial.attempt().await?);
+        let (sender, state) = watch::channel(State::Up(Arc::clone(&first)));
+        let task = tokio::spawn(dial.keep_up(first, sender));
+        Ok(Self { state, task })
+    }
+
+    /// The connection, or why there is none. Waits only for the first attempt after one was lost.
+    pub(super) async fn link(&self) -> RedisResult<Arc<Link>> {
+        let mut state = self.state.clone();
+        loop {
+            match &*state.borrow_and_update() {
+                State::Up(link) if !link.is_over() => return Ok(Arc::clone(link)),
+                State::Down(error) => return Err(error.clone()),
+                State::Up(_) | State::Connecting => {}
+            }
+            if state.changed().await.is_err() {
+                return Err(ended());
+            }
+        }
+    }
+}
+
+impl Drop for Connector {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// How to make a connection.
+struct Dial {
+    config: RedisConfig,
+    tls: Option<Tls>,
+}
+
+impl Dial {
+    async fn attempt(&self) -> RedisResult<Link> {
+        let limit = self.config.connect_timeout;
+        timeout(limit, Link::open(&self.config, self.tls.as_ref())).await.unwrap_or_else(|_| Err(silent()))
+    }
+
+    async fn keep_up(self, mut link: Arc<Link>, state: watch::Sender<State>) {
+        let mut pause = Pause::default();
+        loop {
+            let since = Instant::now();
+            link.over().await;
+            state.send_replace(State::Connecting);
+            // Calls that are still under way keep it.
+            drop(link);
+            if since.elapsed() < STEADY {
+                sleep(pause.next()).await;
+            } else {
+                pause = Pause::default();
+            }
+            tracing::warn!(server = %self.config, "the connection to Redis is lost");
+            link = loop {
+                match self.attempt().await {
+                    Ok(link) => break Arc::new(link),
+                    Err(error) => {
+                        tracing::debug!(server = %self.config, %error, "no connection to Redis");
+                        state.send_replace(State::Down(error));
+                    }
+                }
+                sleep(pause.next()).await;
+            };
+            tracing::info!(server = %self.config, "connected to Redis again");
+            state.send_replace(State::Up(Arc::clone(&link)));
+        }
+    }
+}
+
+/// How long to wait before the next attempt: twice as long each time, up to half a second, and never the same for two servers.
+#[derive(Default)]
+struct Pause {
+    failures: u32,
+}
+
+impl Pause {
+    fn next(&mut self) -> Duration {
+        let longest = LONGEST.min(SHORTEST * 2u32.saturating_pow(self.failures));
+        self.failures += 1;
+        let mut byte = [0];
+        SystemRandom.fill(&mut byte);
+        longest * (128 + u32::from(byte[0]) / 2) / 256
+    }
+}
+
+fn silent() -> RedisError {
+    let cause = "the server accepts connections and doesn't answer";
+    std::io::Error::new(std::io::ErrorKind::TimedOut, cause).into()
+}
+
+fn ended() -> RedisError {
+    std::io::Error::other("the store's runtime has ended").into()
+}
+
+const SHORTEST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// A connection that lasted so long was a good one: the next attempt needn't wait.
+const STEADY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_half_a_second_and_are_not_all_the_same() {
+        let pauses = || {
+            let mut pause = Pause::default();
+            (0..20).map(|_| pause.next()).collect::<Vec<_>>()
+        };
+        let (one, other) = (pauses(), pauses());
+        assert!(one[0] <= SHORTEST && one[0] >= SHORTEST / 2);
+        assert!(one[10..].iter().all(|pause| (LONGEST / 2..=LONGEST).contains(pause)), "{one:?}");
+        assert_ne!(one, other);
+    }
+}

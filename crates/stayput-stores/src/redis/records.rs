@@ -1,0 +1,169 @@
+//! The contract for one record: each method is one round trip, but where a subject's index has to know of it.
+
+use std::sync::Arc;
+
+use redis::{Cmd, Value};
+use stayput_core::{
+    Created, Operation, Record, Replaced, StorageKey, StoreError, StoreErrorKind, SubjectKey,
+    TOMBSTONE_LIFETIME, Timestamp, Touched, Version,
+};
+
+use super::client::{Call, Effect};
+use super::keys::Member;
+use super::script::{LIST, REMOVE, REPLACE, Run, TOUCH};
+use super::{RedisStore, error_of};
+
+impl RedisStore {
+    /// A session is listed before it is there: what never comes to be leaves a member behind, and no session is unlisted.
+    pub(super) async fn create_record(&self, key: StorageKey, record: Record) -> Result<Created, StoreError> {
+        let mut call = self.client.begin(Operation::Create)?;
+        if let Some(subject) = &record.header.subject {
+            self.list(&mut call, subject, &key, &record).await?;
+        }
+        let deadline = deadline(record.header.expires);
+        let mut set = redis::cmd("SET");
+        set.arg(self.keys.record(&key)).arg(record.encode()).arg("NX").arg("PXAT").arg(deadline);
+        match call.send(&set, Effect::Something).await? {
+            Value::Nil => Ok(Created::Exists),
+            _ => Ok(Created::Created),
+        }
+    }
+
+    pub(super) async fn load_record(&self, key: StorageKey) -> Result<Option<Arc<Record>>, StoreError> {
+        let mut call = self.client.begin(Operation::Load)?;
+        let mut get = redis::cmd("GET");
+        get.arg(self.keys.record(&key));
+        let value = call.send(&get, Effect::Nothing).await?;
+        Ok(record_in(Operation::Load, value)?.map(Arc::new))
+    }
+
+    pub(super) async fn replace_record(
+        &self,
+        key: StorageKey,
+        record: Record,
+        expected: Version,
+    ) -> Result<Replaced, StoreError> {
+        let mut call = self.client.begin(Operation::Replace)?;
+        let expected = [expected.count.to_be_bytes(), expected.tag.0.to_be_bytes()].concat();
+        let (name, record) = (self.keys.record(&key), record.encode());
+        let run = Run { script: &REPLACE, keys: &[&name], arguments: &[&record, &expected] };
+        match call.run(run, Effect::Something).await? {
+            Value::Int(_) => Ok(Replaced::Replaced),
+            value => {
+                let current = record_in(Operation::Replace, value)?;
+                Ok(current.map_or(Replaced::Missing, |current| Replaced::Conflict(Arc::new(current))))
+            }
+        }
+    }
+
+    pub(super) async fn touch_record(
+        &self,
+        key: StorageKey,
+        expires: Timestamp,
+    ) -> Result<Touched, StoreError> {
+        let mut call = self.client.begin(Operation::Touch)?;
+        let expires = expires.as_millis().to_string();
+        let name = self.keys.record(&key);
+        let run = Run { script: &TOUCH, keys: &[&name], arguments: &[expires.as_bytes()] };
+        match call.run(run, Effect::Something).await? {
+            Value::Int(_) => Ok(Touched::Touched),
+            value => match record_in(Operation::Touch, value)? {
+                // One that this Stayput reads and its scripts don't.
+                Some(_) => Err(error_of(StoreErrorKind::Unreadable, Operation::Touch)),
+                None => Ok(Touched::Missing),
+            },
+        }
+    }
+
+    pub(super) async fn remove_record(&self, key: StorageKey) -> Result<(), StoreError> {
+        let mut call = self.client.begin(Operation::Remove)?;
+        let (name, lifetime) = (self.keys.record(&key), tombstone_lifetime());
+        let run = Run { script: &REMOVE, keys: &[&name], arguments: &[lifetime.as_bytes()] };
+        let removed = call.run(run, Effect::Something).await?;
+        if let Some(Record { header, .. }) = header_in(&removed)
+            && let Some(subject) = header.subject
+        {
+            self.forget(&mut call, &subject, &[Member::new(&key, header.created)]).await;
+        }
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        call: &mut Call<'_>,
+        subject: &SubjectKey,
+        key: &StorageKey,
+        record: &Record,
+    ) -> Result<(), StoreError> {
+        let names = self.keys.subject(subject);
+        let (member, deadline) = (Member::new(key, record.header.created), score(record.header.absolute));
+        let arguments = [member.as_bytes(), deadline.as_bytes()];
+        let run = Run { script: &LIST, keys: &[&names.index, &names.admitted], arguments: &arguments };
+        call.run(run, Effect::Nothing).await.map(|_| ())
+    }
+
+    /// Takes members whose records are gone out of the subject's index. One that stays behind because that fails is a
+    /// leftover, which lists may have.
+    pub(super) async fn forget(&self, call: &mut Call<'_>, subject: &SubjectKey, members: &[Member]) {
+        let names = self.keys.subject(subject);
+        let commands = members.chunks(1000).flat_map(|members| {
+            [&names.index, &names.admitted].map(|set| {
+                let mut remove = redis::cmd("ZREM");
+                remove.arg(set);
+                for member in members {
+                    remove.arg(member.as_bytes());
+                }
+                remove
+            })
+        });
+        let _ = call.ask(commands.collect()).await;
+    }
+
+    /// What reads as much of a record as a store may read.
+    pub(super) fn read_header(&self, key: &StorageKey) -> Cmd {
+        let mut read = redis::cmd("GETRANGE");
+        read.arg(self.keys.record(key)).arg(0).arg(stayput_core::layout::SUBJECT.end - 1);
+        read
+    }
+}
+
+/// The record in what is under a key; `None` if there is nothing, or a tombstone.
+fn record_in(operation: Operation, value: Value) -> Result<Option<Record>, StoreError> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::BulkString(bytes) if bytes.is_empty() || bytes == TOMBSTONE => Ok(None),
+        Value::BulkString(bytes) => Record::decode(&bytes)
+            .map(Some)
+            .map_err(|error| error_of(StoreErrorKind::Unreadable, operation).with_source(error)),
+        _ => Err(error_of(StoreErrorKind::Unreadable, operation)),
+    }
+}
+
+/// The same of a header alone; `None` too for one that can't be read.
+pub(super) fn header_in(value: &Value) -> Option<Record> {
+    match value {
+        Value::BulkString(bytes) => Record::decode(bytes).ok(),
+        _ => None,
+    }
+}
+
+/// A record's last millisecond. Redis holds a key to be there at its very deadline, Stayput a session to be over.
+fn deadline(expires: Timestamp) -> u64 {
+    expires.as_millis().clamp(2, EXACT) - 1
+}
+
+/// A time as a score of a sorted set.
+pub(super) fn score(time: Timestamp) -> String {
+    time.as_millis().min(EXACT).to_string()
+}
+
+/// The lifetime of a tombstone in milliseconds, its last one not included.
+pub(super) fn tombstone_lifetime() -> String {
+    (TOMBSTONE_LIFETIME.as_millis() - 1).to_string()
+}
+
+/// What a removed record leaves. No format of records has this number.
+const TOMBSTONE: &[u8] = &[0];
+
+/// The largest number up to which Lua and sorted sets are exact.
+const EXACT: u64 = (1 << 53) - 1;

@@ -1,0 +1,75 @@
+//! What the server runs for the store: each script in one slot, and named by its hash.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
+use stayput_core::layout;
+
+/// A script's text, and the hash that the server knows it by.
+pub(super) struct Script {
+    text: String,
+    hash: String,
+}
+
+pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| with_records(include_str!("lua/replace.lua")));
+pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| with_records(include_str!("lua/touch.lua")));
+pub(super) static REMOVE: LazyLock<Script> = LazyLock::new(|| with_records(include_str!("lua/remove.lua")));
+pub(super) static END: LazyLock<Script> = LazyLock::new(|| with_records(include_str!("lua/end.lua")));
+pub(super) static LIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/list.lua")));
+pub(super) static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/admit.lua")));
+pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/raise.lua")));
+
+/// One run of a script.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) script: &'static Script,
+    pub(super) keys: &'a [&'a [u8]],
+    pub(super) arguments: &'a [&'a [u8]],
+}
+
+impl Run<'_> {
+    pub(super) fn by_hash(&self) -> Cmd {
+        self.command("EVALSHA", &self.script.hash)
+    }
+
+    pub(super) fn by_text(&self) -> Cmd {
+        self.command("EVAL", &self.script.text)
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(self.keys.len());
+        for argument in self.keys.iter().chain(self.arguments) {
+            command.arg(*argument);
+        }
+        command
+    }
+}
+
+impl Script {
+    fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), hash: redis::Script::new(text).get_hash().to_owned() }
+    }
+}
+
+/// Whether the server doesn't know the script any more, or yet.
+pub(super) fn is_forgotten(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+/// A script that reads a record, with what it has to know of records in front.
+fn with_records(text: &str) -> Script {
+    // Lua counts from 1.
+    let places = [
+        ("NEWEST_FORMAT", usize::from(layout::NEWEST_FORMAT)),
+        ("VERSION", layout::VERSION.start + 1),
+        ("CREATED", layout::CREATED.start + 1),
+        ("ABSOLUTE", layout::ABSOLUTE.start + 1),
+        ("EXPIRES", layout::EXPIRES.start + 1),
+        ("HAS_SUBJECT", layout::HAS_SUBJECT + 1),
+        ("SUBJECT", layout::SUBJECT.start + 1),
+        ("HEADER", layout::SUBJECT.end),
+    ];
+    let constants: Vec<_> = places.iter().map(|(name, place)| format!("local {name} = {place}\n")).collect();
+    Script::new(&[&constants.concat(), include_str!("lua/record.lua"), text].concat())
+}

@@ -1,0 +1,73 @@
+//! A connection's bytes: TCP, TLS over it, or a Unix socket; and when the last of them arrived.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
+
+use super::config::{Address, RedisConfig};
+use super::pulse::Pulse;
+use super::tls::Tls;
+
+/// An open stream to the server.
+pub(super) struct Stream {
+    inner: Box<dyn Duplex>,
+    pulse: Arc<Pulse>,
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl Duplex for TcpStream {}
+impl Duplex for TlsStream<TcpStream> {}
+impl Duplex for UnixStream {}
+
+impl Stream {
+    /// Opens one. `pulse` beats whenever something arrives.
+    pub(super) async fn open(config: &RedisConfig, tls: Option<&Tls>, pulse: Arc<Pulse>) -> io::Result<Self> {
+        let inner: Box<dyn Duplex> = match &config.address {
+            Address::Tcp { host, port } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                match tls {
+                    Some(tls) => Box::new(tls.connect(host, stream).await?),
+                    None => Box::new(stream),
+                }
+            }
+            Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        };
+        Ok(Self { inner, pulse })
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.pulse.beat();
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,306 @@
+//! The contract for a subject's sessions together, over two kinds of slots: the subject's, and one for each record.
+//!
+//! The order of things is what keeps it right, since nothing spans two slots: a member is listed before its record is there and
+//! forgotten after it is gone; victims are marked as ending before they are removed; and an end is made under an index that is
+//! as it was when the session to spare was seen alive. docs/decisions.md has the reasons.
+
+use redis::{Cmd, Value};
+use stayput_core::{
+    Admission, Admitted, Epoch, Operation, Overflow, Record, State, StorageKey, StoreError, StoreErrorKind,
+    SubjectKey, TOMBSTONE_LIFETIME,
+};
+
+use super::RedisStore;
+use super::client::{Call, Effect};
+use super::keys::{Member, SubjectKeys};
+use super::records::{header_in, score, tombstone_lifetime};
+use super::script::{ADMIT, END, RAISE, Run};
+
+impl RedisStore {
+    pub(super) async fn admit_session(
+        &self,
+        subject: SubjectKey,
+        key: StorageKey,
+        admission: Admission,
+    ) -> Result<Admitted, StoreError> {
+        let mut call = self.client.begin(Operation::Admit)?;
+        let names = self.keys.subject(&subject);
+        for _ in 0..ATTEMPTS {
+            if self.epoch_of(&mut call, &names).await? != admission.epoch {
+                return Ok(Admitted::Revoked);
+            }
+            let admitted = match admission.limit {
+                Some(_) => members(&call.send(&range(&names.admitted), Effect::Nothing).await?),
+                None => Vec::new(),
+            };
+            let keys = std::iter::once(key).chain(admitted.iter().map(Member::key));
+            let mut headers = call.ask(keys.map(|key| self.read_header(&key)).collect()).await?;
+            let others = headers.split_off(1);
+            let Some(session) = live_session(&call, &subject, &headers[0])? else {
+                return Ok(Admitted::Missing);
+            };
+            let known = known(&admitted, &others);
+            let member = Member::new(&key, session.header.created);
+            let deadline = score(session.header.absolute);
+            let decision = self.decide(&mut call, &names, &member, &deadline, admission, &known).await?;
+            self.finish(&mut call, &subject, &decision.ending).await?;
+            match decision.outcome.as_slice() {
+                b"admitted" => {
+                    let ended = decision.ending[..decision.ended].iter().map(Member::key).collect();
+                    return Ok(Admitted::Admitted { ended });
+                }
+                b"rejected" => return Ok(Admitted::Rejected),
+                b"revoked" => return Ok(Admitted::Revoked),
+                b"missing" => return Ok(Admitted::Missing),
+                // Others were admitted since theirs were read.
+                _ => {}
+            }
+        }
+        Err(call.error(StoreErrorKind::Overloaded).with_source("too many admissions of one subject at once"))
+    }
+
+    pub(super) async fn sessions_of(&self, subject: SubjectKey) -> Result<Vec<StorageKey>, StoreError> {
+        let mut call = self.client.begin(Operation::SubjectSessions)?;
+        let names = self.keys.subject(&subject);
+        let listed = call.send(&range(&names.index), Effect::Nothing).await?;
+        let mut ending = redis::cmd("ZRANGEBYSCORE");
+        ending.arg(&names.admitted).arg("-inf").arg("(0");
+        let ending = members(&call.send(&ending, Effect::Nothing).await?);
+        self.finish(&mut call, &subject, &ending).await?;
+        let mut listed = members(&listed);
+        listed.retain(|member| !ending.contains(member));
+        let headers = call.ask(listed.iter().map(|member| self.read_header(&member.key())).collect()).await?;
+        let there = listed.into_iter().zip(&headers);
+        let mut there: Vec<_> = there
+            .filter(|(member, header)| state(member, header) != GONE)
+            .map(|(member, _)| member)
+            .collect();
+        there.sort_by_key(|member| (member.created(), member.key()));
+        Ok(there.iter().map(Member::key).collect())
+    }
+
+    pub(super) async fn end_sessions(
+        &self,
+        subject: SubjectKey,
+        except: Option<StorageKey>,
+    ) -> Result<Option<usize>, StoreError> {
+        let mut call = self.client.begin(Operation::EndSubject)?;
+        let names = self.keys.subject(&subject);
+        let lifetime = TOMBSTONE_LIFETIME.as_millis().to_string();
+        for _ in 0..ATTEMPTS {
+            let spared = match except {
+                None => None,
+                Some(key) => match self.see_alive(&mut call, &subject, &names, &key).await? {
+                    None => return Ok(None),
+                    spared => spared,
+                },
+            };
+            let mut arguments = vec![lifetime.as_bytes()];
+            if let Some((member, index)) = &spared {
+                arguments.extend([member.as_bytes(), index.as_slice()]);
+            }
+            let keys = [&*names.index, &*names.admitted, &*names.epoch];
+            let run = Run { script: &RAISE, keys: &keys, arguments: &arguments };
+            match call.run(run, Effect::Something).await? {
+                Value::BulkString(word) if word == b"ending" => return Ok(None),
+                Value::Array(listed) => {
+                    let spared = spared.map(|(member, _)| member);
+                    let mut listed = members(&Value::Array(listed));
+                    listed.retain(|member| Some(*member) != spared);
+                    return self.end_all(&mut call, &subject, &listed).await.map(Some);
+                }
+                // Others logged in since the session to spare was seen alive.
+                _ => {}
+            }
+        }
+        Err(call.error(StoreErrorKind::Overloaded).with_source("too many logins of one subject at once"))
+    }
+
+    pub(super) async fn epoch(&self, subject: SubjectKey) -> Result<Epoch, StoreError> {
+        let mut call = self.client.begin(Operation::SubjectEpoch)?;
+        self.epoch_of(&mut call, &self.keys.subject(&subject)).await
+    }
+
+    async fn epoch_of(&self, call: &mut Call<'_>, names: &SubjectKeys) -> Result<Epoch, StoreError> {
+        let mut get = redis::cmd("GET");
+        get.arg(&names.epoch);
+        match call.send(&get, Effect::Nothing).await? {
+            Value::Nil => Ok(Epoch::default()),
+            Value::BulkString(bytes) => {
+                let count = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
+                count.map(Epoch::from_count).ok_or_else(|| call.error(StoreErrorKind::Unreadable))
+            }
+            _ => Err(call.error(StoreErrorKind::Unreadable)),
+        }
+    }
+
+    /// The session to spare and the index of the moment, if it is still live after that was read.
+    async fn see_alive(
+        &self,
+        call: &mut Call<'_>,
+        subject: &SubjectKey,
+        names: &SubjectKeys,
+        key: &StorageKey,
+    ) -> Result<Option<(Member, Vec<u8>)>, StoreError> {
+        let index = members(&call.send(&range(&names.index), Effect::Nothing).await?);
+        let header = call.send(&self.read_header(key), Effect::Nothing).await?;
+        let session = live_session(call, subject, &header)?;
+        let index = index.iter().flat_map(|member| member.as_bytes().iter().copied()).collect();
+        Ok(session.map(|session| (Member::new(key, session.header.created), index)))
+    }
+
+    async fn decide(
+        &self,
+        call: &mut Call<'_>,
+        names: &SubjectKeys,
+        member: &Member,
+        deadline: &str,
+        admission: Admission,
+        known: &[u8],
+    ) -> Result<Decision, StoreError> {
+        let most = admission.limit.map_or(0, |limit| limit.most.get()).to_string();
+        let rejects = admission.limit.is_some_and(|limit| limit.overflow == Overflow::Reject);
+        let replaced = admission.replaces.as_ref().map_or(&[][..], |key| key.as_bytes());
+        let epoch = admission.epoch.count().to_string();
+        let run = Run {
+            script: &ADMIT,
+            keys: &[&names.index, &names.admitted, &names.epoch],
+            arguments: &[
+                epoch.as_bytes(),
+                member.as_bytes(),
+                deadline.as_bytes(),
+                most.as_bytes(),
+                if rejects { b"1" } else { b"0" },
+                replaced,
+                known,
+            ],
+        };
+        let answer = call.run(run, Effect::Something).await?;
+        Decision::from_value(answer).ok_or_else(|| call.error(StoreErrorKind::Unreadable))
+    }
+
+    /// Removes victims, and takes them out of the index: each was there once, so that none is about to come.
+    async fn finish(
+        &self,
+        call: &mut Call<'_>,
+        subject: &SubjectKey,
+        victims: &[Member],
+    ) -> Result<(), StoreError> {
+        if !victims.is_empty() {
+            self.remove_all(call, subject, victims).await?;
+            self.forget(call, subject, victims).await;
+        }
+        Ok(())
+    }
+
+    /// Removes those that are there, and says how many of them were live sessions.
+    async fn end_all(
+        &self,
+        call: &mut Call<'_>,
+        subject: &SubjectKey,
+        listed: &[Member],
+    ) -> Result<usize, StoreError> {
+        let removed = self.remove_all(call, subject, listed).await?;
+        // Where nothing was, a record may be about to come: its member stays.
+        let gone = listed.iter().zip(&removed).filter(|(_, removed)| **removed != Value::Nil);
+        let gone: Vec<_> = gone.map(|(member, _)| *member).collect();
+        self.forget(call, subject, &gone).await;
+        let is_session = |header: Record| header.header.state == State::Live;
+        let live = removed.iter().filter(|removed| **removed != Value::Nil);
+        Ok(live.filter(|removed| header_in(removed).is_none_or(is_session)).count())
+    }
+
+    async fn remove_all(
+        &self,
+        call: &mut Call<'_>,
+        subject: &SubjectKey,
+        members: &[Member],
+    ) -> Result<Vec<Value>, StoreError> {
+        let names: Vec<_> = members.iter().map(|member| self.keys.record(&member.key())).collect();
+        let lifetime = tombstone_lifetime();
+        let own: Vec<_> = members
+            .iter()
+            .zip(&names)
+            .map(|(member, name)| {
+                let arguments: [&[u8]; 3] = [lifetime.as_bytes(), subject.as_bytes(), member.created_bytes()];
+                ([name.as_slice()], arguments)
+            })
+            .collect();
+        let runs: Vec<_> =
+            own.iter().map(|(keys, arguments)| Run { script: &END, keys, arguments }).collect();
+        call.run_all(&runs).await
+    }
+}
+
+/// What the subject's slot decided on an admission.
+struct Decision {
+    outcome: Vec<u8>,
+    /// How many of those that are ending were ended by this.
+    ended: usize,
+    ending: Vec<Member>,
+}
+
+impl Decision {
+    fn from_value(value: Value) -> Option<Self> {
+        let Value::Array(values) = value else { return None };
+        let parts = <[Value; 3]>::try_from(values).ok()?;
+        let [Value::BulkString(outcome), Value::Int(ended), ending] = parts else { return None };
+        let (ended, ending) = (usize::try_from(ended).ok()?, members(&ending));
+        (ended <= ending.len()).then_some(Self { outcome, ended, ending })
+    }
+}
+
+/// The record if it is a session of the subject, and no remainder.
+fn live_session(call: &Call<'_>, subject: &SubjectKey, header: &Value) -> Result<Option<Record>, StoreError> {
+    match header {
+        Value::BulkString(bytes) if bytes.len() > 1 => {
+            let record = Record::decode(bytes)
+                .map_err(|error| call.error(StoreErrorKind::Unreadable).with_source(error))?;
+            let Record { header, .. } = &record;
+            let is_session = header.subject == Some(*subject) && header.state == State::Live;
+            Ok(is_session.then_some(record))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn range(set: &[u8]) -> Cmd {
+    let mut range = redis::cmd("ZRANGE");
+    range.arg(set).arg(0).arg(-1);
+    range
+}
+
+/// The members in an answer. What is none was put there by somebody else.
+fn members(value: &Value) -> Vec<Member> {
+    let Value::Array(values) = value else { return Vec::new() };
+    let member = |value: &Value| match value {
+        Value::BulkString(bytes) => Member::from_bytes(bytes),
+        _ => None,
+    };
+    values.iter().filter_map(member).collect()
+}
+
+/// What the script has to know of those that were admitted before: each member with its state.
+fn known(admitted: &[Member], headers: &[Value]) -> Vec<u8> {
+    let entry = |(member, header): (&Member, &Value)| [member.as_bytes(), &[state(member, header)]].concat();
+    admitted.iter().zip(headers).flat_map(entry).collect()
+}
+
+/// How a member stands, by the header under its key. What can't be read counts, as it does elsewhere until it is ended.
+fn state(member: &Member, header: &Value) -> u8 {
+    match header {
+        Value::BulkString(bytes) if bytes.len() > 1 => match Record::decode(bytes) {
+            Ok(record) if record.header.created != member.created() => GONE,
+            Ok(record) if record.header.state == State::Remainder => REMAINDER,
+            _ => LIVE,
+        },
+        _ => GONE,
+    }
+}
+
+const LIVE: u8 = b'l';
+const REMAINDER: u8 = b'r';
+const GONE: u8 = b'g';
+
+/// Each attempt is made again only because somebody else's came first.
+const ATTEMPTS: u32 = 1000;
