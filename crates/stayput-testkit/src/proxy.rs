@@ -22,7 +22,8 @@ pub enum Weather {
     /// It passes everything on.
     #[default]
     Fair,
-    /// It passes everything on, each piece after a random delay in this range.
+    /// It passes everything on, each piece after a random delay in this range. Timers go by the millisecond: a shorter one only
+    /// lets others go first.
     Slow(Range<Duration>),
     /// It accepts connections and passes nothing on, until the weather changes.
     Hang,

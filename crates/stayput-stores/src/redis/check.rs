@@ -4,7 +4,7 @@
 //! configuration not ours to insist on.
 
 use redis::Value;
-use stayput_core::{Operation, StoreError, StoreErrorKind};
+use stayput_core::{Operation, StorageKey, StoreError, StoreErrorKind};
 
 use super::client::Effect;
 use super::{RedisStore, error_of};
@@ -12,6 +12,8 @@ use super::{RedisStore, error_of};
 impl RedisStore {
     pub(super) async fn check(&self) -> Result<(), StoreError> {
         let mut call = self.client.begin(Operation::Connect)?;
+        // As every load does: who may not do that has no use for the store.
+        call.send(&self.read_header(&StorageKey::named("check")), Effect::Nothing).await?;
         let answer = match call.send(&redis::cmd("INFO"), Effect::Nothing).await {
             Ok(answer) => answer,
             // Who may not ask that may still keep sessions.

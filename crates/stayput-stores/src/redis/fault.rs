@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 
 use redis::{ErrorKind, RedisError};
 use stayput_core::StoreErrorKind;
@@ -20,11 +19,11 @@ pub(super) fn of(error: &RedisError) -> Fault {
     let answer = |kind, is_lasting| Fault { kind, is_answer: true, is_lasting };
     match meaning(error) {
         Some(Meaning { kind, is_lasting, .. }) => answer(*kind, *is_lasting),
-        None if is_untrusted(error) => answer(StoreErrorKind::Refused, false),
         None => match error.kind() {
-            ErrorKind::AuthenticationFailed | ErrorKind::Server(_) | ErrorKind::Extension => {
-                answer(StoreErrorKind::Refused, false)
-            }
+            ErrorKind::AuthenticationFailed
+            | ErrorKind::InvalidClientConfig
+            | ErrorKind::Server(_)
+            | ErrorKind::Extension => answer(StoreErrorKind::Refused, false),
             // The connection broke, or said what nobody understands.
             _ => Fault { kind: StoreErrorKind::Unavailable, is_answer: false, is_lasting: true },
         },
@@ -35,9 +34,6 @@ pub(super) fn of(error: &RedisError) -> Fault {
 pub(super) fn cause(error: RedisError) -> Cause {
     let hint = match meaning(&error) {
         Some(meaning) => Some(meaning.hint),
-        None if is_untrusted(&error) => {
-            Some("its certificate is not trusted; name the file of its authority by ?ca=")
-        }
         None if error.kind() == ErrorKind::AuthenticationFailed => Some(LOGIN),
         None => None,
     };
@@ -83,12 +79,6 @@ fn meaning(error: &RedisError) -> Option<&'static Meaning> {
     // login's error has no code at all.
     let is_inside = |meaning: &&Meaning| detail.contains(&format!("-{} ", meaning.code));
     MEANINGS.iter().find(|meaning| meaning.code == code).or_else(|| MEANINGS.iter().find(is_inside))
-}
-
-fn is_untrusted(error: &RedisError) -> bool {
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    io.and_then(io::Error::get_ref)
-        .is_some_and(|inner| matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
 }
 
 const LOGIN: &str = "it refused the user or the password of its URL";

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use redis::RedisResult;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -27,7 +28,11 @@ impl Duplex for UnixStream {}
 
 impl Stream {
     /// Opens one. `pulse` beats whenever something arrives.
-    pub(super) async fn open(config: &RedisConfig, tls: Option<&Tls>, pulse: Arc<Pulse>) -> io::Result<Self> {
+    pub(super) async fn open(
+        config: &RedisConfig,
+        tls: Option<&Tls>,
+        pulse: Arc<Pulse>,
+    ) -> RedisResult<Self> {
         let inner: Box<dyn Duplex> = match &config.address {
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;

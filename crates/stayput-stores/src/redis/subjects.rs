@@ -149,7 +149,7 @@ impl RedisStore {
         Ok(session.map(|session| (Member::new(key, session.header.created), index)))
     }
 
-    async fn decide(
+    pub(super) async fn decide(
         &self,
         call: &mut Call<'_>,
         names: &SubjectKeys,
@@ -233,10 +233,10 @@ impl RedisStore {
 }
 
 /// What the subject's slot decided on an admission.
-struct Decision {
-    outcome: Vec<u8>,
+pub(super) struct Decision {
+    pub(super) outcome: Vec<u8>,
     /// How many of those that are ending were ended by this.
-    ended: usize,
+    pub(super) ended: usize,
     ending: Vec<Member>,
 }
 

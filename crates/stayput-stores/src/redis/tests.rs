@@ -1,15 +1,130 @@
-//! What holds for Redis beyond the contract.
+//! The contract over Redis, directly and through a slow network, and what a crash in the middle of a call leaves.
 
-use std::sync::Arc;
-
-use stayput_testkit::ManualClock;
+use stayput_core::{Clock, Created, Overflow, SessionLimit, Subject, TOMBSTONE_LIFETIME};
 use stayput_testkit::conformance::StoreUnderTest;
-use stayput_testkit::servers::RedisServerOptions;
+use stayput_testkit::servers::{RedisServer, RedisServerOptions, Reply};
+use stayput_testkit::{ManualClock, Records};
 
+use super::keys::Member;
+use super::records::score;
 use super::*;
 
 stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
-    let server = RedisServerOptions::default().clock(clock).start();
-    let store = RedisStore::connect(&format!("redis://127.0.0.1:{}", server.port())).await.unwrap();
+    let (store, server) = store_by(clock).await;
     StoreUnderTest::from((Arc::new(store) as Arc<dyn SessionStore>, server)).deletes_by_itself()
 });
+
+mod through_a_slow_network {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use stayput_testkit::{FaultProxy, Weather};
+
+    stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
+        let server = RedisServerOptions::default().clock(clock).start();
+        let proxy = FaultProxy::start((Ipv4Addr::LOCALHOST, server.port()).into()).await.unwrap();
+        let config: RedisConfig = format!("redis://{}", proxy.address()).parse().unwrap();
+        let store = RedisStore::connect_with(config.timeout(Duration::from_mins(1))).await.unwrap();
+        // One piece in 26 is late by a millisecond or two.
+        proxy.set(Weather::Slow(Duration::ZERO..Duration::from_micros(1_040)));
+        StoreUnderTest::from((Arc::new(store) as Arc<dyn SessionStore>, (server, proxy))).deletes_by_itself()
+    });
+
+    use super::*;
+}
+
+async fn store_by(clock: Arc<ManualClock>) -> (RedisStore, RedisServer) {
+    let server = RedisServerOptions::default().clock(clock).start();
+    let store = RedisStore::connect(&format!("redis://127.0.0.1:{}", server.port())).await.unwrap();
+    (store, server)
+}
+
+async fn logged_in(store: &RedisStore, records: &Records, subject: &Subject) -> (StorageKey, Record) {
+    let (key, record) = records.logged_in(subject, b"");
+    assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
+    (key, record)
+}
+
+fn alone() -> Admission {
+    let limit = SessionLimit { most: 1.try_into().unwrap(), overflow: Overflow::EndOldest };
+    Admission { limit: Some(limit), ..Admission::default() }
+}
+
+/// As an admission does whose process dies before it removes the session that has to go.
+async fn decide_and_die(store: &RedisStore, subject: &Subject, key: &StorageKey, record: &Record) {
+    let mut call = store.client.begin(Operation::Admit).unwrap();
+    let names = store.keys.subject(&subject.key());
+    let (member, deadline) = (Member::new(key, record.header.created), score(record.header.absolute));
+    let decision = store.decide(&mut call, &names, &member, &deadline, alone(), &[]).await.unwrap();
+    assert_eq!((decision.outcome.as_slice(), decision.ended), (b"admitted".as_slice(), 1));
+}
+
+#[tokio::test]
+async fn what_an_admission_left_undone_is_done_by_whoever_comes_next() {
+    let (records, alice) = (Records::seeded(), Subject::new("alice"));
+    let (store, _server) = store_by(records.clock()).await;
+    for who in ["admits again", "admits another", "lists", "ends"] {
+        let (old, _) = logged_in(&store, &records, &alice).await;
+        assert_eq!(
+            store.admit(alice.key(), old, admission(&store, &alice).await).await.unwrap(),
+            Admitted::Admitted { ended: vec![] }
+        );
+        let (new, record) = logged_in(&store, &records, &alice).await;
+        decide_and_die(&store, &alice, &new, &record).await;
+        assert!(store.load(old).await.unwrap().is_some());
+        match who {
+            "admits again" => {
+                let again = store.admit(alice.key(), new, admission(&store, &alice).await).await.unwrap();
+                assert_eq!(again, Admitted::Admitted { ended: vec![] });
+            }
+            "admits another" => {
+                let (other, _) = logged_in(&store, &records, &alice).await;
+                let admitted = store.admit(alice.key(), other, admission(&store, &alice).await).await;
+                assert_eq!(admitted.unwrap(), Admitted::Admitted { ended: vec![new] });
+            }
+            "lists" => assert_eq!(store.subject_sessions(alice.key()).await.unwrap(), [new]),
+            _ => assert_eq!(store.end_subject(alice.key(), Some(new)).await.unwrap(), Some(1)),
+        }
+        assert_eq!(store.load(old).await.unwrap(), None, "{who}");
+        store.end_subject(alice.key(), None).await.unwrap();
+        // Epochs of the past are none of the next round's.
+        records.clock().advance(TOMBSTONE_LIFETIME);
+    }
+}
+
+#[tokio::test]
+async fn who_is_about_to_be_ended_has_nobody_else_ended() {
+    let (records, alice) = (Records::seeded(), Subject::new("alice"));
+    let (store, _server) = store_by(records.clock()).await;
+    let (old, _) = logged_in(&store, &records, &alice).await;
+    let _: Admitted = store.admit(alice.key(), old, alone()).await.unwrap();
+    let (new, record) = logged_in(&store, &records, &alice).await;
+    decide_and_die(&store, &alice, &new, &record).await;
+    assert_eq!(store.end_subject(alice.key(), Some(old)).await.unwrap(), None);
+    assert_eq!(store.admit(alice.key(), old, alone()).await.unwrap(), Admitted::Missing);
+    assert!(store.load(new).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn everything_goes_by_itself() {
+    let (records, alice) = (Records::seeded(), Subject::new("alice"));
+    let (store, server) = store_by(records.clock()).await;
+    let mut last = records.clock().now();
+    for round in 0..200 {
+        let (key, record) = logged_in(&store, &records, &alice).await;
+        let _: Admitted = store.admit(alice.key(), key, alone()).await.unwrap();
+        match round % 3 {
+            0 => store.remove(key).await.unwrap(),
+            1 => records.clock().set(record.header.expires),
+            _ => {}
+        }
+        last = record.header.absolute;
+    }
+    store.end_subject(alice.key(), None).await.unwrap();
+    records.clock().set(last.after(TOMBSTONE_LIFETIME));
+    assert_eq!(server.run("KEYS *"), Reply::Array(vec![]));
+}
+
+async fn admission(store: &RedisStore, subject: &Subject) -> Admission {
+    Admission { epoch: store.subject_epoch(subject.key()).await.unwrap(), ..alone() }
+}

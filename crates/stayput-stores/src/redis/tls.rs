@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use redis::{ErrorKind, RedisResult};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -33,11 +34,24 @@ impl Tls {
         Ok(Self(Arc::new(config).into()))
     }
 
-    pub(super) async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn connect(&self, host: &str, stream: TcpStream) -> RedisResult<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        self.0.connect(name, stream).await
+        self.0.connect(name, stream).await.map_err(|error| match certificate_error(&error) {
+            Some(detail) => (ErrorKind::InvalidClientConfig, UNTRUSTED, detail).into(),
+            None => error.into(),
+        })
     }
 }
+
+fn certificate_error(error: &io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(_) => Some(error.to_string()),
+        _ => None,
+    }
+}
+
+const UNTRUSTED: &str =
+    "its certificate is not trusted; name the file of its authority by ?ca=, or the host as it does";
 
 fn system() -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();

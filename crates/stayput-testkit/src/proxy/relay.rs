@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::Weather;
@@ -92,7 +93,10 @@ impl Way {
             let weather = self.weather.borrow_and_update().clone();
             match weather {
                 Weather::Slow(range) => {
-                    sleep(duration(&range, &mut self.rng)).await;
+                    match duration(&range, &mut self.rng) {
+                        brief if brief < Duration::from_millis(1) => yield_now().await,
+                        long => sleep(long).await,
+                    }
                     return Ok(());
                 }
                 Weather::Reset => return Err(io::ErrorKind::ConnectionReset.into()),

@@ -129,8 +129,20 @@ impl RedisServer {
     ///
     /// If it can't be asked.
     pub fn run(&self, command: &str) -> Reply {
-        let arguments: Vec<_> = command.split_whitespace().collect();
-        self.admin().and_then(|mut admin| admin.run(&arguments)).expect("the server can be asked")
+        self.ask(&command.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Has the server run a script, for keys that no line can name.
+    ///
+    /// # Panics
+    ///
+    /// If it can't be asked.
+    pub fn eval(&self, script: &str) -> Reply {
+        self.ask(&["EVAL", script, "0"])
+    }
+
+    fn ask(&self, command: &[&str]) -> Reply {
+        self.admin().and_then(|mut admin| admin.run(command)).expect("the server can be asked")
     }
 
     /// Its port on the loopback address.

@@ -1,0 +1,7 @@
+//! Redis when it is full, strict, hung, cut off or gone: what users of the store get to see.
+#![cfg(feature = "redis")]
+
+mod errors;
+mod outage;
+mod support;
+mod weather;

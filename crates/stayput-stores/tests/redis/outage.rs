@@ -1,0 +1,177 @@
+//! A server that hangs, dies, or whose answers are lost: calls end in time, nothing piles up, and traffic resumes by itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stayput_core::{Created, Replaced, SessionStore, StorageKey, StoreErrorKind};
+use stayput_stores::{RedisConfig, RedisStore};
+use stayput_testkit::Weather;
+use stayput_testkit::servers::{RedisServer, RedisServerOptions};
+use tokio::runtime::Handle;
+
+use crate::support::{behind_proxy, connect, records, story, url};
+
+const TIMEOUT: Duration = Duration::from_millis(200);
+
+/// What a busy machine may add to a time limit.
+const SLACK: Duration = Duration::from_millis(600);
+
+async fn impatient(server: &RedisServer) -> Arc<RedisStore> {
+    let config: RedisConfig = url(server).parse().unwrap();
+    let config = config.timeout(TIMEOUT).connect_timeout(Duration::from_secs(2));
+    Arc::new(RedisStore::connect_with(config).await.unwrap())
+}
+
+/// How long it takes until a load succeeds.
+async fn resumes(store: &RedisStore, key: StorageKey) -> Duration {
+    let began = Instant::now();
+    while store.load(key).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "traffic never resumes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_server_costs_a_call_its_time_limit_and_leaves_nothing_behind() {
+    let (server, records) = (RedisServer::plain(), records());
+    let store = impatient(&server).await;
+    let (key, record) = records.anonymous(b"");
+    assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
+    let tasks = Handle::current().metrics().num_alive_tasks();
+    server.pause();
+    let paused = Instant::now();
+    let mut calls = 0;
+    while paused.elapsed() < Duration::from_secs(3) {
+        let next = records.next(&key, &record, b"next");
+        let began = Instant::now();
+        let (load, replace) =
+            tokio::join!(store.load(key), store.replace(key, next, record.header.version()));
+        assert!(began.elapsed() < TIMEOUT + SLACK, "{:?}", began.elapsed());
+        assert_eq!(load.unwrap_err().kind(), StoreErrorKind::Unavailable);
+        let kind = replace.unwrap_err().kind();
+        // Only the first one was sent.
+        let expected = if calls == 0 { StoreErrorKind::OutcomeUnknown } else { StoreErrorKind::Unavailable };
+        assert_eq!(kind, expected);
+        calls += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    server.resume();
+    let took = resumes(&store, key).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    // The one that was sent may have happened, and no other.
+    assert!(store.load(key).await.unwrap().unwrap().header.version().count <= 2);
+    assert!(Handle::current().metrics().num_alive_tasks() <= tasks + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_is_unavailable_until_it_is_back_with_what_it_acknowledged() {
+    let mut server = RedisServerOptions::default().arguments("--appendonly yes --appendfsync always").start();
+    let (store, records) = (impatient(&server).await, records());
+    let (key, record) = records.anonymous(b"cart");
+    assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
+    server.kill();
+    assert_eq!(store.load(key).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    let (absent, new) = records.anonymous(b"");
+    for _ in 0..20 {
+        let began = Instant::now();
+        // From now on nothing is sent, so that nothing can have happened.
+        let error = store.create(absent, new.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{}", story(&error));
+        assert!(began.elapsed() < TIMEOUT + SLACK);
+    }
+    server.restart();
+    let took = resumes(&store, key).await;
+    assert!(took < Duration::from_secs(1) + SLACK, "{took:?}");
+    assert_eq!(store.load(key).await.unwrap(), Some(record.into()));
+    assert_eq!(store.create(absent, new).await.unwrap(), Created::Created);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_an_unknown_outcome_and_the_write_is_not_made_twice() {
+    let (server, records) = (RedisServer::plain(), records());
+    let (store, proxy) = behind_proxy(&server, TIMEOUT).await;
+    let (key, record) = records.anonymous(b"1");
+    assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
+    // The scripts are known, so that one message makes the write.
+    let second = records.next(&key, &record, b"2");
+    let first = store.replace(key, second.clone(), record.header.version()).await.unwrap();
+    assert_eq!(first, Replaced::Replaced);
+    let third = records.next(&key, &second, b"3");
+    proxy.set(Weather::Mute);
+    let error = store.replace(key, third.clone(), second.header.version()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::OutcomeUnknown, "{}", story(&error));
+    assert!(story(&error).contains("no answer within"), "{}", story(&error));
+    proxy.set(Weather::Fair);
+    resumes(&store, key).await;
+    let current = store.load(key).await.unwrap().unwrap();
+    assert!(current.header.includes(third.header.version().tag));
+    let again = store.replace(key, third.clone(), second.header.version()).await.unwrap();
+    assert_eq!(again, Replaced::Conflict(Arc::new(third)));
+}
+
+#[tokio::test]
+async fn a_reply_cut_in_the_middle_is_an_unknown_outcome() {
+    let (server, records) = (RedisServer::plain(), records());
+    let (store, proxy) = behind_proxy(&server, TIMEOUT).await;
+    let (key, record) = records.anonymous(b"1");
+    assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
+    proxy.set(Weather::CutAfter(3));
+    let error = store.load(key).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{}", story(&error));
+    proxy.set(Weather::Fair);
+    resumes(&store, key).await;
+    proxy.set(Weather::CutAfter(1));
+    let (other, new) = records.anonymous(b"");
+    let error = store.create(other, new.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::OutcomeUnknown, "{}", story(&error));
+    proxy.set(Weather::Fair);
+    resumes(&store, key).await;
+    assert_eq!(store.load(other).await.unwrap(), Some(new.into()));
+}
+
+#[tokio::test]
+async fn a_network_that_hangs_is_left_for_another_connection_but_not_for_many() {
+    let (server, records) = (RedisServer::plain(), records());
+    let (store, proxy) = behind_proxy(&server, TIMEOUT).await;
+    let (key, _) = records.anonymous(b"");
+    assert_eq!(store.load(key).await.unwrap(), None);
+    proxy.set(Weather::Hang);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(2) {
+        let error = store.load(key).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!((2..=12).contains(&proxy.connections()), "{}", proxy.connections());
+    proxy.set(Weather::Fair);
+    let took = resumes(&store, key).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_early_does_not_cost_others_their_connection() {
+    let (server, records) = (RedisServer::plain(), records());
+    let (store, proxy) = behind_proxy(&server, Duration::from_secs(5)).await;
+    let (key, _) = records.anonymous(b"");
+    let delay = Duration::from_millis(20);
+    proxy.set(Weather::Slow(delay..delay));
+    for _ in 0..20 {
+        assert!(tokio::time::timeout(Duration::from_millis(5), store.load(key)).await.is_err());
+    }
+    assert_eq!(store.load(key).await.unwrap(), None);
+    assert_eq!(proxy.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_store_ends_with_its_connection_and_its_task() {
+    let server = RedisServer::plain();
+    let tasks = Handle::current().metrics().num_alive_tasks();
+    let store = connect(&server).await;
+    assert!(Handle::current().metrics().num_alive_tasks() > tasks);
+    drop(store);
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), tasks);
+}

@@ -1,0 +1,44 @@
+//! A store over a real server, and sessions of the present: the server tells the time by itself.
+
+use std::error::Error;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stayput_core::{Clock, StoreError, SystemClock};
+use stayput_stores::{RedisConfig, RedisStore};
+use stayput_testkit::servers::RedisServer;
+use stayput_testkit::{FaultProxy, Records};
+
+pub(crate) fn url(server: &RedisServer) -> String {
+    format!("redis://127.0.0.1:{}", server.port())
+}
+
+pub(crate) async fn connect(server: &RedisServer) -> RedisStore {
+    RedisStore::connect(&url(server)).await.unwrap()
+}
+
+/// A store that reaches its server through a proxy, and whose calls end after `timeout`.
+pub(crate) async fn behind_proxy(server: &RedisServer, timeout: Duration) -> (Arc<RedisStore>, FaultProxy) {
+    let proxy = FaultProxy::start((Ipv4Addr::LOCALHOST, server.port()).into()).await.unwrap();
+    let config: RedisConfig = format!("redis://{}", proxy.address()).parse().unwrap();
+    let config = config.timeout(timeout).connect_timeout(timeout);
+    (Arc::new(RedisStore::connect_with(config).await.unwrap()), proxy)
+}
+
+/// Records that begin now.
+pub(crate) fn records() -> Records {
+    let records = Records::seeded();
+    records.clock().set(SystemClock.now());
+    records
+}
+
+/// All that an error says, its causes included.
+pub(crate) fn story(error: &StoreError) -> String {
+    let (mut causes, mut next) = (Vec::new(), error.source());
+    while let Some(cause) = next {
+        causes.push(format!(": {cause}"));
+        next = cause.source();
+    }
+    format!("{error}{}", causes.concat())
+}
