@@ -1,13 +1,16 @@
 //! The command line.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use stayput_core::KeyId;
-use stayput_stores::StoreUrl;
+use stayput_stores::{StoreUrl, StoreUrlError};
 
 use crate::config;
+use crate::failure::Failure;
 
 /// Sessions that stay put while everything around them moves.
 #[derive(Debug, Parser)]
@@ -102,9 +105,8 @@ pub(crate) struct UpArgs {
     /// Where keyring and embedded store are kept [default: stayput-data].
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Where sessions are kept [default: sqlite:DIR/sessions.db].
-    #[arg(long, value_name = "URL")]
-    pub(crate) store: Option<StoreUrl>,
+    #[arg(long, value_name = "URL", env = STORE_VARIABLE, hide_env_values = true, help = STORE_HELP)]
+    pub(crate) store: Option<StoreArg>,
     /// How many sample servers to start [default: 3].
     #[arg(long, value_name = "N", conflicts_with = "upstream", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) sample_servers: Option<u8>,
@@ -123,8 +125,8 @@ pub(crate) struct SampleServerArgs {
     /// Listen on any other port if that one is taken.
     #[arg(long)]
     pub(crate) or_any_port: bool,
-    #[arg(long)]
-    pub(crate) store: StoreUrl,
+    #[arg(long, env = STORE_VARIABLE, hide_env_values = true)]
+    pub(crate) store: StoreArg,
     #[arg(long)]
     pub(crate) data_dir: PathBuf,
     /// Configuration whose policy to follow.
@@ -145,3 +147,33 @@ pub(crate) enum ReachedBy {
     /// Plain http from elsewhere: cookies are `Secure` all the same, and browsers drop them.
     PlainHttp,
 }
+
+/// A store's URL, or what is wrong with it: for us to say, since `clap` would repeat the URL and its password.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreArg(Result<StoreUrl, StoreUrlError>);
+
+impl StoreArg {
+    pub(crate) fn url(&self) -> Result<StoreUrl, Failure> {
+        self.0.clone().map_err(|error| Failure::usage("--store must be a store URL").because(error))
+    }
+}
+
+impl From<StoreUrl> for StoreArg {
+    fn from(url: StoreUrl) -> Self {
+        Self(Ok(url))
+    }
+}
+
+impl FromStr for StoreArg {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.parse()))
+    }
+}
+
+const STORE_HELP: &str =
+    "Where sessions are kept: sqlite:PATH, redis://HOST or memory: [default: sqlite:DIR/sessions.db]";
+
+/// Names the store where a password must not stand on a command line, which everybody on the machine may read.
+pub(crate) const STORE_VARIABLE: &str = "STAYPUT_STORE";

@@ -24,7 +24,7 @@ pub(crate) async fn serve(args: SampleServerArgs) -> Result<(), Failure> {
     let keyring = data_dir.keyring_file().read()?;
     reload_when_told(keyring.clone())?;
     let policy = policy(&Config::load(args.config.as_deref())?.policy, args.reached_by);
-    let sessions = sessions::open(&args.store, keyring, policy, &data_dir.keyring_path()).await?;
+    let sessions = sessions::open(&args.store.url()?, keyring, policy, &data_dir.keyring_path()).await?;
     let shop = routes::Shop::new(args.name, args.reached_by);
     let app = routes::router(shop).layer(sessions.layer());
 

@@ -16,8 +16,11 @@ pub(crate) async fn open(
 ) -> Result<Sessions, Failure> {
     let failed = |error| Failure::other(format!("cannot open the session store {url}")).because(error);
     let store = url.open().await.map_err(|error| {
-        failed(error)
-            .way_out("check that the file's directory exists and is yours, or name another with --store")
+        let check = match url {
+            StoreUrl::Redis(_) => "see that the server runs there and lets this machine in",
+            _ => "check that the file's directory exists and is yours",
+        };
+        failed(error).way_out(format!("{check}, or name another with --store"))
     })?;
     let sessions = Sessions::builder_shared(store)
         .keyring(keyring)

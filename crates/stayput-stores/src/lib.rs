@@ -23,4 +23,6 @@ pub use crate::redis::{RedisConfig, RedisStore, RedisUrlError};
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+#[cfg(feature = "redis")]
+pub use url::RedisUrl;
 pub use url::{StoreUrl, StoreUrlError};

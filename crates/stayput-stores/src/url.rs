@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use stayput_core::{SessionStore, StoreError};
 
-/// A store by its URL: `sqlite:PATH` or `memory:`.
+/// A store by its URL: `sqlite:PATH`, `redis://HOST` or `memory:`. `Display` and `Debug` leave passwords out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreUrl {
@@ -17,6 +17,9 @@ pub enum StoreUrl {
     Memory,
     /// `sqlite:sessions.db`, `sqlite:/var/lib/app/sessions.db`: a file, made if it doesn't exist.
     Sqlite(PathBuf),
+    /// `redis://HOST`, `rediss://HOST`, `redis+unix:///PATH`: see [`RedisConfig`](crate::RedisConfig).
+    #[cfg(feature = "redis")]
+    Redis(RedisUrl),
 }
 
 impl StoreUrl {
@@ -31,12 +34,24 @@ impl StoreUrl {
             Self::Memory => Ok(Arc::new(crate::MemoryStore::default())),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path) => Ok(Arc::new(crate::SqliteStore::open(path.clone()).await?)),
+            #[cfg(feature = "redis")]
+            Self::Redis(url) => Ok(Arc::new(crate::RedisStore::connect_with(url.config.clone()).await?)),
             #[cfg(not(all(feature = "memory", feature = "sqlite")))]
             _ => {
                 use stayput_core::{Operation, StoreErrorKind};
                 let refused = StoreError::new(StoreErrorKind::Refused, "requested", Operation::Connect);
                 Err(refused.with_source("this build of stayput-stores lacks the store's feature"))
             }
+        }
+    }
+
+    /// The URL with its password, to hand on to another process: by its environment, never by its command line, which
+    /// everybody on the machine may read.
+    pub fn danger_with_password(&self) -> String {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(url) => url.text.clone(),
+            other => other.to_string(),
         }
     }
 
@@ -58,6 +73,11 @@ impl FromStr for StoreUrl {
                 let path = rest.strip_prefix("//").unwrap_or(rest);
                 if path.is_empty() { Err(StoreUrlError::NoPath) } else { Ok(Self::Sqlite(path.into())) }
             }
+            #[cfg(feature = "redis")]
+            ("redis" | "rediss" | "redis+unix", _) => {
+                let config = url.parse().map_err(StoreUrlError::Redis)?;
+                Ok(Self::Redis(RedisUrl { text: url.to_owned(), config }))
+            }
             (scheme, _) => Err(StoreUrlError::UnknownScheme(scheme.to_owned())),
         }
     }
@@ -68,7 +88,24 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            #[cfg(feature = "redis")]
+            Self::Redis(url) => url.config.fmt(f),
         }
+    }
+}
+
+/// The URL of a Redis server, as it was written.
+#[cfg(feature = "redis")]
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl {
+    text: String,
+    config: crate::RedisConfig,
+}
+
+#[cfg(feature = "redis")]
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl({})", self.config)
     }
 }
 
@@ -84,17 +121,22 @@ pub enum StoreUrlError {
     NoPath,
     /// `memory:` with something behind it.
     MemoryWithPath,
+    /// It is no URL of a Redis server.
+    #[cfg(feature = "redis")]
+    Redis(crate::RedisUrlError),
 }
 
 impl fmt::Display for StoreUrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoScheme => f.write_str("not a store URL; use sqlite:PATH or memory:"),
+            Self::NoScheme => f.write_str("not a store URL; use sqlite:PATH, redis://HOST or memory:"),
             Self::UnknownScheme(scheme) => {
-                write!(f, "no store is called `{scheme}`; use sqlite:PATH or memory:")
+                write!(f, "no store is called `{scheme}`; use sqlite:PATH, redis://HOST or memory:")
             }
             Self::NoPath => f.write_str("sqlite: needs a file, as in sqlite:sessions.db"),
             Self::MemoryWithPath => f.write_str("memory: takes nothing behind the colon"),
+            #[cfg(feature = "redis")]
+            Self::Redis(error) => error.fmt(f),
         }
     }
 }
@@ -118,9 +160,22 @@ mod tests {
         assert_eq!("memory:".parse(), Ok(StoreUrl::Memory));
     }
 
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_password_is_handed_on_only_where_that_is_said_to_be_dangerous() {
+        for text in ["rediss://app:hunter2@host:7000/1?prefix=a:", "redis+unix:///s?password=hunter2"] {
+            let url: StoreUrl = text.parse().unwrap();
+            assert!(!format!("{url} {url:?}").contains("hunter2"), "{url}");
+            assert_eq!(url.danger_with_password(), text);
+            assert!(url.is_shared());
+        }
+    }
+
     #[test]
     fn mistakes_say_the_way_out_and_no_password() {
         let error = |url: &str| url.parse::<StoreUrl>().unwrap_err();
+        #[cfg(feature = "redis")]
+        assert!(!error("redis://app:hunter2@host:port").to_string().contains("hunter2"));
         assert_eq!(error("sessions.db"), StoreUrlError::NoScheme);
         assert_eq!(error("sqlite:"), StoreUrlError::NoPath);
         assert!(!error("mongodb://user:hunter2@host").to_string().contains("hunter2"));

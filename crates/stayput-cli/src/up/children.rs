@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::cli::SampleServerArgs;
+use crate::cli::{STORE_VARIABLE, SampleServerArgs};
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
@@ -192,12 +192,13 @@ impl Keeper {
 
     fn spawn(&self) -> io::Result<Child> {
         let args = &self.args;
+        let store = args.store.url().map_err(|_| io::ErrorKind::InvalidInput)?.danger_with_password();
         let reached_by = clap::ValueEnum::to_possible_value(&args.reached_by);
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(["sample-server", "--name", &args.name])
             .args(["--listen", &args.listen.to_string()])
-            .args(["--store", &args.store.to_string()])
+            .env(STORE_VARIABLE, store)
             .arg("--data-dir")
             .arg(&args.data_dir)
             .args(["--reached-by", reached_by.as_ref().map_or("", |value| value.get_name())]);

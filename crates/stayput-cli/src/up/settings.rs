@@ -31,7 +31,8 @@ impl Settings {
         let mut gateway = config.gateway;
         gateway.listen = args.listen.unwrap_or(gateway.listen);
         let data_dir = args.data_dir.unwrap_or(config.data_dir);
-        let store = args.store.or(config.store).unwrap_or_else(|| DataDir::store_url(&data_dir));
+        let named = args.store.map(|store| store.url()).transpose()?;
+        let store = named.or(config.store).unwrap_or_else(|| DataDir::store_url(&data_dir));
         let own_servers = own_servers(args.upstream, config.upstreams)?;
         if !own_servers.is_empty() && args.sample_servers.is_some() {
             return Err(Failure::usage("--sample-servers makes no sense beside servers of your own")
@@ -85,7 +86,7 @@ impl Settings {
             name: upstream.name.clone(),
             listen: upstream.address,
             or_any_port: true,
-            store: self.store.clone(),
+            store: self.store.clone().into(),
             data_dir: self.data_dir.clone(),
             config: self.config_file.clone(),
             reached_by: self.reached_by(),

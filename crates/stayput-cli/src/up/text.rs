@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use stayput_gateway::UpstreamConfig;
+use stayput_stores::StoreUrl;
 
 use super::Settings;
 use super::children::Server;
@@ -83,15 +84,23 @@ Try this:
   1. {first}
   2. {second}
   3. Add sessions to an axum application (crates `stayput` and `stayput-stores`; the README has it whole):
-       let store = stayput_stores::SqliteStore::open(\"{path}\").await?;
+       let store = stayput_stores::{open}.await?;
        let keyring = stayput::SharedKeyring::from_file(\"{keyring}\")?;
        let sessions = stayput::Sessions::builder(store).keyring(keyring).build()?;
        let app = app.layer(sessions.layer());
 Ctrl-C ends it.
 ",
-        path = store.to_string().trim_start_matches("sqlite:"),
+        open = opening(store),
         keyring = keyring.display(),
     )
+}
+
+/// How an application opens the store. A password is left out, for its user to put in.
+fn opening(store: &StoreUrl) -> String {
+    match store {
+        StoreUrl::Redis(_) => format!("RedisStore::connect(\"{store}\")"),
+        _ => format!("SqliteStore::open(\"{}\")", store.to_string().trim_start_matches("sqlite:")),
+    }
 }
 
 #[cfg(test)]

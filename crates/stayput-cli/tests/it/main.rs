@@ -4,6 +4,7 @@ mod hostile;
 mod keys;
 mod mistakes;
 mod page;
+mod redis;
 mod rotation;
 mod shop;
 mod survive;
