@@ -29,7 +29,7 @@ pub use random::{Random, SystemRandom};
 pub use record::{Header, Record, RecordError, State, Version, WriteTag, layout};
 pub use seal::OpenError;
 pub use store::{
-    Admission, Admitted, Created, Epoch, Operation, Overflow, Replaced, SWEEP_DELAY, SessionLimit,
+    Admission, Admitted, Created, Epoch, Marker, Operation, Overflow, Replaced, SWEEP_DELAY, SessionLimit,
     SessionStore, StoreFuture, TOMBSTONE_LIFETIME, Touched,
 };
 pub use subject::{Subject, SubjectKey};

@@ -4,6 +4,7 @@
 //! an expired and a removed record, because that is where session stores have differed and lost data.
 
 mod future;
+mod marker;
 mod subjects;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::record::{Record, Version};
 use crate::subject::SubjectKey;
 
 pub use future::StoreFuture;
+pub use marker::Marker;
 pub use subjects::{Admission, Admitted, Epoch, Overflow, SessionLimit};
 
 /// How long a removed record's key stays unusable, so that a slower request can't bring the session back.
@@ -116,6 +118,13 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// locking out traffic, and says how many. Fewer than `limit` means that none are left; a store whose server deletes
     /// by itself has none. Retry safe.
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize>;
+
+    /// What tells this store's contents from those of any other. Who finds it missing or changed knows that the store was
+    /// wiped, or is another one; a wiped store gets a new one when it is next opened. `None` too if the store has no marker
+    /// to offer. Retry safe.
+    fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
+        StoreFuture::ready(Ok(None))
+    }
 }
 
 /// Outcome of [`SessionStore::create`].
@@ -176,6 +185,8 @@ pub enum Operation {
     SubjectEpoch,
     /// [`SessionStore::sweep`]
     Sweep,
+    /// [`SessionStore::marker`]
+    Marker,
 }
 
 impl Operation {
@@ -193,6 +204,7 @@ impl Operation {
             Self::EndSubject => "end subject",
             Self::SubjectEpoch => "epoch",
             Self::Sweep => "sweep",
+            Self::Marker => "marker",
         }
     }
 }

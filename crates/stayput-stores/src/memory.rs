@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stayput_core::{
-    Admission, Admitted, Clock, Created, Epoch, Operation, Record, Replaced, SessionStore, StorageKey,
-    StoreError, StoreErrorKind, StoreFuture, SubjectKey, SystemClock, Timestamp, Touched, Version,
+    Admission, Admitted, Clock, Created, Epoch, Marker, Operation, Record, Replaced, SessionStore,
+    StorageKey, StoreError, StoreErrorKind, StoreFuture, SubjectKey, SystemClock, SystemRandom, Timestamp,
+    Touched, Version,
 };
 
 use self::index::Index;
@@ -26,6 +27,7 @@ pub struct MemoryStore {
     shards: Vec<Mutex<Shard>>,
     indexes: Vec<Mutex<Index>>,
     clock: Arc<dyn Clock>,
+    marker: Marker,
     evicted: AtomicU64,
 }
 
@@ -37,6 +39,7 @@ impl MemoryStore {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             indexes: (0..SHARDS).map(|_| Mutex::default()).collect(),
             clock: Arc::new(SystemClock),
+            marker: Marker::generate(&SystemRandom),
             evicted: AtomicU64::new(0),
         }
     }
@@ -140,6 +143,10 @@ impl SessionStore for MemoryStore {
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
         let swept = self.sweep_all(limit, self.clock.now());
         StoreFuture::ready(Ok(swept))
+    }
+
+    fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
+        StoreFuture::ready(Ok(Some(self.marker)))
     }
 }
 

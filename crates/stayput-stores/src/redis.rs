@@ -11,6 +11,7 @@ mod connector;
 mod fault;
 mod keys;
 mod link;
+mod marker;
 mod pulse;
 mod records;
 mod script;
@@ -22,8 +23,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use stayput_core::{
-    Admission, Admitted, Created, Epoch, Operation, Record, Replaced, SessionStore, StorageKey, StoreError,
-    StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
+    Admission, Admitted, Created, Epoch, Marker, Operation, Record, Replaced, SessionStore, StorageKey,
+    StoreError, StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
 };
 
 use self::client::Client;
@@ -64,6 +65,7 @@ impl RedisStore {
         })?;
         let store = Self { client, keys, place };
         store.check().await?;
+        store.mark().await?;
         Ok(store)
     }
 }
@@ -118,6 +120,10 @@ impl SessionStore for RedisStore {
     /// Nothing: Redis deletes by itself what has expired.
     fn sweep(&self, _limit: usize) -> StoreFuture<'_, usize> {
         StoreFuture::ready(Ok(0))
+    }
+
+    fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
+        StoreFuture::new(self.read_marker())
     }
 }
 

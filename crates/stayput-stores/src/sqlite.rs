@@ -17,8 +17,9 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use stayput_core::{
-    Admission, Admitted, Clock, Created, Epoch, Operation, Record, Replaced, SessionStore, StorageKey,
-    StoreError, StoreErrorKind, StoreFuture, SubjectKey, SystemClock, Timestamp, Touched, Version,
+    Admission, Admitted, Clock, Created, Epoch, Marker, Operation, Record, Replaced, SessionStore,
+    StorageKey, StoreError, StoreErrorKind, StoreFuture, SubjectKey, SystemClock, Timestamp, Touched,
+    Version,
 };
 
 use self::readers::Readers;
@@ -165,6 +166,10 @@ impl SessionStore for SqliteStore {
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
         let clock = Arc::clone(&self.clock);
         self.write(Operation::Sweep, Durability::Process, move |db| statements::sweep(db, limit, clock.now()))
+    }
+
+    fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
+        self.read(Operation::Marker, |db, _| statements::marker(db))
     }
 }
 

@@ -116,6 +116,7 @@ macro_rules! store_conformance {
             remove_leaves_a_tombstone_even_for_an_absent_key
             sweep_deletes_only_what_expired_long_ago_in_bounded_steps
             a_large_record_comes_back_whole
+            a_marker_stays_whatever_happens_to_sessions
             a_subjects_sessions_are_listed_until_they_are_gone
             sessions_are_listed_from_the_oldest_to_the_newest
             a_session_in_the_place_of_an_expired_one_is_listed_under_its_own_subject

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stayput_core::{
-    Admission, Admitted, Created, Epoch, Operation, Record, Replaced, SessionStore, StorageKey, StoreError,
-    StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
+    Admission, Admitted, Created, Epoch, Marker, Operation, Record, Replaced, SessionStore, StorageKey,
+    StoreError, StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
 };
 use tokio::sync::Notify;
 
@@ -141,6 +141,10 @@ impl SessionStore for FaultyStore {
 
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
         self.call(Operation::Sweep, move |store| store.sweep(limit))
+    }
+
+    fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
+        self.call(Operation::Marker, |store| store.marker())
     }
 }
 

@@ -32,6 +32,10 @@ impl Keys {
         [self.prefix.as_bytes(), key.as_bytes()].concat()
     }
 
+    pub(super) fn marker(&self) -> Vec<u8> {
+        [self.prefix.as_bytes(), b"marker"].concat()
+    }
+
     pub(super) fn subject(&self, subject: &SubjectKey) -> SubjectKeys {
         let mut stem = format!("{}{{", self.prefix);
         for byte in subject.as_bytes() {

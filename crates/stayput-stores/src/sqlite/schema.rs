@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use stayput_core::{Marker, SystemRandom};
 
 /// A connection that may write, to a file that is known to be ours.
 pub(super) fn open(path: &Path) -> io::Result<Connection> {
@@ -62,7 +63,9 @@ fn prepare(db: &mut Connection) -> Result<(), Problem> {
     db.pragma_update(None, "journal_mode", "WAL")?;
     let setup = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been first.
-    match check_owner(&setup)? {
+    let version = check_owner(&setup)?;
+    mark(&setup)?;
+    match version {
         SCHEMA_VERSION => return Ok(setup.commit()?),
         0 => setup.execute_batch(SCHEMA)?,
         _ => migration::from_version_1(&setup)?,
@@ -70,6 +73,17 @@ fn prepare(db: &mut Connection) -> Result<(), Problem> {
     setup.pragma_update(None, "application_id", APPLICATION_ID)?;
     setup.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     Ok(setup.commit()?)
+}
+
+/// Gives the file its marker, if it has none. A Stayput that knows no markers has no use for the table, and leaves it alone.
+fn mark(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch("CREATE TABLE IF NOT EXISTS marker (marker BLOB NOT NULL) STRICT")?;
+    let new = Marker::generate(&SystemRandom);
+    db.execute(
+        "INSERT INTO marker SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM marker)",
+        [new.as_bytes().as_slice()],
+    )?;
+    Ok(())
 }
 
 /// The schema version of the file, 0 for an empty one; an error if it isn't ours.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 use stayput_core::{
-    Created, Operation, Record, RecordError, Replaced, SWEEP_DELAY, State, StorageKey, StoreError,
+    Created, Marker, Operation, Record, RecordError, Replaced, SWEEP_DELAY, State, StorageKey, StoreError,
     StoreErrorKind, SubjectKey, TOMBSTONE_LIFETIME, Timestamp, Touched, Version,
 };
 
@@ -154,6 +154,12 @@ pub(super) fn sweep(db: &Connection, limit: usize, now: Timestamp) -> Result<usi
         )?
         .execute(params![deadline, step(limit - records)])?;
     Ok(records + epochs)
+}
+
+pub(super) fn marker(db: &Connection) -> Result<Option<Marker>, Fault> {
+    let marker =
+        db.prepare_cached("SELECT marker FROM marker")?.query_row([], |row| row.get(0)).optional()?;
+    Ok(marker.map(Marker::from_bytes))
 }
 
 pub(super) fn millis(time: Timestamp) -> i64 {

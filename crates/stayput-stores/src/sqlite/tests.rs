@@ -263,4 +263,12 @@ async fn a_panic_in_a_write_undoes_its_batch_and_ends_no_later_one() {
     assert_eq!(panicking.await.unwrap_err().kind(), StoreErrorKind::Unavailable);
     assert_eq!(store.load(key).await.unwrap(), None);
     assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
+
+async fn a_file_keeps_its_marker_and_a_new_file_has_another() {
+    let ((_dir, path), records) = (somewhere(), Records::seeded());
+    let marker = open(&path, &records).await.marker().await.unwrap();
+    assert!(marker.is_some());
+    assert_eq!(open(&path, &records).await.marker().await.unwrap(), marker);
+    let (_other_dir, other) = somewhere();
+    assert_ne!(open(&other, &records).await.marker().await.unwrap(), marker);
 }

@@ -183,7 +183,9 @@ async fn a_key_of_another_kind_is_somebody_elses() {
     let (store, records) = (connect(&server).await, records());
     let (key, record) = records.anonymous(b"");
     assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
-    server.eval("local k = redis.call('KEYS', '*')[1] redis.call('DEL', k) redis.call('LPUSH', k, 1)");
+    server.eval(
+        "for _, k in ipairs(redis.call('KEYS', '*')) do redis.call('DEL', k) redis.call('LPUSH', k, 1) end",
+    );
     let error = store.load(key).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Refused);
     assert!(story(&error).contains("another prefix"), "{}", story(&error));

@@ -175,3 +175,21 @@ async fn a_store_ends_with_its_connection_and_its_task() {
     }
     assert_eq!(Handle::current().metrics().num_alive_tasks(), tasks);
 }
+
+#[tokio::test]
+async fn a_wiped_server_is_recognised() {
+    let mut server = RedisServer::plain();
+    let store = connect(&server).await;
+    let marker = store.marker().await.unwrap();
+    assert!(marker.is_some());
+    assert_eq!(connect(&server).await.marker().await.unwrap(), marker);
+    server.run("FLUSHALL");
+    assert_eq!(store.marker().await.unwrap(), None);
+    let next = connect(&server).await.marker().await.unwrap();
+    assert!(next.is_some() && next != marker);
+    assert_eq!(store.marker().await.unwrap(), next);
+    // It keeps nothing on disk.
+    server.restart();
+    resumes(&store, records().anonymous(b"").0).await;
+    assert_eq!(store.marker().await.unwrap(), None);
+}

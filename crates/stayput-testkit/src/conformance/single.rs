@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput_core::{Clock, Created, Replaced, SWEEP_DELAY, TOMBSTONE_LIFETIME, Timestamp, Touched};
+use stayput_core::{Clock, Created, Replaced, SWEEP_DELAY, Subject, TOMBSTONE_LIFETIME, Timestamp, Touched};
 
 use super::Bench;
 
@@ -216,4 +216,16 @@ pub async fn a_large_record_comes_back_whole(bench: &Bench) {
     let loaded = bench.load(key).await.unwrap();
     assert_eq!(loaded, record);
     assert_eq!(bench.records.open(&key, &loaded), data);
+}
+
+/// Who remembers a store's marker is told by it of a wiped store, and by nothing else.
+pub async fn a_marker_stays_whatever_happens_to_sessions(bench: &Bench) {
+    let marker = bench.store.marker().await.unwrap();
+    let alice = Subject::new("alice");
+    let (key, record) = bench.logged_in(&alice).await;
+    bench.store.remove(key).await.unwrap();
+    bench.end(&alice, None).await;
+    bench.clock.set(record.header.absolute.after(TOMBSTONE_LIFETIME).after(SWEEP_DELAY));
+    bench.store.sweep(usize::MAX).await.unwrap();
+    assert_eq!(bench.store.marker().await.unwrap(), marker);
 }
