@@ -125,6 +125,11 @@ impl Call<'_> {
         error_of(kind, self.operation)
     }
 
+    /// How long it may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.client.timeout
+    }
+
     async fn link(&self) -> Result<Arc<Link>, StoreError> {
         match timeout_at(self.deadline, self.client.connector.link()).await {
             Ok(Ok(link)) => Ok(link),

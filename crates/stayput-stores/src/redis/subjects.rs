@@ -7,7 +7,7 @@
 use redis::{Cmd, Value};
 use stayput_core::{
     Admission, Admitted, Epoch, Operation, Overflow, Record, State, StorageKey, StoreError, StoreErrorKind,
-    SubjectKey, TOMBSTONE_LIFETIME,
+    SubjectKey, TOMBSTONE_LIFETIME, Timestamp,
 };
 
 use super::RedisStore;
@@ -26,23 +26,23 @@ impl RedisStore {
         let mut call = self.client.begin(Operation::Admit)?;
         let names = self.keys.subject(&subject);
         for _ in 0..ATTEMPTS {
-            if self.epoch_of(&mut call, &names).await? != admission.epoch {
+            let standing = self.standing(&mut call, &names, admission.limit.is_some()).await?;
+            if standing.epoch != admission.epoch {
                 return Ok(Admitted::Revoked);
             }
-            let admitted = match admission.limit {
-                Some(_) => members(&call.send(&range(&names.admitted), Effect::Nothing).await?),
-                None => Vec::new(),
-            };
-            let keys = std::iter::once(key).chain(admitted.iter().map(Member::key));
+            let keys = std::iter::once(key).chain(standing.admitted.iter().map(Member::key));
             let mut headers = call.ask(keys.map(|key| self.read_header(&key)).collect()).await?;
             let others = headers.split_off(1);
             let Some(session) = live_session(&call, &subject, &headers[0])? else {
                 return Ok(Admitted::Missing);
             };
-            let known = known(&admitted, &others);
-            let member = Member::new(&key, session.header.created);
-            let deadline = score(session.header.absolute);
-            let decision = self.decide(&mut call, &names, &member, &deadline, admission, &known).await?;
+            let facts = Facts {
+                member: Member::new(&key, session.header.created),
+                ends: session.header.absolute,
+                known: known(&standing.admitted, &others),
+                until: standing.now.after(call.timeout()),
+            };
+            let decision = self.decide(&mut call, &names, admission, &facts).await?;
             self.finish(&mut call, &subject, &decision.ending).await?;
             match decision.outcome.as_slice() {
                 b"admitted" => {
@@ -52,7 +52,7 @@ impl RedisStore {
                 b"rejected" => return Ok(Admitted::Rejected),
                 b"revoked" => return Ok(Admitted::Revoked),
                 b"missing" => return Ok(Admitted::Missing),
-                // Others were admitted since theirs were read.
+                // Others were admitted since theirs were read, or too much time has passed.
                 _ => {}
             }
         }
@@ -118,20 +118,8 @@ impl RedisStore {
 
     pub(super) async fn epoch(&self, subject: SubjectKey) -> Result<Epoch, StoreError> {
         let mut call = self.client.begin(Operation::SubjectEpoch)?;
-        self.epoch_of(&mut call, &self.keys.subject(&subject)).await
-    }
-
-    async fn epoch_of(&self, call: &mut Call<'_>, names: &SubjectKeys) -> Result<Epoch, StoreError> {
-        let mut get = redis::cmd("GET");
-        get.arg(&names.epoch);
-        match call.send(&get, Effect::Nothing).await? {
-            Value::Nil => Ok(Epoch::default()),
-            Value::BulkString(bytes) => {
-                let count = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
-                count.map(Epoch::from_count).ok_or_else(|| call.error(StoreErrorKind::Unreadable))
-            }
-            _ => Err(call.error(StoreErrorKind::Unreadable)),
-        }
+        let answer = call.send(&get(&self.keys.subject(&subject).epoch), Effect::Nothing).await?;
+        epoch_in(&answer).ok_or_else(|| call.error(StoreErrorKind::Unreadable))
     }
 
     /// The session to spare and the index of the moment, if it is still live after that was read.
@@ -149,33 +137,50 @@ impl RedisStore {
         Ok(session.map(|session| (Member::new(key, session.header.created), index)))
     }
 
+    /// How things stand in the subject's slot.
+    async fn standing(
+        &self,
+        call: &mut Call<'_>,
+        names: &SubjectKeys,
+        with_admitted: bool,
+    ) -> Result<Standing, StoreError> {
+        let mut commands = vec![redis::cmd("TIME"), get(&names.epoch)];
+        commands.extend(with_admitted.then(|| range(&names.admitted)));
+        let answers = call.ask(commands).await?;
+        let unreadable = || call.error(StoreErrorKind::Unreadable);
+        Ok(Standing {
+            now: time_in(&answers[0]).ok_or_else(unreadable)?,
+            epoch: epoch_in(&answers[1]).ok_or_else(unreadable)?,
+            admitted: answers.get(2).map(members).unwrap_or_default(),
+        })
+    }
+
     pub(super) async fn decide(
         &self,
         call: &mut Call<'_>,
         names: &SubjectKeys,
-        member: &Member,
-        deadline: &str,
         admission: Admission,
-        known: &[u8],
+        facts: &Facts,
     ) -> Result<Decision, StoreError> {
-        let most = admission.limit.map_or(0, |limit| limit.most.get()).to_string();
+        let number = |number: u64| number.to_string().into_bytes();
+        let most = admission.limit.map_or(0, |limit| limit.most.get());
         let rejects = admission.limit.is_some_and(|limit| limit.overflow == Overflow::Reject);
         let replaced = admission.replaces.as_ref().map_or(&[][..], |key| key.as_bytes());
-        let epoch = admission.epoch.count().to_string();
-        let run = Run {
-            script: &ADMIT,
-            keys: &[&names.index, &names.admitted, &names.epoch],
-            arguments: &[
-                epoch.as_bytes(),
-                member.as_bytes(),
-                deadline.as_bytes(),
-                most.as_bytes(),
-                if rejects { b"1" } else { b"0" },
-                replaced,
-                known,
-            ],
-        };
-        let answer = call.run(run, Effect::Something).await?;
+        let arguments = [
+            &*number(admission.epoch.count()),
+            facts.member.as_bytes(),
+            score(facts.ends).as_bytes(),
+            &*number(most.into()),
+            &*number(rejects.into()),
+            replaced,
+            &*facts.known,
+            score(facts.until).as_bytes(),
+        ]
+        .map(<[u8]>::to_vec);
+        let arguments: Vec<_> = arguments.iter().map(Vec::as_slice).collect();
+        let keys = [&*names.index, &*names.admitted, &*names.epoch];
+        let answer =
+            call.run(Run { script: &ADMIT, keys: &keys, arguments: &arguments }, Effect::Something).await?;
         Decision::from_value(answer).ok_or_else(|| call.error(StoreErrorKind::Unreadable))
     }
 
@@ -232,6 +237,27 @@ impl RedisStore {
     }
 }
 
+/// How things stand in a subject's slot before an admission.
+struct Standing {
+    /// By the server's clock.
+    now: Timestamp,
+    epoch: Epoch,
+    /// Who was admitted before; empty if nobody wants to know.
+    admitted: Vec<Member>,
+}
+
+/// What an admission is decided by.
+pub(super) struct Facts {
+    pub(super) member: Member,
+    /// The session's absolute deadline.
+    pub(super) ends: Timestamp,
+    /// See [`known`].
+    pub(super) known: Vec<u8>,
+    /// Until when, by the server's clock, all of this may be taken to be so. A script that was long under way must not end
+    /// somebody for a session that was ended itself meanwhile.
+    pub(super) until: Timestamp,
+}
+
 /// What the subject's slot decided on an admission.
 pub(super) struct Decision {
     pub(super) outcome: Vec<u8>,
@@ -262,6 +288,31 @@ fn live_session(call: &Call<'_>, subject: &SubjectKey, header: &Value) -> Result
         }
         _ => Ok(None),
     }
+}
+
+fn get(key: &[u8]) -> Cmd {
+    let mut get = redis::cmd("GET");
+    get.arg(key);
+    get
+}
+
+fn epoch_in(value: &Value) -> Option<Epoch> {
+    match value {
+        Value::Nil => Some(Epoch::default()),
+        value => number_in(value).map(Epoch::from_count),
+    }
+}
+
+/// The answer to `TIME`: seconds, and microseconds of the second.
+fn time_in(value: &Value) -> Option<Timestamp> {
+    let Value::Array(parts) = value else { return None };
+    let [seconds, micros] = [parts.first()?, parts.get(1)?].map(number_in);
+    Some(Timestamp::from_millis(seconds?.checked_mul(1000)?.checked_add(micros? / 1000)?))
+}
+
+fn number_in(value: &Value) -> Option<u64> {
+    let Value::BulkString(bytes) = value else { return None };
+    std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
 fn range(set: &[u8]) -> Cmd {

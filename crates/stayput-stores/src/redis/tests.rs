@@ -1,12 +1,14 @@
 //! The contract over Redis, directly and through a slow network, and what a crash in the middle of a call leaves.
 
+use std::time::Duration;
+
 use stayput_core::{Clock, Created, Overflow, SessionLimit, Subject, TOMBSTONE_LIFETIME};
 use stayput_testkit::conformance::StoreUnderTest;
 use stayput_testkit::servers::{RedisServer, RedisServerOptions, Reply};
 use stayput_testkit::{ManualClock, Records};
 
 use super::keys::Member;
-use super::records::score;
+use super::subjects::Facts;
 use super::*;
 
 stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
@@ -50,12 +52,16 @@ fn alone() -> Admission {
     Admission { limit: Some(limit), ..Admission::default() }
 }
 
+fn facts(key: &StorageKey, record: &Record) -> Facts {
+    let member = Member::new(key, record.header.created);
+    Facts { member, ends: record.header.absolute, known: Vec::new(), until: record.header.absolute }
+}
+
 /// As an admission does whose process dies before it removes the session that has to go.
 async fn decide_and_die(store: &RedisStore, subject: &Subject, key: &StorageKey, record: &Record) {
     let mut call = store.client.begin(Operation::Admit).unwrap();
     let names = store.keys.subject(&subject.key());
-    let (member, deadline) = (Member::new(key, record.header.created), score(record.header.absolute));
-    let decision = store.decide(&mut call, &names, &member, &deadline, alone(), &[]).await.unwrap();
+    let decision = store.decide(&mut call, &names, alone(), &facts(key, record)).await.unwrap();
     assert_eq!((decision.outcome.as_slice(), decision.ended), (b"admitted".as_slice(), 1));
 }
 
@@ -103,6 +109,23 @@ async fn who_is_about_to_be_ended_has_nobody_else_ended() {
     assert_eq!(store.end_subject(alice.key(), Some(old)).await.unwrap(), None);
     assert_eq!(store.admit(alice.key(), old, alone()).await.unwrap(), Admitted::Missing);
     assert!(store.load(new).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_admission_that_was_long_under_way_ends_nobody() {
+    let (records, alice) = (Records::seeded(), Subject::new("alice"));
+    let (store, _server) = store_by(records.clock()).await;
+    let (gone, record) = logged_in(&store, &records, &alice).await;
+    let late = Facts { until: records.clock().now(), ..facts(&gone, &record) };
+    store.remove(gone).await.unwrap();
+    let (live, _) = logged_in(&store, &records, &alice).await;
+    let _: Admitted = store.admit(alice.key(), live, alone()).await.unwrap();
+    records.clock().advance(Duration::from_millis(1));
+    let mut call = store.client.begin(Operation::Admit).unwrap();
+    let names = store.keys.subject(&alice.key());
+    let decision = store.decide(&mut call, &names, alone(), &late).await.unwrap();
+    assert_eq!((decision.outcome.as_slice(), decision.ended), (b"again".as_slice(), 0));
+    assert_eq!(store.subject_sessions(alice.key()).await.unwrap(), [live]);
 }
 
 #[tokio::test]

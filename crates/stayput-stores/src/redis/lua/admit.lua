@@ -1,7 +1,7 @@
 -- Counts a session in among its subject's. KEYS: the subject's index, admissions and epoch.
 -- ARGV: the login's epoch; the session's member and absolute deadline; how many there may be (0 for any number); whether one
--- more is rejected (1) or ends others (0); the key of the session that this one replaces; and what is known of those
--- admitted before: each one's member and a letter, `l` for live, `r` for a remainder, `g` for gone.
+-- more is rejected (1) or ends others (0); the key of the session that this one replaces; what is known of those admitted
+-- before: each one's member and a letter, `l` for live, `r` for a remainder, `g` for gone; and until when all that may be relied on.
 -- Answers what came of it, how many sessions this ended, and the members that are ending: those, and what others left undone.
 local known = {}
 for at = 1, #ARGV[7], 41 do
@@ -40,6 +40,11 @@ elseif is_ending then
   return answer('missing')
 elseif is_admitted then
   return answer('admitted')
+end
+
+local now = redis.call('TIME')
+if now[1] * 1000 + math.floor(now[2] / 1000) > tonumber(ARGV[8]) then
+  return answer('again')
 end
 
 local most = tonumber(ARGV[4])
