@@ -4,61 +4,20 @@
 //! forgotten after it is gone; victims are marked as ending before they are removed; and an end is made under an index that is
 //! as it was when the session to spare was seen alive. docs/decisions.md has the reasons.
 
+pub(super) mod admission;
+
 use redis::{Cmd, Value};
 use stayput_core::{
-    Admission, Admitted, Epoch, Operation, Overflow, Record, State, StorageKey, StoreError, StoreErrorKind,
-    SubjectKey, TOMBSTONE_LIFETIME, Timestamp,
+    Epoch, Operation, Record, State, StorageKey, StoreError, StoreErrorKind, SubjectKey, TOMBSTONE_LIFETIME,
 };
 
 use super::RedisStore;
 use super::client::{Call, Effect};
 use super::keys::{Member, SubjectKeys};
-use super::records::{header_in, score, tombstone_lifetime};
-use super::script::{ADMIT, END, RAISE, Run};
+use super::records::{header_in, tombstone_lifetime};
+use super::script::{END, RAISE, Run};
 
 impl RedisStore {
-    pub(super) async fn admit_session(
-        &self,
-        subject: SubjectKey,
-        key: StorageKey,
-        admission: Admission,
-    ) -> Result<Admitted, StoreError> {
-        let mut call = self.client.begin(Operation::Admit)?;
-        let names = self.keys.subject(&subject);
-        for _ in 0..ATTEMPTS {
-            let standing = self.standing(&mut call, &names, admission.limit.is_some()).await?;
-            if standing.epoch != admission.epoch {
-                return Ok(Admitted::Revoked);
-            }
-            let keys = std::iter::once(key).chain(standing.admitted.iter().map(Member::key));
-            let mut headers = call.ask(keys.map(|key| self.read_header(&key)).collect()).await?;
-            let others = headers.split_off(1);
-            let Some(session) = live_session(&call, &subject, &headers[0])? else {
-                return Ok(Admitted::Missing);
-            };
-            let facts = Facts {
-                member: Member::new(&key, session.header.created),
-                ends: session.header.absolute,
-                known: known(&standing.admitted, &others),
-                until: standing.now.after(call.timeout()),
-            };
-            let decision = self.decide(&mut call, &names, admission, &facts).await?;
-            self.finish(&mut call, &subject, &decision.ending).await?;
-            match decision.outcome.as_slice() {
-                b"admitted" => {
-                    let ended = decision.ending[..decision.ended].iter().map(Member::key).collect();
-                    return Ok(Admitted::Admitted { ended });
-                }
-                b"rejected" => return Ok(Admitted::Rejected),
-                b"revoked" => return Ok(Admitted::Revoked),
-                b"missing" => return Ok(Admitted::Missing),
-                // Others were admitted since theirs were read, or too much time has passed.
-                _ => {}
-            }
-        }
-        Err(call.error(StoreErrorKind::Overloaded).with_source("too many admissions of one subject at once"))
-    }
-
     pub(super) async fn sessions_of(&self, subject: SubjectKey) -> Result<Vec<StorageKey>, StoreError> {
         let mut call = self.client.begin(Operation::SubjectSessions)?;
         let names = self.keys.subject(&subject);
@@ -137,53 +96,6 @@ impl RedisStore {
         Ok(session.map(|session| (Member::new(key, session.header.created), index)))
     }
 
-    /// How things stand in the subject's slot.
-    async fn standing(
-        &self,
-        call: &mut Call<'_>,
-        names: &SubjectKeys,
-        with_admitted: bool,
-    ) -> Result<Standing, StoreError> {
-        let mut commands = vec![redis::cmd("TIME"), get(&names.epoch)];
-        commands.extend(with_admitted.then(|| range(&names.admitted)));
-        let answers = call.ask(commands).await?;
-        let unreadable = || call.error(StoreErrorKind::Unreadable);
-        Ok(Standing {
-            now: time_in(&answers[0]).ok_or_else(unreadable)?,
-            epoch: epoch_in(&answers[1]).ok_or_else(unreadable)?,
-            admitted: answers.get(2).map(members).unwrap_or_default(),
-        })
-    }
-
-    pub(super) async fn decide(
-        &self,
-        call: &mut Call<'_>,
-        names: &SubjectKeys,
-        admission: Admission,
-        facts: &Facts,
-    ) -> Result<Decision, StoreError> {
-        let number = |number: u64| number.to_string().into_bytes();
-        let most = admission.limit.map_or(0, |limit| limit.most.get());
-        let rejects = admission.limit.is_some_and(|limit| limit.overflow == Overflow::Reject);
-        let replaced = admission.replaces.as_ref().map_or(&[][..], |key| key.as_bytes());
-        let arguments = [
-            &*number(admission.epoch.count()),
-            facts.member.as_bytes(),
-            score(facts.ends).as_bytes(),
-            &*number(most.into()),
-            &*number(rejects.into()),
-            replaced,
-            &*facts.known,
-            score(facts.until).as_bytes(),
-        ]
-        .map(<[u8]>::to_vec);
-        let arguments: Vec<_> = arguments.iter().map(Vec::as_slice).collect();
-        let keys = [&*names.index, &*names.admitted, &*names.epoch];
-        let answer =
-            call.run(Run { script: &ADMIT, keys: &keys, arguments: &arguments }, Effect::Something).await?;
-        Decision::from_value(answer).ok_or_else(|| call.error(StoreErrorKind::Unreadable))
-    }
-
     /// Removes victims, and takes them out of the index: each was there once, so that none is about to come.
     async fn finish(
         &self,
@@ -237,45 +149,6 @@ impl RedisStore {
     }
 }
 
-/// How things stand in a subject's slot before an admission.
-struct Standing {
-    /// By the server's clock.
-    now: Timestamp,
-    epoch: Epoch,
-    /// Who was admitted before; empty if nobody wants to know.
-    admitted: Vec<Member>,
-}
-
-/// What an admission is decided by.
-pub(super) struct Facts {
-    pub(super) member: Member,
-    /// The session's absolute deadline.
-    pub(super) ends: Timestamp,
-    /// See [`known`].
-    pub(super) known: Vec<u8>,
-    /// Until when, by the server's clock, all of this may be taken to be so. A script that was long under way must not end
-    /// somebody for a session that was ended itself meanwhile.
-    pub(super) until: Timestamp,
-}
-
-/// What the subject's slot decided on an admission.
-pub(super) struct Decision {
-    pub(super) outcome: Vec<u8>,
-    /// How many of those that are ending were ended by this.
-    pub(super) ended: usize,
-    ending: Vec<Member>,
-}
-
-impl Decision {
-    fn from_value(value: Value) -> Option<Self> {
-        let Value::Array(values) = value else { return None };
-        let parts = <[Value; 3]>::try_from(values).ok()?;
-        let [Value::BulkString(outcome), Value::Int(ended), ending] = parts else { return None };
-        let (ended, ending) = (usize::try_from(ended).ok()?, members(&ending));
-        (ended <= ending.len()).then_some(Self { outcome, ended, ending })
-    }
-}
-
 /// The record if it is a session of the subject, and no remainder.
 fn live_session(call: &Call<'_>, subject: &SubjectKey, header: &Value) -> Result<Option<Record>, StoreError> {
     match header {
@@ -303,13 +176,6 @@ fn epoch_in(value: &Value) -> Option<Epoch> {
     }
 }
 
-/// The answer to `TIME`: seconds, and microseconds of the second.
-fn time_in(value: &Value) -> Option<Timestamp> {
-    let Value::Array(parts) = value else { return None };
-    let [seconds, micros] = [parts.first()?, parts.get(1)?].map(number_in);
-    Some(Timestamp::from_millis(seconds?.checked_mul(1000)?.checked_add(micros? / 1000)?))
-}
-
 fn number_in(value: &Value) -> Option<u64> {
     let Value::BulkString(bytes) = value else { return None };
     std::str::from_utf8(bytes).ok()?.parse().ok()
@@ -329,12 +195,6 @@ fn members(value: &Value) -> Vec<Member> {
         _ => None,
     };
     values.iter().filter_map(member).collect()
-}
-
-/// What the script has to know of those that were admitted before: each member with its state.
-fn known(admitted: &[Member], headers: &[Value]) -> Vec<u8> {
-    let entry = |(member, header): (&Member, &Value)| [member.as_bytes(), &[state(member, header)]].concat();
-    admitted.iter().zip(headers).flat_map(entry).collect()
 }
 
 /// How a member stands, by the header under its key. What can't be read counts, as it does elsewhere until it is ended.

@@ -8,7 +8,7 @@ use stayput_testkit::servers::{RedisServer, RedisServerOptions, Reply};
 use stayput_testkit::{ManualClock, Records};
 
 use super::keys::Member;
-use super::subjects::Facts;
+use super::subjects::admission::Facts;
 use super::*;
 
 stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
