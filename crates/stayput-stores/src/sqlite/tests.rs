@@ -233,6 +233,7 @@ async fn several_openers_of_one_file_keep_one_limit() {
     .await;
     assert_eq!(stores[0].subject_sessions(alice.key()).await.unwrap().len(), 1);
 }
+
 #[tokio::test]
 async fn an_epoch_that_can_not_be_raised_is_an_error_and_writes_go_on() {
     let ((_dir, path), records) = (somewhere(), Records::seeded());
@@ -263,7 +264,9 @@ async fn a_panic_in_a_write_undoes_its_batch_and_ends_no_later_one() {
     assert_eq!(panicking.await.unwrap_err().kind(), StoreErrorKind::Unavailable);
     assert_eq!(store.load(key).await.unwrap(), None);
     assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
+}
 
+#[tokio::test]
 async fn a_file_keeps_its_marker_and_a_new_file_has_another() {
     let ((_dir, path), records) = (somewhere(), Records::seeded());
     let marker = open(&path, &records).await.marker().await.unwrap();
