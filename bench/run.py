@@ -16,9 +16,10 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Server:
-    def __init__(self, layer, port):
+    def __init__(self, layer, port, store=""):
         self.port = port
-        self.process = subprocess.Popen(["taskset", "-c", "0", BINARY, layer, "serve", f"127.0.0.1:{port}"], stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(["taskset", "-c", "0", BINARY, layer, "serve", f"127.0.0.1:{port}"],
+                                        stdout=subprocess.PIPE, env=os.environ | {"BENCH_STORE": store})
         assert self.process.stdout.readline() == b"ready\n", layer
 
     def login(self):
@@ -28,17 +29,23 @@ class Server:
         answer.read()
         return (answer.getheader("Set-Cookie") or "").split(";")[0]
 
-    def cpu(self):
-        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
-
     def load(self, script, route, seconds):
-        before = self.cpu()
+        return self.requests(script, route, seconds)[0]
+
+    def requests(self, script, route, seconds):
+        """CPU µs a request, and how many requests there were."""
+        before = cpu(self.process.pid)
         out = subprocess.run(["taskset", "-c", "1", "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", script,
                               f"http://127.0.0.1:{self.port}{route}"], check=True, capture_output=True, text=True).stdout
         assert "Non-2xx" not in out and "Socket errors" not in out, out
         requests = int(re.search(r"(\d+) requests in", out)[1])
-        return (self.cpu() - before) / requests * 1e6
+        return (cpu(self.process.pid) - before) / requests * 1e6, requests
+
+
+def cpu(pid):
+    """CPU seconds that a process has used."""
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def script(cookies):
@@ -78,4 +85,5 @@ def main():
             server.process.wait()
 
 
-main()
+if __name__ == "__main__":
+    main()

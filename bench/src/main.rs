@@ -25,7 +25,7 @@ async fn main() {
         [layer, "base", route, times] => {
             count(app(layer).await, app("none").await, route, times.parse().expect("a number")).await;
         }
-        _ => panic!("usage: stayput-bench none|tower|stayput|stayput-sqlite serve ADDR | count ROUTE N | base ROUTE N"),
+        _ => panic!("usage: stayput-bench none|tower|stayput|stayput-sqlite|tower-redis|tower-redis-sliding|stayput-redis serve ADDR | count ROUTE N | base ROUTE N"),
     }
 }
 
@@ -41,8 +41,19 @@ async fn app(layer: &str) -> Router {
             let path = std::env::temp_dir().join(format!("stayput-bench-{}.db", std::process::id()));
             apps::stayput(stayput_stores::SqliteStore::open(path).await.expect("a temporary file"))
         }
+        "tower-redis" => apps::tower_redis(&store(), false).await,
+        "tower-redis-sliding" => apps::tower_redis(&store(), true).await,
+        "stayput-redis" => {
+            let store = stayput_stores::RedisStore::connect(&store()).await;
+            apps::stayput(store.expect("a Redis server at BENCH_STORE"))
+        }
         _ => panic!("no such layer"),
     }
+}
+
+/// The URL of the store, for layers that have one.
+fn store() -> String {
+    std::env::var("BENCH_STORE").expect("BENCH_STORE is the store's URL")
 }
 
 async fn serve(app: Router, address: &str) {

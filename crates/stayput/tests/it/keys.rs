@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use stayput::{Keyring, Session, Timestamp};
-use stayput_core::{CookieValue, Generation, Replaced, SessionStore, StorageKey};
+use stayput_core::{CookieValue, Created, Generation, SessionStore, StorageKey};
+use stayput_stores::MemoryStore;
+use stayput_testkit::FaultyStore;
 
 use crate::support::{ANONYMOUS, SESSION, Server, keyring};
 
@@ -19,9 +21,14 @@ async fn who_can_write_to_the_store_cannot_make_a_session_outlive_its_absolute_d
     let cookie = CookieValue::decode(SESSION, cookie.as_bytes(), &Keyring::parse(&text).unwrap()).unwrap();
     let key = cookie.value.id.storage_key();
     let mut record = Arc::unwrap_or_clone(server.store.load(key).await.unwrap().unwrap());
-    let version = record.header.version();
     record.header.expires = Timestamp::MAX;
-    assert_eq!(server.store.replace(key, record, version).await.unwrap(), Replaced::Replaced);
+    // A store of theirs, which checks nothing.
+    let memory = Arc::new(MemoryStore::default().with_clock(server.clock.clone()));
+    assert_eq!(memory.create(key, record).await.unwrap(), Created::Created);
+    let store = Arc::new(FaultyStore::new(memory));
+    let policy = server.sessions.policy().clone();
+    let theirs = Server::over(store, server.clock.clone(), Keyring::parse(&text).unwrap(), policy);
+    let browser = browser.at(&theirs);
 
     server.clock.advance(Duration::from_mins(12 * 60 - 1));
     assert_eq!(browser.get("/who").await.text, "alice");
