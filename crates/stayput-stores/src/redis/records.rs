@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redis::{Cmd, Value};
 use stayput_core::{
     Created, Operation, Record, Replaced, StorageKey, StoreError, StoreErrorKind, SubjectKey,
-    TOMBSTONE_LIFETIME, Timestamp, Touched, Version,
+    TOMBSTONE_LIFETIME, Timestamp, Touched, Version, layout,
 };
 
 use super::client::{Call, Effect};
@@ -46,7 +46,8 @@ impl RedisStore {
         let mut call = self.client.begin(Operation::Replace)?;
         let expected = [expected.count.to_be_bytes(), expected.tag.0.to_be_bytes()].concat();
         let (name, record) = (self.keys.record(&key), record.encode());
-        let run = Run { script: &REPLACE, keys: &[&name], arguments: &[&record, &expected] };
+        let lasting = &record[layout::lasting(&record)];
+        let run = Run { script: &REPLACE, keys: &[&name], arguments: &[&record, &expected, lasting] };
         match call.run(run, Effect::Something).await? {
             Value::Int(_) => Ok(Replaced::Replaced),
             value => {
@@ -122,7 +123,7 @@ impl RedisStore {
     /// What reads as much of a record as a store may read.
     pub(super) fn read_header(&self, key: &StorageKey) -> Cmd {
         let mut read = redis::cmd("GETRANGE");
-        read.arg(self.keys.record(key)).arg(0).arg(stayput_core::layout::SUBJECT.end - 1);
+        read.arg(self.keys.record(key)).arg(0).arg(layout::SUBJECT.end - 1);
         read
     }
 }

@@ -11,10 +11,12 @@ pub(super) struct Script {
     hash: String,
 }
 
-pub(super) static REPLACE: LazyLock<Script> = LazyLock::new(|| with_records(include_str!("lua/replace.lua")));
-pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| with_records(include_str!("lua/touch.lua")));
-pub(super) static REMOVE: LazyLock<Script> = LazyLock::new(|| with_records(include_str!("lua/remove.lua")));
-pub(super) static END: LazyLock<Script> = LazyLock::new(|| with_records(include_str!("lua/end.lua")));
+pub(super) static REPLACE: LazyLock<Script> =
+    LazyLock::new(|| with_records(include_str!("lua/replace.lua"), include_str!("lua/replace_moved.lua")));
+pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| with_records("", include_str!("lua/touch.lua")));
+pub(super) static REMOVE: LazyLock<Script> =
+    LazyLock::new(|| with_records("", include_str!("lua/remove.lua")));
+pub(super) static END: LazyLock<Script> = LazyLock::new(|| with_records("", include_str!("lua/end.lua")));
 pub(super) static LIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/list.lua")));
 pub(super) static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/admit.lua")));
 pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/raise.lua")));
@@ -57,8 +59,8 @@ pub(super) fn is_forgotten(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// A script that reads a record, with what it has to know of records in front.
-fn with_records(text: &str) -> Script {
+/// A script that reads a record: `first` knows the places in it, `then` has functions to read it, too.
+fn with_records(first: &str, then: &str) -> Script {
     // Lua counts from 1.
     let places = [
         ("NEWEST_FORMAT", usize::from(layout::NEWEST_FORMAT)),
@@ -71,5 +73,5 @@ fn with_records(text: &str) -> Script {
         ("HEADER", layout::SUBJECT.end),
     ];
     let constants: Vec<_> = places.iter().map(|(name, place)| format!("local {name} = {place}\n")).collect();
-    Script::new(&[&constants.concat(), include_str!("lua/record.lua"), text].concat())
+    Script::new(&[&constants.concat(), first, include_str!("lua/record.lua"), then].concat())
 }
