@@ -10,7 +10,7 @@ use stayput_core::{CookieValue, Generation};
 
 use self::server::{Action, Answer, Server, VISITORS, Visitor, Who};
 use super::Target;
-use super::known::{KEYRING, NAMES, STRANGE_KEYRING, id};
+use super::known::{KEYRING, NAMES, SPARE, STRANGE_KEYRING, id};
 
 /// See the module.
 pub const TARGET: Target = Target { name: "cookie_header", check, seeds, words };
@@ -22,27 +22,26 @@ fn check(data: &[u8]) -> bool {
     let headers: Result<Vec<_>, _> = lines.iter().map(|line| HeaderValue::from_bytes(line)).collect();
     let Ok(headers) = headers else { return false };
 
-    let (action, recognized, server) = (Action::of(*action), recognize(&lines), Server::with_visitors());
+    let (action, visitor, server) = (Action::of(*action), recognize(&lines), Server::with_visitors());
     let answer = server.answer(action, headers);
     assert_eq!(answer.status, StatusCode::OK, "no cookie is an error");
-    let visitor = recognized.map(|(visitor, _)| visitor);
     assert_eq!(answer.who, visitor.map_or(Who::Nobody, |visitor| visitor.who));
-    assert_eq!(changes(&server, &answer), expected_changes(action, recognized));
+    assert_eq!(changes(&server, &answer), expected_changes(action, visitor));
+    let leaves_spare = answer.cookies.iter().any(|(name, _)| name == SPARE);
+    let presents_login = visitor.is_some_and(|visitor| visitor.who == Who::Alice);
+    assert!(action == Action::LogIn || !leaves_spare, "only a login leaves a spare cookie");
+    assert!(leaves_spare || action != Action::LogIn || !presents_login, "a login over another left none");
     check_untouched(&server, visitor.filter(|_| action != Action::Read));
     visitor.is_some()
 }
 
-/// Whose genuine cookie is there exactly once and unchanged, and under which name. A login's counts under the anonymous
-/// name, too, where there is none under its own.
-fn recognize(lines: &[&[u8]]) -> Option<(&'static Visitor, &'static str)> {
-    NAMES.into_iter().find_map(|name| {
+/// Whose genuine cookie is there exactly once and unchanged.
+fn recognize(lines: &[&[u8]]) -> Option<&'static Visitor> {
+    VISITORS.iter().find(|visitor| {
         let pairs = lines.iter().flat_map(|line| line.split(|byte| *byte == b';'));
-        let values: Vec<_> = pairs.filter_map(|pair| value_of(name, pair)).collect();
-        let [value] = values[..] else { return None };
-        let is_known = |visitor: &&Visitor| {
-            visitor.cookies.iter().any(|(known, cookie)| *known == name && cookie.as_bytes() == value)
-        };
-        VISITORS.iter().find(is_known).map(|visitor| (visitor, name))
+        let values: Vec<_> = pairs.filter_map(|pair| value_of(visitor.name, pair)).collect();
+        let [value] = values[..] else { return false };
+        visitor.cookies.iter().any(|cookie| cookie.as_bytes() == value)
     })
 }
 
@@ -67,14 +66,12 @@ fn value_of<'p>(name: &str, pair: &'p [u8]) -> Option<&'p [u8]> {
 enum Change {
     Kept,
     New,
-    /// That of the visitor's own session.
-    Again,
     Deleted,
 }
 
 /// What the answer does to the session cookie and to the anonymous one.
 fn changes(server: &Server, answer: &Answer) -> [Change; 2] {
-    assert!(answer.cookies.iter().all(|(name, _)| NAMES.contains(&name.as_str())));
+    assert!(answer.cookies.iter().all(|(name, _)| NAMES.contains(&name.as_str()) || name == SPARE));
     NAMES.map(|name| {
         let mut values = answer.cookies.iter().filter(|cookie| cookie.0 == name).map(|cookie| &*cookie.1);
         match (values.next(), values.next()) {
@@ -83,9 +80,6 @@ fn changes(server: &Server, answer: &Answer) -> [Change; 2] {
             (Some(value), None) => {
                 let cookie =
                     CookieValue::decode(name, value.as_bytes(), &KEYRING).expect("the cookie is ours");
-                if cookie.value.id.storage_key() == VISITORS[0].key {
-                    return Change::Again;
-                }
                 assert!(server.drew(&cookie.value.id), "an id is adopted that the server did not draw");
                 Change::New
             }
@@ -94,28 +88,24 @@ fn changes(server: &Server, answer: &Answer) -> [Change; 2] {
     })
 }
 
-fn expected_changes(action: Action, recognized: Option<(&Visitor, &str)>) -> [Change; 2] {
-    let who = recognized.map(|(visitor, _)| visitor.who);
-    let is_spare = recognized.is_some_and(|(visitor, name)| visitor.name != name);
-    match (action, who) {
-        (Action::Read | Action::Write, Some(_)) if is_spare => [Change::Again, Change::Kept],
+fn expected_changes(action: Action, visitor: Option<&Visitor>) -> [Change; 2] {
+    match (action, visitor) {
         (Action::Read, _) | (Action::Write, Some(_)) => [Change::Kept, Change::Kept],
         (Action::Write, None) => [Change::Kept, Change::New],
-        (Action::LogIn, Some(Who::Alice)) => [Change::New, Change::New],
         (Action::LogIn, _) => [Change::New, Change::Deleted],
         // Beside the end of an anonymous session a login may have set the other cookie.
-        (Action::LogOut, Some(Who::Guest)) => [Change::Kept, Change::Deleted],
+        (Action::LogOut, Some(visitor)) if visitor.name == NAMES[1] => [Change::Kept, Change::Deleted],
         (Action::LogOut, _) => [Change::Deleted, Change::Deleted],
     }
 }
 
-/// For each visitor: their cookie under the other name, which is good for Alice alone, of a generation to come, of another installation, and one of a
+/// For each visitor: their cookie under the other name, of a generation to come, of another installation, and one of a
 /// session that is over.
 fn near_misses() -> impl Iterator<Item = (&'static str, String)> {
     VISITORS.iter().flat_map(|visitor| {
         let name = visitor.name;
         let other = NAMES.into_iter().find(|other| *other != name).expect("there are two names");
-        let genuine = visitor.cookies[0].1.as_bytes();
+        let genuine = visitor.cookies[0].as_bytes();
         let value = CookieValue::decode(name, genuine, &KEYRING).expect("it is genuine").value;
         let to_come = CookieValue { generation: Generation(1), ..value.clone() };
         let over = CookieValue { id: id(500), ..value.clone() };
@@ -130,9 +120,9 @@ fn near_misses() -> impl Iterator<Item = (&'static str, String)> {
 
 fn seeds() -> Vec<Vec<u8>> {
     let [alice, guest] = &*VISITORS;
-    let genuine = VISITORS.iter().flat_map(|visitor| visitor.cookies.clone());
+    let genuine = VISITORS.iter().flat_map(|v| v.cookies.iter().map(|cookie| (v.name, cookie.clone())));
     let single = genuine.chain(near_misses()).map(|(name, value)| format!("{name}={value}"));
-    let [alice, guest] = [alice, guest].map(|visitor| format!("{}={}", visitor.name, visitor.cookies[0].1));
+    let [alice, guest] = [alice, guest].map(|visitor| format!("{}={}", visitor.name, visitor.cookies[0]));
     let several = [
         format!("{guest}; theme=dark; {alice}"),
         format!("{alice}; {alice}"),
@@ -149,7 +139,7 @@ fn seeds() -> Vec<Vec<u8>> {
 /// Names and values apart: together they would be longer than libFuzzer's words may be.
 fn words() -> Vec<String> {
     let names = NAMES.into_iter().map(|name| format!("{name}="));
-    let genuine = VISITORS.iter().flat_map(|visitor| visitor.cookies.iter().map(|cookie| cookie.1.clone()));
+    let genuine = VISITORS.iter().flat_map(|visitor| visitor.cookies.clone());
     names.chain(genuine).chain(near_misses().map(|(_, value)| value)).collect()
 }
 

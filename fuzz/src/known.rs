@@ -10,6 +10,9 @@ use stayput_core::{Keyring, Random, SessionId};
 /// The names that the session and the anonymous cookie have by default.
 pub(super) const NAMES: [&str; 2] = ["__Host-stayput-session", "__Host-stayput-anonymous"];
 
+/// The cookie that a login over another leaves besides.
+pub(super) const SPARE: &str = "__Host-stayput-spare";
+
 const PRIMARY: &str = "stayput-key-v1.for-tests-only-do-not-use-anywhere-else-AAA";
 const FORMER: &str = "stayput-key-v1.for-tests-only-do-not-use-anywhere-else-BBA";
 const STRANGE: &str = "stayput-key-v1.for-tests-only-do-not-use-anywhere-else-CCA";

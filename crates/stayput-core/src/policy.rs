@@ -118,7 +118,7 @@ impl Policy {
     /// Renewals closer to each other would end the generation before the previous one while requests with it are under
     /// way.
     fn least_renewal_interval(&self) -> Duration {
-        self.grace * 10
+        self.grace.saturating_mul(10)
     }
 
     fn touch_step(&self, header: &Header) -> Duration {

@@ -13,6 +13,7 @@ use crate::sessions::CookieNames;
 pub(crate) struct Answer {
     pub(crate) session: Option<CookieChange>,
     pub(crate) anonymous: Option<CookieChange>,
+    pub(crate) spare: Option<CookieChange>,
     pub(crate) logged_out: bool,
 }
 
@@ -38,7 +39,11 @@ impl std::fmt::Debug for CookieChange {
 
 impl Answer {
     pub(crate) fn write(&self, names: &CookieNames, headers: &mut HeaderMap) {
-        let cookies = [(&names.session, &self.session), (&names.anonymous, &self.anonymous)];
+        let cookies = [
+            (&names.session, &self.session),
+            (&names.anonymous, &self.anonymous),
+            (&names.spare, &self.spare),
+        ];
         for (name, change) in cookies {
             let Some(change) = change else { continue };
             let attributes = &names.attributes;
@@ -56,9 +61,9 @@ impl Answer {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         if self.logged_out {
-            // Who logs in again with the same answer keeps the new cookie.
-            let sets_cookie = matches!(self.session, Some(CookieChange::Set { .. }));
-            let all = if names.clears_all && !sets_cookie {
+            // Who logs in again with the same answer keeps the new cookie, and a parallel login the one that it set.
+            let deletes_cookie = matches!(self.session, Some(CookieChange::Delete));
+            let all = if names.clears_all && deletes_cookie {
                 r#""cache", "cookies", "storage""#
             } else {
                 r#""cache", "storage""#

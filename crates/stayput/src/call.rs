@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use stayput_core::{Operation, StoreError, StoreErrorKind, StoreFuture};
+use stayput_core::{Operation, SessionStore, StoreError, StoreErrorKind, StoreFuture};
 use tokio::time::Sleep;
 
 use crate::{Error, Sessions, meter};
@@ -24,8 +24,14 @@ pub(crate) struct StoreCall<'a, T> {
 
 impl Sessions {
     /// A store call with a time limit.
-    pub(crate) fn call<'a, T>(&'a self, operation: Operation, call: StoreFuture<'a, T>) -> StoreCall<'a, T> {
-        StoreCall { sessions: self, operation, call, limit: None, metered: meter::StoreCall::begin() }
+    pub(crate) fn call<'a, T>(
+        &'a self,
+        operation: Operation,
+        call: impl FnOnce(&'a dyn SessionStore) -> StoreFuture<'a, T>,
+    ) -> StoreCall<'a, T> {
+        // Some stores do their work when they are called.
+        let metered = meter::StoreCall::begin();
+        StoreCall { sessions: self, operation, call: call(&*self.inner.store), limit: None, metered }
     }
 
     /// Makes a write, and once more if its outcome is unknown, which is then given back too: it is the same record with
@@ -33,12 +39,12 @@ impl Sessions {
     pub(crate) async fn twice<'a, T: 'a>(
         &'a self,
         operation: Operation,
-        call: impl Fn() -> StoreFuture<'a, T>,
+        call: impl Fn(&'a dyn SessionStore) -> StoreFuture<'a, T>,
     ) -> Result<(T, Option<Error>), Error> {
-        match self.call(operation, call()).await {
+        match self.call(operation, &call).await {
             Err(Error::Store(error)) if error.kind() == StoreErrorKind::OutcomeUnknown => {
                 tracing::warn!(%operation, "outcome of a write unknown; looking again");
-                Ok((self.call(operation, call()).await?, Some(Error::Store(error))))
+                Ok((self.call(operation, &call).await?, Some(Error::Store(error))))
             }
             outcome => Ok((outcome?, None)),
         }

@@ -19,11 +19,11 @@ impl Sessions {
     pub async fn check_keyring(&self) -> Result<(), Error> {
         let key = StorageKey::named("keyring canary");
         for _ in 0..TRIES {
-            let Some(record) = self.call(Operation::Load, self.inner.store.load(key)).await? else {
+            let Some(record) = self.call(Operation::Load, |store| store.load(key)).await? else {
                 let header =
                     Header::new(self.inner.clock.now(), Timestamp::MAX, Timestamp::MAX, self.write_tag());
                 let record = self.seal(&key, header, CANARY);
-                match self.call(Operation::Create, self.inner.store.create(key, record)).await? {
+                match self.call(Operation::Create, |store| store.create(key, record)).await? {
                     Created::Created => return Ok(()),
                     Created::Exists => continue,
                 }
@@ -45,7 +45,7 @@ impl Sessions {
     pub(crate) async fn carry_mark(&self, former: &Keyring) -> Result<(), Error> {
         let (key, current) = (StorageKey::named("keyring canary"), self.inner.keyring.current());
         // Where nobody ever checked there is no mark.
-        let Some(record) = self.call(Operation::Load, self.inner.store.load(key)).await? else {
+        let Some(record) = self.call(Operation::Load, |store| store.load(key)).await? else {
             return Ok(());
         };
         if record.open(&key, &current).is_err() {
@@ -60,8 +60,8 @@ impl Sessions {
 
     async fn reseal(&self, key: StorageKey, record: &Record) -> Result<bool, Error> {
         let next = self.seal(&key, record.header.next(self.write_tag()), CANARY);
-        let swap = self.inner.store.replace(key, next, record.header.version());
-        Ok(self.call(Operation::Replace, swap).await? == Replaced::Replaced)
+        let swap = self.call(Operation::Replace, |store| store.replace(key, next, record.header.version()));
+        Ok(swap.await? == Replaced::Replaced)
     }
 
     pub(crate) fn write_tag(&self) -> WriteTag {

@@ -129,13 +129,12 @@ impl Session {
 impl Sessions {
     /// Creates a session under an id that nobody else can have.
     pub(crate) async fn create(&self, session: &Current) -> Result<(), Error> {
-        let (key, store) = (session.key, &self.inner.store);
-        let tag = session.header.version().tag;
-        let (created, _) =
-            self.twice(Operation::Create, || store.create(key, self.seal_session(session))).await?;
+        let (key, tag) = (session.key, session.header.version().tag);
+        let create = self.twice(Operation::Create, |store| store.create(key, self.seal_session(session)));
+        let (created, _) = create.await?;
         if created == Created::Exists {
             // Ours from the first try, or else somebody removed it already.
-            let found = self.call(Operation::Load, store.load(key)).await?;
+            let found = self.call(Operation::Load, |store| store.load(key)).await?;
             found.filter(|found| found.header.includes(tag)).ok_or(Error::Ended)?;
         }
         Ok(())
@@ -143,10 +142,10 @@ impl Sessions {
 
     /// Swaps a session against its version `expected`.
     pub(crate) async fn replace(&self, session: Arc<Current>, expected: Version) -> Result<Written, Error> {
-        let (key, store) = (session.key, &self.inner.store);
-        let tag = session.header.version().tag;
-        let swap = || store.replace(key, self.seal_session(&session), expected);
-        let (outcome, doubt) = self.twice(Operation::Replace, swap).await?;
+        let (key, tag) = (session.key, session.header.version().tag);
+        let sealed = || self.seal_session(&session);
+        let swap = self.twice(Operation::Replace, |store| store.replace(key, sealed(), expected));
+        let (outcome, doubt) = swap.await?;
         match outcome {
             Replaced::Replaced => Ok(Written::Done(session)),
             Replaced::Missing => Err(Error::Ended),
@@ -165,7 +164,7 @@ impl Sessions {
 
     /// Ends a session for every server.
     pub(crate) async fn remove(&self, key: StorageKey) -> Result<(), Error> {
-        self.call(Operation::Remove, self.inner.store.remove(key)).await?;
+        self.call(Operation::Remove, |store| store.remove(key)).await?;
         self.inner.endings.tell(key);
         Ok(())
     }

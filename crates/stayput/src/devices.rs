@@ -113,7 +113,7 @@ impl Session {
     /// stolen, or was ended meanwhile ends nothing with it.
     async fn live_owner(&self) -> Result<(Subject, StorageKey), Error> {
         let owner = self.owner().await?;
-        let record = self.sessions().call(Operation::Load, self.sessions().inner.store.load(owner.1)).await?;
+        let record = self.sessions().call(Operation::Load, |store| store.load(owner.1)).await?;
         match record.ok_or(Error::Ended)?.header.state {
             RecordState::Live => Ok(owner),
             RecordState::Remainder => Err(Error::Superseded),
@@ -167,8 +167,8 @@ impl Sessions {
 
     async fn end_but(&self, subject: &Subject, except: Option<StorageKey>) -> Result<Option<usize>, Error> {
         let keys = self.keys_of(subject).await?;
-        let end = || self.inner.store.end_subject(subject.key(), except);
-        let (ended, _) = self.twice(Operation::EndSubject, end).await?;
+        let end = self.twice(Operation::EndSubject, |store| store.end_subject(subject.key(), except));
+        let (ended, _) = end.await?;
         let Some(ended) = ended else { return Ok(None) };
         // Those that began in between are found by asking the store.
         for key in keys.into_iter().filter(|key| Some(*key) != except) {
@@ -181,7 +181,7 @@ impl Sessions {
     async fn of_subject(&self, subject: &Subject) -> Result<Vec<(StorageKey, SessionInfo)>, Error> {
         let mut found = Vec::new();
         for key in self.keys_of(subject).await? {
-            let record = match self.call(Operation::Load, self.inner.store.load(key)).await {
+            let record = match self.call(Operation::Load, |store| store.load(key)).await {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
                 // A session that can't be read can still be seen and ended.
@@ -216,7 +216,6 @@ impl Sessions {
     }
 
     async fn keys_of(&self, subject: &Subject) -> Result<Vec<StorageKey>, Error> {
-        let listed = self.inner.store.subject_sessions(subject.key());
-        self.call(Operation::SubjectSessions, listed).await
+        self.call(Operation::SubjectSessions, |store| store.subject_sessions(subject.key())).await
     }
 }

@@ -38,7 +38,7 @@ impl Session {
 
 impl Sessions {
     async fn lives(&self, key: StorageKey) -> bool {
-        match self.call(Operation::Load, self.inner.store.load(key)).await {
+        match self.call(Operation::Load, |store| store.load(key)).await {
             Ok(record) => record.is_some_and(|record| {
                 record.header.state == RecordState::Live && record.header.absolute > self.inner.clock.now()
             }),

@@ -93,7 +93,7 @@ pub enum Refusal {
     NoSession,
     /// It is of an older generation of its session.
     OldGeneration,
-    /// Its session is anonymous, and this is a login's cookie.
+    /// Its session is one that this kind of cookie doesn't carry.
     OtherKind,
     /// What the store holds for it isn't what was sealed.
     Broken,

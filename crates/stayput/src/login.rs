@@ -5,13 +5,15 @@
 
 mod succession;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use stayput_core::{Operation, State as RecordState, StorageKey, StoreErrorKind, Subject};
+use stayput_core::{State as RecordState, StorageKey, StoreErrorKind, Subject};
 
 use self::succession::Heir;
 use crate::Error;
 use crate::answer::{Answer, CookieChange};
+use crate::commit::{Attempts, Written};
 use crate::device::Device;
 use crate::events::{EndReason, EventKind};
 use crate::session::{Current, Session};
@@ -104,9 +106,15 @@ impl Session {
         self.state().check_head()?;
         let unreadable = self.load_if_readable().await?;
         let current = self.current();
-        self.check_not_superseded(current.as_deref()).await?;
+        let is_over = match &current {
+            Some(current) => self.close_for_good(Arc::clone(current)).await?,
+            None => false,
+        };
         for key in current.iter().map(|current| current.key).chain(unreadable) {
-            self.sessions().remove(key).await?;
+            match self.sessions().remove(key).await {
+                Err(error) if is_over => error.log(),
+                removed => removed?,
+            }
             self.emit(EventKind::Ended(EndReason::Logout), current.as_deref());
         }
         self.forget();
@@ -117,14 +125,27 @@ impl Session {
         Ok(())
     }
 
-    async fn check_not_superseded(&self, current: Option<&Current>) -> Result<(), Error> {
-        let Some(current) = current else { return Ok(()) };
-        let record =
-            self.sessions().call(Operation::Load, self.sessions().inner.store.load(current.key)).await?;
-        if record.is_some_and(|record| record.header.state == RecordState::Remainder) {
-            Err(Error::Superseded)
-        } else {
-            Ok(())
+    /// Swaps the session to one that is over, so that from here on no parallel login takes its place; says whether it is.
+    async fn close_for_good(&self, mut session: Arc<Current>) -> Result<bool, Error> {
+        let mut attempts = Attempts::begin();
+        loop {
+            if session.header.state == RecordState::Remainder {
+                return Err(Error::Superseded);
+            }
+            let mut header = session.header.next(self.sessions().write_tag());
+            header.state = RecordState::Remainder;
+            header.absolute = header.absolute.min(self.sessions().inner.clock.now());
+            header.expires = header.absolute;
+            match self.sessions().replace(Arc::new(session.with(header)), session.header.version()).await {
+                Ok(Written::Done(_)) | Err(Error::Ended) => return Ok(true),
+                Ok(Written::Conflict(newer)) => session = newer,
+                // Where there is no room to write there still is to remove.
+                Err(error) => {
+                    error.log();
+                    return Ok(false);
+                }
+            }
+            attempts.next(self.sessions()).await?;
         }
     }
 
@@ -132,10 +153,12 @@ impl Session {
     pub(crate) fn forget(&self) {
         let mut state = self.state();
         state.current = None;
+        state.end_lookup();
         state.changes.clear();
         state.answer = Answer {
             session: Some(CookieChange::Delete),
             anonymous: Some(CookieChange::Delete),
+            spare: self.presents_spare().then_some(CookieChange::Delete),
             logged_out: true,
         };
     }

@@ -56,7 +56,9 @@ impl Session {
         if let Err(error) = done {
             error.log();
         }
-        self.hand_out_newest();
+        if let Err(error) = self.hand_out_newest().await {
+            error.log();
+        }
     }
 
     /// Touches a session that was just found and might end while its handler is at work.
@@ -78,8 +80,7 @@ impl Session {
     async fn touch(&self, current: &Current, now: Timestamp) -> Result<(), Error> {
         let (inner, header) = (&self.sessions().inner, &current.header);
         let expires = inner.policy.expiry(header, now);
-        let touch = inner.store.touch(current.key, expires);
-        match self.sessions().call(Operation::Touch, touch).await? {
+        match self.sessions().call(Operation::Touch, |store| store.touch(current.key, expires)).await? {
             Touched::Touched | Touched::Missing => Ok(()),
         }
     }
@@ -118,17 +119,26 @@ impl Session {
         Ok(is_written)
     }
 
-    fn hand_out_newest(&self) {
-        let (inner, mut state) = (&self.sessions().inner, self.state());
-        let Some(current) = state.live().cloned() else { return };
-        if state.presents_newest(&current.header) {
-            return;
+    async fn hand_out_newest(&self) -> Result<(), Error> {
+        let (inner, active) = (&self.sessions().inner, self.state().active);
+        let Some(mut current) = self.state().to_hand_out() else { return Ok(()) };
+        // What a slow handler saw may have been renewed since, and confirmed: its newest cookie may be worth nothing by now.
+        if inner.clock.now().since(active) >= inner.policy.grace {
+            let Some(seen) = self.seen_again(&current).await? else { return Ok(()) };
+            current = seen;
         }
-        // A handler that took longer has seen a session that may have been renewed since, and confirmed: what was its
-        // newest cookie may be worth nothing by now. The client's next request gets a good one.
-        if inner.clock.now().since(state.active) < inner.policy.grace {
-            *state.cookie_for(&current) = Some(self.newest_cookie(&current));
-        }
+        let cookie = self.newest_cookie(&current);
+        *self.state().cookie_for(&current) = Some(cookie);
+        Ok(())
+    }
+
+    /// The session as it is by now, if it is alive.
+    async fn seen_again(&self, current: &Current) -> Result<Option<Arc<Current>>, Error> {
+        let record = self.sessions().call(Operation::Load, |store| store.load(current.key)).await?;
+        let now = self.sessions().inner.clock.now();
+        let is_alive = |header: &Header| header.state == RecordState::Live && header.absolute > now;
+        let header = record.map(|record| record.header.clone()).filter(is_alive);
+        Ok(header.map(|header| Arc::new(current.with(header))))
     }
 }
 
@@ -143,6 +153,11 @@ impl State {
     /// Whether the client presented the newest generation.
     pub(crate) fn presents_newest(&self, header: &Header) -> bool {
         self.cookie.generation == header.generation && !self.cookie.is_spare
+    }
+
+    /// The session, if the client has to get its newest cookie.
+    fn to_hand_out(&self) -> Option<Arc<Current>> {
+        self.live().filter(|current| !self.presents_newest(&current.header)).cloned()
     }
 
     /// The session, unless it is none or the remainder of one: the cookie of a remainder would overwrite that of the

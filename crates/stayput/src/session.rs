@@ -63,7 +63,7 @@ pub(crate) struct State {
 pub(crate) struct CookieState {
     pub(crate) generation: Generation,
     pub(crate) under_former_key: bool,
-    /// It is that of a login, kept under the other name, and the session cookie is another one.
+    /// It is a login's spare one, and the session cookie is another one.
     pub(crate) is_spare: bool,
 }
 
@@ -92,7 +92,11 @@ impl Session {
     pub fn of(request: &Parts) -> Option<Self> {
         let session = request.extensions.get::<Self>()?;
         let reach = &session.sessions().inner.reach;
-        session.state().client.get_or_insert_with(|| reach.client(&request.headers, &request.extensions));
+        if session.state().client.is_none() {
+            // Not under the lock: the application tells the peer's address.
+            let client = reach.client(&request.headers, &request.extensions);
+            session.state().client.get_or_insert(client);
+        }
         Some(session.clone())
     }
 
@@ -124,6 +128,7 @@ impl Session {
     pub(crate) async fn finish(self) -> (Answer, Result<(), Error>) {
         let _turn = self.turn().await;
         if self.sessions().inner.policy.activity == Activity::Any
+            && self.state().was_left_alone()
             && let Err(error) = self.load().await
         {
             // Who didn't ask for the session must not fail for it.
@@ -150,7 +155,7 @@ impl Session {
     pub(crate) fn leave_at_once(&self) -> bool {
         let policy = &self.sessions().inner.policy;
         let mut state = self.state();
-        if policy.activity == Activity::Any && !state.was_looked_up() && self.presents_any() {
+        if policy.activity == Activity::Any && state.was_left_alone() && self.presents_any() {
             return false;
         }
         state.head_left = !state.writes && state.changes.is_empty() && state.is_kept_up(policy);
@@ -207,10 +212,6 @@ impl State {
         Some(std::mem::take(&mut self.answer))
     }
 
-    fn was_looked_up(&self) -> bool {
-        matches!(self.lookup, Lookup::Done)
-    }
-
     /// Fails if the response head has left, so that no cookie can be set any more.
     pub(crate) fn check_head(&self) -> Result<(), Error> {
         if self.head_left { Err(Error::Committed) } else { Ok(()) }
@@ -224,6 +225,6 @@ impl State {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("looked_up", &self.state().was_looked_up()).finish_non_exhaustive()
+        f.debug_struct("Session").field("used", &!self.state().was_left_alone()).finish_non_exhaustive()
     }
 }

@@ -37,6 +37,7 @@ pub(crate) struct Inner {
 pub(crate) struct CookieNames {
     pub(crate) session: String,
     pub(crate) anonymous: String,
+    pub(crate) spare: String,
     pub(crate) attributes: String,
     pub(crate) clears_all: bool,
 }
@@ -168,6 +169,7 @@ impl Builder {
         let names = CookieNames {
             session: cookie.session_name(),
             anonymous: cookie.anonymous_name(),
+            spare: cookie.spare_name(),
             attributes: cookie.attributes(),
             clears_all: cookie.clears_all(),
         };

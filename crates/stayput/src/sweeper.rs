@@ -36,7 +36,7 @@ async fn sweep_while_alive(inner: Weak<Inner>) {
 async fn sweep(sessions: &Sessions) -> Result<usize, Error> {
     let mut total = 0;
     loop {
-        let swept = sessions.call(Operation::Sweep, sessions.inner.store.sweep(STEP)).await?;
+        let swept = sessions.call(Operation::Sweep, |store| store.sweep(STEP)).await?;
         total += swept;
         if swept < STEP {
             return Ok(total);

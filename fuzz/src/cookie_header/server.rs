@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderValue, Request, Response, StatusCode};
-use stayput::{Error, Keyring, Session, Sessions, Subject};
+use stayput::{Error, Session, Sessions, Subject};
 use stayput_core::{CookieValue, Created, Record, SessionId, SessionStore, StorageKey};
 use stayput_testkit::{ManualClock, ModelStore};
 use tower::{Layer, ServiceExt, service_fn};
@@ -45,9 +45,8 @@ pub(super) enum Who {
 pub(super) struct Visitor {
     pub(super) who: Who,
     pub(super) name: &'static str,
-    /// The cookies by which they are recognized, under the primary key and under the former one; Alice, who is logged in, by
-    /// hers under the other name, too.
-    pub(super) cookies: Vec<(&'static str, String)>,
+    /// The values by which they are recognized: under the primary key and under the former one.
+    pub(super) cookies: [String; 2],
     pub(super) key: StorageKey,
     pub(super) record: Record,
 }
@@ -106,11 +105,7 @@ impl Server {
         let value = CookieValue::decode(name, cookie.as_bytes(), &KEYRING).expect("the cookie is ours").value;
         let key = value.id.storage_key();
         let record = self.load(key).expect("a session has a record");
-        let names = NAMES.into_iter().filter(|other| *other == name || who == Who::Alice);
-        let keyrings: [&Keyring; 2] = [&KEYRING, &FORMER_KEYRING];
-        let cookies =
-            names.flat_map(|name| keyrings.map(|keyring| (name, value.encode(name, keyring)))).collect();
-        Visitor { who, name, cookies, key, record }
+        Visitor { who, name, cookies: [cookie, value.encode(name, &FORMER_KEYRING)], key, record }
     }
 
     /// A request with these `Cookie` headers.

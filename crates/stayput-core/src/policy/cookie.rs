@@ -115,6 +115,11 @@ impl CookiePolicy {
         format!("{}{}-anonymous", self.prefix(), self.name)
     }
 
+    /// Name of the cookie that a login over another session leaves beside its session cookie.
+    pub fn spare_name(&self) -> String {
+        format!("{}{}-spare", self.prefix(), self.name)
+    }
+
     /// The attributes, as they follow a cookie's value; all but how long it lives.
     pub fn attributes(&self) -> String {
         let domain = self.domain.as_ref().map_or_else(String::new, |domain| format!("; Domain={domain}"));

@@ -44,6 +44,10 @@ impl Policy {
             "grace must not exceed 5 minutes: it is how long an old id still reads",
         );
         check(
+            self.grace >= self.store_timeout.saturating_mul(2),
+            "grace must be at least twice store_timeout: a login whose store calls are in doubt is settled within it",
+        );
+        check(
             self.renewal_interval >= self.least_renewal_interval(),
             "renewal_interval must be at least 10 times grace",
         );

@@ -33,14 +33,13 @@ impl Session {
         let (old, changes) = (self.current(), self.state().changes.clone());
         let first = self.begin(&heir, old.as_deref(), &changes)?;
         let mut made = first.key;
-        let was_logged_in = old.as_ref().is_some_and(|old| old.header.subject.is_some());
         // Before anything else: whatever ends all of the subject's sessions from here on is meant for this one, too.
         let epoch = self.epoch(heir.subject.key()).await?;
         self.sessions().create(&first).await?;
         match self.take_place(first, &mut made, &heir, epoch, old, &changes).await {
             Ok(session) => {
                 self.emit(kind, Some(&session));
-                self.hand_over(session, was_logged_in, &changes);
+                self.hand_over(session, &changes);
                 Ok(())
             }
             Err(error) => {
@@ -92,9 +91,7 @@ impl Session {
     }
 
     async fn epoch(&self, subject: SubjectKey) -> Result<Epoch, Error> {
-        self.sessions()
-            .call(Operation::SubjectEpoch, self.sessions().inner.store.subject_epoch(subject))
-            .await
+        self.sessions().call(Operation::SubjectEpoch, |store| store.subject_epoch(subject)).await
     }
 
     /// Counts the session in among its subject's.
@@ -112,8 +109,10 @@ impl Session {
             .session_limit
             .filter(|limit| !heir.keeps_all || limit.overflow == Overflow::EndOldest);
         let replaces = old.filter(|old| old.header.subject == Some(subject)).map(|old| old.key);
-        let admit = || inner.store.admit(subject, first.key, Admission { epoch, limit, replaces });
-        match self.sessions().twice(Operation::Admit, admit).await?.0 {
+        let admission = Admission { epoch, limit, replaces };
+        let admit =
+            self.sessions().twice(Operation::Admit, |store| store.admit(subject, first.key, admission));
+        match admit.await?.0 {
             Admitted::Admitted { ended } => {
                 self.tell_of(&ended, &heir.subject);
                 Ok(())
@@ -128,7 +127,7 @@ impl Session {
 
     async fn check_alive(&self, session: Option<&Current>) -> Result<(), Error> {
         let key = session.ok_or(Error::Ended)?.key;
-        let record = self.sessions().call(Operation::Load, self.sessions().inner.store.load(key)).await?;
+        let record = self.sessions().call(Operation::Load, |store| store.load(key)).await?;
         record.map(|_| ()).ok_or(Error::Ended)
     }
 
@@ -243,14 +242,16 @@ impl Session {
         Ok(data)
     }
 
-    fn hand_over(&self, session: Arc<Current>, was_logged_in: bool, changes: &Changes) {
-        let cookie = self.newest_cookie(&session);
-        let other = if was_logged_in { self.spare_cookie(&session) } else { CookieChange::Delete };
+    fn hand_over(&self, session: Arc<Current>, changes: &Changes) {
+        let (cookie, spare) = (self.newest_cookie(&session), self.spare_for(&session));
         let mut state = self.state();
         state.answer.session = Some(cookie);
-        state.answer.anonymous = Some(other);
+        state.answer.anonymous = Some(CookieChange::Delete);
+        state.answer.spare = spare;
         state.cookie = CookieState::default();
         state.active = session.header.created;
+        // Whatever its cookies say, and whoever still looks it up: from now on this is the request's session.
+        state.end_lookup();
         drop(state);
         self.settle(Some(session), changes);
     }

@@ -19,36 +19,22 @@ impl Session {
     /// The session of the session cookie or, if that has none, of the anonymous cookie.
     pub(super) async fn find(&self) -> Result<Option<Found>, Error> {
         let names = &self.sessions().inner.names;
-        let mut found = self.find_under(&names.session).await?;
-        let is_live = |found: &Found| found.current.header.state == RecordState::Live;
-        if !found.as_ref().is_some_and(is_live) {
-            let other = self.find_under(&names.anonymous).await?;
-            // Beside what a login left behind only the session of that login counts.
-            if found.is_none() || other.as_ref().is_some_and(|other| other.cookie.is_spare) {
-                found = other;
-            }
+        let mut found = None;
+        if let Some(cookie) = self.genuine(&names.session)? {
+            let key = cookie.value.id.storage_key();
+            let fetched = self.fetch(cookie, true).await?;
+            let is_live = fetched.as_ref().is_ok_and(|found| found.current.header.state == RecordState::Live);
+            found = if is_live { None } else { self.find_spare(key).await? };
+            found = found.or(self.unless_refused(fetched, &names.session)?);
+        }
+        if found.is_none()
+            && let Some(cookie) = self.genuine(&names.anonymous)?
+        {
+            let fetched = self.fetch(cookie, false).await?;
+            found = self.unless_refused(fetched, &names.anonymous)?;
         }
         meter::load(found.is_some());
         Ok(found)
-    }
-
-    async fn find_under(&self, name: &str) -> Result<Option<Found>, Error> {
-        let found = match self.decode(name) {
-            Ok(None) => return Ok(None),
-            Ok(Some(cookie)) => {
-                let key = cookie.value.id.storage_key();
-                let load = self.sessions().inner.store.load(key);
-                match self.sessions().call(Operation::Load, load).await? {
-                    Some(record) => self.fit(cookie, key, &record, name)?,
-                    None => Err(Refusal::NoSession),
-                }
-            }
-            Err(refusal) => Err(refusal),
-        };
-        match found {
-            Ok(found) => Ok(Some(found)),
-            Err(refusal) => self.refuse(refusal, name).map(|()| None),
-        }
     }
 
     /// The newest cookie of `session`. Any server can compute it.
@@ -58,10 +44,33 @@ impl Session {
         self.cookie_under(if is_logged_in { &names.session } else { &names.anonymous }, session)
     }
 
-    /// A logged-in session's cookie under the other name. An answer that was under way during the login may put the
-    /// cookie of the session before it in the place of the login's; this one it leaves alone.
-    pub(crate) fn spare_cookie(&self, session: &Current) -> CookieChange {
-        self.cookie_under(&self.sessions().inner.names.anonymous, session)
+    /// What a login of a client that presents a session cookie leaves beside its own: an answer that was under way during the
+    /// login may put the one from before back, and where that is worth nothing any more, this one counts. It does so beside
+    /// that one only: planted beside another it is forged.
+    pub(crate) fn spare_for(&self, session: &Current) -> Option<CookieChange> {
+        let before = self.decode(&self.sessions().inner.names.session).ok().flatten();
+        let Some(before) = before else { return self.presents_spare().then_some(CookieChange::Delete) };
+        Some(self.cookie_under(&self.spare_name(&before.value.id.storage_key()), session))
+    }
+
+    pub(crate) fn presents_spare(&self) -> bool {
+        self.cookies().single(&self.sessions().inner.names.spare) != Presented::Absent
+    }
+
+    /// The session of the login that took the place of the one under `before`, if its spare cookie is there.
+    async fn find_spare(&self, before: StorageKey) -> Result<Option<Found>, Error> {
+        let inner = &self.sessions().inner;
+        let Presented::Once(value) = self.cookies().single(&inner.names.spare) else { return Ok(None) };
+        let Ok(cookie) = CookieValue::decode(&self.spare_name(&before), value, &inner.keyring.load()) else {
+            return Ok(None);
+        };
+        let found = self.fetch(cookie, true).await?.ok();
+        Ok(found.map(|found| Found { cookie: CookieState { is_spare: true, ..found.cookie }, ..found }))
+    }
+
+    /// The name that a spare cookie is signed for.
+    fn spare_name(&self, before: &StorageKey) -> String {
+        format!("{} beside {}", self.sessions().inner.names.spare, before.handle())
     }
 
     fn cookie_under(&self, name: &str, session: &Current) -> CookieChange {
@@ -97,13 +106,34 @@ impl Session {
         }
     }
 
+    /// The cookie, if it is there and ours.
+    fn genuine(&self, name: &str) -> Result<Option<DecodedCookie>, Error> {
+        self.decode(name).or_else(|refusal| self.refuse(refusal, name).map(|()| None))
+    }
+
+    fn unless_refused(&self, found: Result<Found, Refusal>, name: &str) -> Result<Option<Found>, Error> {
+        found.map(Some).or_else(|refusal| self.refuse(refusal, name).map(|()| None))
+    }
+
+    async fn fetch(
+        &self,
+        cookie: DecodedCookie,
+        with_subject: bool,
+    ) -> Result<Result<Found, Refusal>, Error> {
+        let key = cookie.value.id.storage_key();
+        match self.sessions().call(Operation::Load, |store| store.load(key)).await? {
+            Some(record) => self.fit(cookie, key, &record, with_subject),
+            None => Ok(Err(Refusal::NoSession)),
+        }
+    }
+
     /// The session of a cookie and the record under its key, if they fit together.
     fn fit(
         &self,
         cookie: DecodedCookie,
         key: StorageKey,
         record: &Record,
-        name: &str,
+        with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
         let inner = &self.sessions().inner;
         let CookieValue { id, generation } = cookie.value;
@@ -115,11 +145,9 @@ impl Session {
         if !header.accepts(generation, now, inner.policy.grace) {
             return Ok(Err(Refusal::OldGeneration));
         }
-        let is_main = name == inner.names.session;
-        if is_main && header.subject.is_none() {
+        if header.subject.is_some() != with_subject {
             return Ok(Err(Refusal::OtherKind));
         }
-        let is_spare = !is_main && header.subject.is_some();
         let keyring = inner.keyring.load();
         let data = match record.open(&key, &keyring) {
             Ok(bytes) => Data::decode(bytes),
@@ -132,7 +160,7 @@ impl Session {
         let under_former_key = !cookie.under_primary || !record.is_under_primary(&keyring);
         Ok(Ok(Found {
             current: Arc::new(Current { id, key, header: header.clone(), data }),
-            cookie: CookieState { generation, under_former_key, is_spare },
+            cookie: CookieState { generation, under_former_key, is_spare: false },
             at: now,
         }))
     }

@@ -1,95 +1,61 @@
-//! Looking a session up once, however many handlers and tasks of its request ask at the same time.
+//! Looking a session up once for its request.
 //!
-//! A failure is not remembered: who asks next looks again.
+//! Nobody waits for anybody else's lookup: handlers and tasks that ask at the same time may each look, and what the first one
+//! found stands. Somebody who began and isn't polled any more, such as an event stream whose head has to leave first, would
+//! hold up the answer. A failure is not remembered: who asks next looks again.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
-use super::{Current, Found, Session};
+use super::{Current, Session, State};
 use crate::Error;
 
 /// How far looking the session up is.
-#[derive(Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Lookup {
     #[default]
     NotBegun,
-    /// With those who wait for it.
-    UnderWay(Vec<Waker>),
+    Begun,
     Done,
 }
 
 impl Session {
-    /// Looks the session up, the first time it is called.
+    /// Looks the session up, unless somebody has.
     pub(crate) async fn load(&self) -> Result<(), Error> {
         self.loaded().await.map(|_| ())
     }
 
     /// The session, looked up if need be.
     pub(super) async fn loaded(&self) -> Result<Option<Arc<Current>>, Error> {
-        let turn = match poll_fn(|context| self.poll_turn(context)).await {
-            Begun::Done(current) => return Ok(current),
-            Begun::Turn(turn) => turn,
-        };
+        {
+            let mut state = self.state();
+            if state.lookup == Lookup::Done {
+                return Ok(state.current.clone());
+            }
+            state.lookup = Lookup::Begun;
+        }
         let mut found = self.find().await?;
         if let Some(found) = &mut found {
             self.keep_alive(&mut found.current, found.at).await;
         }
-        let current = found.as_ref().map(|found| Arc::clone(&found.current));
-        turn.end(found);
-        Ok(current)
-    }
-
-    fn poll_turn(&self, context: &Context<'_>) -> Poll<Begun<'_>> {
-        let state = &mut *self.state();
-        match &mut state.lookup {
-            Lookup::Done => return Poll::Ready(Begun::Done(state.current.clone())),
-            Lookup::UnderWay(waiting) => {
-                waiting.push(context.waker().clone());
-                return Poll::Pending;
-            }
-            lookup @ Lookup::NotBegun => *lookup = Lookup::UnderWay(Vec::new()),
-        }
-        Poll::Ready(Begun::Turn(Turn { session: Some(self) }))
-    }
-
-    fn end_lookup(&self, found: Option<Found>, lookup: Lookup) {
         let mut state = self.state();
-        let was = std::mem::replace(&mut state.lookup, lookup);
-        if let Some(found) = found {
-            (state.current, state.cookie, state.active) = (Some(found.current), found.cookie, found.at);
+        if state.lookup != Lookup::Done {
+            state.lookup = Lookup::Done;
+            if let Some(found) = found {
+                (state.current, state.cookie, state.active) = (Some(found.current), found.cookie, found.at);
+            }
         }
-        drop(state);
-        if let Lookup::UnderWay(waiting) = was {
-            waiting.into_iter().for_each(Waker::wake);
-        }
+        Ok(state.current.clone())
     }
 }
 
-/// What somebody finds who asks for the session.
-enum Begun<'s> {
-    /// Somebody looked it up.
-    Done(Option<Arc<Current>>),
-    Turn(Turn<'s>),
-}
-
-/// The turn to look the session up. Dropped before its end, by an error or with its task, it goes to the next.
-struct Turn<'s> {
-    session: Option<&'s Session>,
-}
-
-impl Turn<'_> {
-    fn end(mut self, found: Option<Found>) {
-        if let Some(session) = self.session.take() {
-            session.end_lookup(found, Lookup::Done);
-        }
+impl State {
+    /// Has lookups that are still under way change nothing.
+    pub(crate) fn end_lookup(&mut self) {
+        self.lookup = Lookup::Done;
     }
-}
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        if let Some(session) = self.session {
-            session.end_lookup(None, Lookup::NotBegun);
-        }
+    /// Whether nobody asked for the session yet.
+    pub(super) fn was_left_alone(&self) -> bool {
+        self.lookup == Lookup::NotBegun
     }
 }

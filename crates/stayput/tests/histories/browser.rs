@@ -4,20 +4,22 @@
 
 use stayput_core::{CookieValue, Keyring, StorageKey};
 
-/// The two cookies: that of logged-in sessions, that of anonymous ones.
+/// The cookies: that of logged-in sessions, that of anonymous ones, and what a login over another session leaves besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Session,
     Anonymous,
+    Spare,
 }
 
-pub(crate) const KINDS: [Kind; 2] = [Kind::Session, Kind::Anonymous];
+pub(crate) const KINDS: [Kind; 3] = [Kind::Session, Kind::Anonymous, Kind::Spare];
 
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Session => "__Host-stayput-session",
             Self::Anonymous => "__Host-stayput-anonymous",
+            Self::Spare => "__Host-stayput-spare",
         }
     }
 
@@ -28,7 +30,7 @@ impl Kind {
 
 /// A browser's cookies, one of each kind.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Jar([Option<String>; 2]);
+pub(crate) struct Jar([Option<String>; 3]);
 
 impl Jar {
     pub(crate) fn get(&self, kind: Kind) -> Option<&str> {

@@ -8,7 +8,6 @@ use fastrand::Rng;
 use crate::application::{Action, VALUES};
 use crate::browser::{Jar, KINDS, Kind};
 use crate::gates::{Fate, Place};
-use crate::log::Shown;
 use crate::world::{Answer, SERVERS, World};
 
 /// How rough a history is, in hundredths.
@@ -277,23 +276,18 @@ impl History {
         }
     }
 
-    /// The thief copies a cookie, or puts his own anonymous one into a browser, but not over a login's: who can do that
-    /// can take any cookie away.
+    /// The thief copies a cookie, or puts his own anonymous one into a browser.
     fn steal_or_plant(&mut self) {
         let victim = self.rng.usize(..THIEF);
         if self.rng.bool() {
             let planted = self.browsers[THIEF].jar.get(Kind::Anonymous).map(str::to_owned);
-            let shown = self.world.meaning_of(&self.browsers[victim].jar);
-            let is_login = |shown: &&Shown| self.world.log.subject(shown.session).is_some();
-            if !shown.iter().filter(is_login).any(|shown| shown.kind == Kind::Anonymous) {
-                self.browsers[victim].jar.set(Kind::Anonymous, planted);
-            }
+            self.browsers[victim].jar.set(Kind::Anonymous, planted);
             return;
         }
-        let kind = KINDS[self.rng.usize(..2)];
+        let kind = KINDS[self.rng.usize(..KINDS.len())];
         if let Some(cookie) = self.browsers[victim].jar.get(kind) {
             // Under the other name it must be worth nothing at any time.
-            let name = KINDS[self.rng.usize(..2)];
+            let name = KINDS[self.rng.usize(..KINDS.len())];
             self.stolen.push((name, cookie.to_owned()));
         }
     }

@@ -144,7 +144,7 @@ impl Log {
         }
     }
 
-    pub(crate) fn subject(&self, session: u32) -> Option<u32> {
+    fn subject(&self, session: u32) -> Option<u32> {
         self.sessions.get(&session).and_then(|made| made.subject)
     }
 

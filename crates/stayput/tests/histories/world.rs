@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 use crate::application::{Action, MARKS, Report, Server, Task, server};
-use crate::browser::{Change, Jar, KINDS, Meaning};
+use crate::browser::{Change, Jar, KINDS, Kind, Meaning};
 use crate::gates::{Fate, GatedStore, Gates};
 use crate::log::{End, Entry, Log, Made, Moment, Shown, Verdict};
 
@@ -148,10 +148,18 @@ impl World {
         Moment { step: self.gates.step(), time: self.clock.now() }
     }
 
-    /// What the cookies in `jar` say. One under another name than it was given says nothing.
+    /// What the cookies in `jar` say. One under another name than it was given says nothing, a spare one only beside the
+    /// session cookie that its login came with.
     pub(crate) fn meaning_of(&self, jar: &Jar) -> Vec<Shown> {
         let shown = |kind| self.cookies.get(jar.get(kind)?).copied().filter(|shown| shown.kind == kind);
-        KINDS.into_iter().filter_map(shown).collect()
+        let [session, anonymous, spare] = KINDS.map(shown);
+        let came_with = |login: u32| {
+            let cookies = &self.log.request(login).shown;
+            cookies.iter().find(|cookie| cookie.kind == Kind::Session).map(|cookie| cookie.session)
+        };
+        let is_beside =
+            |spare: &Shown| session.is_some_and(|it| came_with(spare.session) == Some(it.session));
+        [session, spare.filter(is_beside), anonymous].into_iter().flatten().collect()
     }
 
     pub(crate) fn note(&mut self, what: impl std::fmt::Display) {
@@ -183,6 +191,12 @@ impl World {
 
     /// What a cookie says; a session that nobody heard of was made by the request.
     fn handed_out(&mut self, number: u32, change: &Change, value: &str) -> Shown {
+        if change.kind == Kind::Spare {
+            // Signed for the session that the client came with, of which a stranger knows nothing.
+            let shown = Shown { kind: change.kind, session: number, generation: 0 };
+            self.cookies.insert(value.to_owned(), shown);
+            return shown;
+        }
         let meaning = Meaning::of(change.kind, value, &self.keyring).expect("servers sign what they set");
         let session = self.log.session_under(meaning.key).unwrap_or_else(|| {
             let made = self.log.request(number).makes(meaning.key);

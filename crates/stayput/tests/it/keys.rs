@@ -71,9 +71,11 @@ async fn a_cookie_of_another_generation_or_kind_than_its_session_is_refused_thou
     let cookie = browser.cookie(SESSION).unwrap();
     let good = CookieValue::decode(SESSION, cookie.as_bytes(), &keyring).unwrap().value;
     let newer = CookieValue { generation: Generation(1), ..good.clone() };
-    for (value, who) in [(&good, "alice"), (&newer, "nobody")] {
-        let reply = browser.sending(&[(SESSION, &value.encode(SESSION, &keyring))]).get("/who").await;
-        assert_eq!(reply.text, who, "{:?}", value.generation);
+    for (name, value, who) in
+        [(SESSION, &good, "alice"), (SESSION, &newer, "nobody"), (ANONYMOUS, &good, "nobody")]
+    {
+        let reply = browser.sending(&[(name, &value.encode(name, &keyring))]).get("/who").await;
+        assert_eq!(reply.text, who, "{name} {:?}", value.generation);
     }
     let visitor = server.browser();
     visitor.post("/set/cart/tea").await;

@@ -2,6 +2,7 @@
 
 mod cancellation;
 mod clients;
+mod corners;
 mod corpus;
 mod data;
 mod devices;
@@ -10,6 +11,7 @@ mod format;
 mod identifiers;
 mod keys;
 mod login;
+mod orders;
 mod policy;
 mod reload;
 mod renewal;

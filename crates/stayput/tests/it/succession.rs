@@ -11,7 +11,7 @@ use stayput_core::Operation;
 use stayput_testkit::Fault;
 use tokio::sync::Notify;
 
-use crate::support::{ANONYMOUS, Browser, SESSION, Server};
+use crate::support::{ANONYMOUS, Browser, SESSION, SPARE, Server};
 
 fn limited(most: u32) -> Policy {
     let most = NonZeroU32::new(most).unwrap();
@@ -337,7 +337,7 @@ async fn a_slow_handler_hands_out_no_cookie_that_was_renewed_meanwhile() {
     let old = tab(&browser);
     server.clock.advance(interval);
     browser.get("/who").await;
-    let request = tokio::spawn(async move { old.at(&slow).post("/own").await });
+    let request = tokio::spawn(async move { (old.at(&slow).post("/own").await, old) });
     loaded.notified().await;
     browser.get("/who").await;
     server.clock.advance(interval);
@@ -345,8 +345,9 @@ async fn a_slow_handler_hands_out_no_cookie_that_was_renewed_meanwhile() {
     browser.get("/who").await;
     server.clock.advance(grace);
     go.notify_one();
-    let reply = request.await.unwrap();
-    assert_eq!((reply.status, reply.cookies.len()), (StatusCode::OK, 0));
+    let (reply, old) = request.await.unwrap();
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(old.cookie(SESSION), browser.cookie(SESSION), "it is given the newest of now");
 }
 
 #[tokio::test]
@@ -423,8 +424,21 @@ async fn a_session_cookie_under_the_other_name_opens_nothing() {
     let browser = logged_in(&server).await;
     let moved = browser.sending(&[(ANONYMOUS, &browser.cookie(SESSION).unwrap())]);
     assert_eq!(moved.get("/who").await.text, "nobody");
-    // Nor does the spare one as a session cookie.
+    // Nor does the spare one by itself, under another name, or beside another's session cookie.
+    let before = browser.cookie(SESSION).unwrap();
     browser.post("/elevate").await;
-    let moved = browser.sending(&[(SESSION, &browser.cookie(ANONYMOUS).unwrap())]);
-    assert_eq!(moved.get("/who").await.text, "nobody");
+    server.clock.advance(Duration::from_mins(1));
+    let spare = browser.cookie(SPARE).unwrap();
+    let other = logged_in(&server).await;
+    let others = other.cookie(SESSION).unwrap();
+    other.post("/logout").await;
+    for cookies in [
+        &[(SPARE, &*spare)][..],
+        &[(SESSION, &spare)],
+        &[(ANONYMOUS, &spare)],
+        &[(SESSION, &others), (SPARE, &spare)],
+    ] {
+        assert_eq!(browser.sending(cookies).get("/who").await.text, "nobody", "{cookies:?}");
+    }
+    assert_eq!(browser.sending(&[(SESSION, &before), (SPARE, &spare)]).get("/who").await.text, "alice");
 }

@@ -161,6 +161,7 @@ pub(crate) struct Browser {
 
 pub(crate) const SESSION: &str = "__Host-stayput-session";
 pub(crate) const ANONYMOUS: &str = "__Host-stayput-anonymous";
+pub(crate) const SPARE: &str = "__Host-stayput-spare";
 
 impl Browser {
     pub(crate) async fn get(&self, path: &str) -> Reply {

@@ -11,8 +11,8 @@ impl Log {
         self.judge_set(request, end)?;
         self.judge_renewed(request, end)?;
         let allowed: &[Kind] = match request.action() {
-            Action::Logout => &[Kind::Session, Kind::Anonymous],
-            Action::Login(_) | Action::Elevate => &[Kind::Anonymous],
+            Action::Logout => &[Kind::Session, Kind::Anonymous, Kind::Spare],
+            Action::Login(_) | Action::Elevate => &[Kind::Anonymous, Kind::Spare],
             _ => &[],
         };
         must(end.deleted.iter().all(|kind| allowed.contains(kind)), "lost a cookie that may be good")?;
@@ -24,8 +24,12 @@ impl Log {
     fn judge_set(&self, request: &Entry, end: &End) -> Verdict {
         for cookie in &end.set {
             let is_new = cookie.session == request.number();
-            let is_right = cookie.kind == Kind::of(self.subject(cookie.session))
-                || is_new && self.is_spared(cookie.session);
+            if cookie.kind == Kind::Spare {
+                let is_login = is_new && self.sessions.contains_key(&cookie.session);
+                must(is_login, "was left a spare cookie without a login")?;
+                continue;
+            }
+            let is_right = cookie.kind == Kind::of(self.subject(cookie.session));
             must(is_right, "was given a cookie of the wrong kind")?;
             if is_new {
                 continue;
@@ -42,12 +46,6 @@ impl Log {
         let makes = matches!(request.action(), Action::Login(_) | Action::Elevate) && request.is_ok();
         let has_new = end.set.iter().any(|cookie| cookie.session == request.number());
         must(!makes || has_new, "got no new id")
-    }
-
-    /// Whether the login that made the session found its browser logged in, and leaves it a spare cookie.
-    fn is_spared(&self, session: u32) -> bool {
-        let parent = self.sessions.get(&session).and_then(|made| made.parent);
-        parent.is_some_and(|parent| self.subject(parent).is_some())
     }
 
     /// An older cookie is answered with the newest, and one that is due for it is renewed; unless the handler took so long
