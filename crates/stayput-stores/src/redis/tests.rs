@@ -129,6 +129,19 @@ async fn an_admission_that_was_long_under_way_ends_nobody() {
 }
 
 #[tokio::test]
+async fn an_end_that_comes_between_looking_and_deciding_revokes() {
+    let (records, alice) = (Records::seeded(), Subject::new("alice"));
+    let (store, _server) = store_by(records.clock()).await;
+    let (key, record) = logged_in(&store, &records, &alice).await;
+    // The admission has seen the epoch and the session when everything is ended.
+    store.end_subject(alice.key(), None).await.unwrap();
+    let mut call = store.client.begin(Operation::Admit).unwrap();
+    let names = store.keys.subject(&alice.key());
+    let decision = store.decide(&mut call, &names, alone(), &facts(&key, &record)).await.unwrap();
+    assert_eq!((decision.outcome.as_slice(), decision.ended), (b"revoked".as_slice(), 0));
+}
+
+#[tokio::test]
 async fn everything_goes_by_itself() {
     let (records, alice) = (Records::seeded(), Subject::new("alice"));
     let (store, server) = store_by(records.clock()).await;
