@@ -4,8 +4,10 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use redis::RedisResult;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -37,6 +39,7 @@ impl Stream {
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
+                SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
                 match tls {
                     Some(tls) => Box::new(tls.connect(host, stream).await?),
                     None => Box::new(stream),
@@ -46,6 +49,11 @@ impl Stream {
         };
         Ok(Self { inner, pulse })
     }
+}
+
+/// So that an idle connection whose other end vanished without a word is replaced before somebody needs it.
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5))
 }
 
 impl AsyncRead for Stream {
