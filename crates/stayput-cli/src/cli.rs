@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Print or check a configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// See whether a store is fit to keep sessions.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// One sample server, as `up` starts it.
     #[command(hide = true)]
     SampleServer(SampleServerArgs),
@@ -47,6 +50,15 @@ pub(crate) enum ConfigCommand {
     Check {
         /// The file, such as stayput.toml.
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Try with sessions of its own, which end within a minute, what sessions need; measure how long it takes.
+    Check {
+        #[arg(value_name = "URL", env = STORE_VARIABLE, hide_env_values = true, help = STORE_URLS)]
+        store: StoreArg,
     },
 }
 
@@ -154,7 +166,7 @@ pub(crate) struct StoreArg(Result<StoreUrl, StoreUrlError>);
 
 impl StoreArg {
     pub(crate) fn url(&self) -> Result<StoreUrl, Failure> {
-        self.0.clone().map_err(|error| Failure::usage("--store must be a store URL").because(error))
+        self.0.clone().map_err(|error| Failure::usage("the store must be a store URL").because(error))
     }
 }
 
@@ -171,6 +183,8 @@ impl FromStr for StoreArg {
         Ok(Self(text.parse()))
     }
 }
+
+const STORE_URLS: &str = "The store: sqlite:PATH, redis://HOST or memory:";
 
 const STORE_HELP: &str =
     "Where sessions are kept: sqlite:PATH, redis://HOST or memory: [default: sqlite:DIR/sessions.db]";

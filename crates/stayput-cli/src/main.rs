@@ -11,13 +11,14 @@ mod keys;
 mod logging;
 mod sample;
 mod sessions;
+mod store_check;
 mod up;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::cli::{Cli, Command, ConfigCommand};
+use self::cli::{Cli, Command, ConfigCommand, StoreCommand};
 use self::failure::Failure;
 
 fn main() -> ExitCode {
@@ -32,6 +33,10 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Up(args) => block_on(up::run(up::Settings::from_args(args)?)),
         Command::Keys(command) => block_on(keys::run(command)),
+        Command::Store(StoreCommand::Check { store }) => {
+            let url = store.url()?;
+            block_on(async move { store_check::run(&url).await })
+        }
         Command::SampleServer(args) => block_on(sample::serve(args)),
         Command::Config(ConfigCommand::Default) => config::print_default(),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file),

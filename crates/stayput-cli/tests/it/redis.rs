@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use rustix::process::Signal;
 use stayput_testkit::servers::{RedisServer, RedisServerOptions};
 
-use crate::up::{Up, free_port, run};
+use crate::up::{Up, free_port, run, stayput};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn up_keeps_its_sessions_in_redis() {
@@ -47,4 +47,23 @@ fn what_is_wrong_with_a_redis_url_is_said_without_its_password() {
         assert_eq!(output.status.code(), Some(code), "{errors}");
         assert!(errors.contains(said) && !errors.contains("hunter2"), "{errors}");
     }
+}
+
+#[test]
+fn a_store_is_checked_before_anybody_depends_on_it() {
+    let server = RedisServer::plain();
+    let url = format!("redis://127.0.0.1:{}", server.port());
+    let output = stayput(&["store", "check", &url]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("  ok    ").count(), 7, "{said}");
+    assert!(said.contains("read ") && said.contains("write "), "{said}");
+
+    server.run("CONFIG SET maxmemory 1");
+    let output = stayput(&["store", "check", &url]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("FAIL") && said.contains("maxmemory"), "{said}");
+    assert!(stayput(&["store", "check", "memory:"]).status.success());
+    assert_eq!(stayput(&["store", "check", "redis://:hunter2@host:port"]).status.code(), Some(2));
 }
