@@ -37,7 +37,7 @@ pub struct Policy {
     /// A session gets a new cookie (a new generation of the same session) when the last one is this old.
     pub renewal_interval: Duration,
     /// How long the previous generation of a session is still answered after the newest was presented, and the previous
-    /// id after a login.
+    /// id after a login. At least twice `store_timeout`: in that time a login whose store calls are in doubt is settled.
     pub grace: Duration,
     /// Keys whose values an anonymous session hands on to the session it logs in to.
     pub carry: Vec<String>,

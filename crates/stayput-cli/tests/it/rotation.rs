@@ -16,7 +16,7 @@ use crate::up::{Up, free_port};
 const USERS: usize = 20;
 
 /// A former key's cookies are renewed ten graces after the last renewal; nothing else renews any within the test.
-const POLICY: &str = "[policy]\ngrace = \"200ms\"\nrenewal_interval = \"1h\"\n";
+const POLICY: &str = "[policy]\ngrace = \"2s\"\nstore_timeout = \"1s\"\nrenewal_interval = \"1h\"\n";
 
 /// The id of the key that a browser's session cookie is under.
 fn key_of(browser: &Browser) -> String {
