@@ -2,7 +2,7 @@
 -- writes leave as it is: when the session began and ends, and whose it is.
 -- Answers 1, or else what is under the key.
 local stored = redis.call('GETRANGE', KEYS[1], 0, HEADER - 1)
-if stored:sub(VERSION, VERSION + 15) ~= ARGV[2] then
+if stored:sub(VERSION, VERSION + 15) ~= ARGV[2] or stored:byte(1) > NEWEST_FORMAT then
   return redis.call('GET', KEYS[1])
 end
 if stored:sub(CREATED, CREATED + #ARGV[3] - 1) == ARGV[3] then
