@@ -10,4 +10,6 @@ mod process;
 mod redis;
 
 pub use certificates::Certificates;
-pub use redis::{RedisServer, RedisServerOptions, Reply};
+pub use redis::{
+    RedisSentinels, RedisSentinelsOptions, RedisServer, RedisServerOptions, Reply, Switch, Switches,
+};

@@ -3,6 +3,7 @@
 //! It is administered through a Unix socket in its directory, past whatever a test does to its port.
 
 mod admin;
+mod sentinel;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 
 use self::admin::Admin;
 pub use self::admin::Reply;
+pub use self::sentinel::{RedisSentinels, RedisSentinelsOptions, Switch, Switches};
 use super::port::Port;
 use super::process::Process;
 use super::{Certificates, clock};

@@ -46,7 +46,14 @@ impl Admin {
         self.reply()
     }
 
-    fn reply(&mut self) -> io::Result<Reply> {
+    /// From now on [`Admin::reply`] waits as long as it takes; until the stream that this gives is shut down.
+    pub(super) fn wait_for_ever(&self) -> io::Result<UnixStream> {
+        let stream = self.stream.get_ref();
+        stream.set_read_timeout(None)?;
+        stream.try_clone()
+    }
+
+    pub(super) fn reply(&mut self) -> io::Result<Reply> {
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
         let (kind, rest) = line.trim_end().split_at_checked(1).ok_or(io::ErrorKind::UnexpectedEof)?;
