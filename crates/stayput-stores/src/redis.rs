@@ -15,6 +15,7 @@ mod marker;
 mod pulse;
 mod records;
 mod script;
+mod sentinel;
 mod stream;
 mod subjects;
 mod tls;

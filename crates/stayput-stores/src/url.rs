@@ -17,7 +17,7 @@ pub enum StoreUrl {
     Memory,
     /// `sqlite:sessions.db`, `sqlite:/var/lib/app/sessions.db`: a file, made if it doesn't exist.
     Sqlite(PathBuf),
-    /// `redis://HOST`, `rediss://HOST`, `redis+unix:///PATH`: see [`RedisConfig`](crate::RedisConfig).
+    /// `redis://HOST`, `rediss://HOST`, `redis+unix:///PATH`, `redis+sentinel://HOST,HOST/SERVICE`: see [`RedisConfig`](crate::RedisConfig).
     #[cfg(feature = "redis")]
     Redis(RedisUrl),
 }
@@ -35,7 +35,7 @@ impl StoreUrl {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path) => Ok(Arc::new(crate::SqliteStore::open(path.clone()).await?)),
             #[cfg(feature = "redis")]
-            Self::Redis(url) => Ok(Arc::new(crate::RedisStore::connect_with(url.config.clone()).await?)),
+            Self::Redis(url) => Ok(Arc::new(crate::RedisStore::connect_with((*url.config).clone()).await?)),
             #[cfg(not(all(feature = "memory", feature = "sqlite")))]
             _ => {
                 use stayput_core::{Operation, StoreErrorKind};
@@ -74,8 +74,8 @@ impl FromStr for StoreUrl {
                 if path.is_empty() { Err(StoreUrlError::NoPath) } else { Ok(Self::Sqlite(path.into())) }
             }
             #[cfg(feature = "redis")]
-            ("redis" | "rediss" | "redis+unix", _) => {
-                let config = url.parse().map_err(StoreUrlError::Redis)?;
+            ("redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel", _) => {
+                let config = Box::new(url.parse().map_err(StoreUrlError::Redis)?);
                 Ok(Self::Redis(RedisUrl { text: url.to_owned(), config }))
             }
             (scheme, _) => Err(StoreUrlError::UnknownScheme(scheme.to_owned())),
@@ -99,7 +99,7 @@ impl fmt::Display for StoreUrl {
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
     text: String,
-    config: crate::RedisConfig,
+    config: Box<crate::RedisConfig>,
 }
 
 #[cfg(feature = "redis")]
@@ -163,7 +163,11 @@ mod tests {
     #[cfg(feature = "redis")]
     #[test]
     fn a_password_is_handed_on_only_where_that_is_said_to_be_dangerous() {
-        for text in ["rediss://app:hunter2@host:7000/1?prefix=a:", "redis+unix:///s?password=hunter2"] {
+        for text in [
+            "rediss://app:hunter2@host:7000/1?prefix=a:",
+            "redis+unix:///s?password=hunter2",
+            "redis+sentinel://:hunter2@a:7000,b:7001/sessions?sentinel_password=hunter2",
+        ] {
             let url: StoreUrl = text.parse().unwrap();
             assert!(!format!("{url} {url:?}").contains("hunter2"), "{url}");
             assert_eq!(url.danger_with_password(), text);

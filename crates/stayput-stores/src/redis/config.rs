@@ -8,7 +8,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use url::{Host, Url};
+use url::Url;
+
+use super::sentinel::{self, Host, Service};
 
 /// A Redis server, and how it is talked to.
 ///
@@ -17,9 +19,14 @@ use url::{Host, Url};
 /// | `redis://USER:PASSWORD@HOST:PORT/DATABASE` | over TCP; all but the host may be left out |
 /// | `rediss://…` | the same under TLS |
 /// | `redis+unix:///PATH` | through a Unix socket |
+/// | `redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DATABASE` | the master of a service, as its sentinels name it; whoever it is after a failover |
+/// | `rediss+sentinel://…` | the same under TLS, to the sentinels too |
 ///
 /// Behind a `?` there may be `prefix=` (what the names of all keys begin with; `stayput:` by default), `ca=` (a file with the
 /// certificates of the authorities to trust, instead of the system's), and for a Unix socket `user=`, `password=` and `db=`.
+/// With sentinels, user and password are those of the servers; `sentinel_user=` and `sentinel_password=` are the sentinels'
+/// own, and their port is 26379 by default. For `wait_replicas=` and `wait_for=writes` see
+/// [`wait_replicas`](Self::wait_replicas) and [`wait_for_writes`](Self::wait_for_writes).
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisConfig {
     pub(super) address: Address,
@@ -31,13 +38,20 @@ pub struct RedisConfig {
     pub(super) timeout: Duration,
     pub(super) connect_timeout: Duration,
     pub(super) in_flight: usize,
+    pub(super) wait_replicas: u32,
+    pub(super) waits_for_writes: bool,
 }
 
 /// Where the server listens.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Address {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
     Unix(PathBuf),
+    /// Its sentinels say where.
+    Service(Service),
 }
 
 /// Whose certificates are trusted.
@@ -48,7 +62,7 @@ pub(super) enum Trust {
 }
 
 impl RedisConfig {
-    fn new(address: Address) -> Self {
+    pub(super) fn new(address: Address) -> Self {
         Self {
             address,
             tls: None,
@@ -59,6 +73,8 @@ impl RedisConfig {
             timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(2),
             in_flight: 1024,
+            wait_replicas: 0,
+            waits_for_writes: false,
         }
     }
 
@@ -87,6 +103,29 @@ impl RedisConfig {
         self
     }
 
+    /// How many replicas must have a login, a rotation or a removal before it is acknowledged; none by default.
+    ///
+    /// Redis replicates after it has answered. Without this, a failover may bring back what was done in the moment before:
+    /// a session that was logged out, or the id from before a login. With it, whoever asked for such a thing is told
+    /// [`OutcomeUnknown`](stayput_core::StoreErrorKind::OutcomeUnknown) unless so many replicas have it in a quarter of
+    /// [`timeout`](Self::timeout); it is done, but not yet safe. Loads and touches never wait.
+    pub fn wait_replicas(mut self, count: u32) -> Self {
+        self.wait_replicas = count;
+        self
+    }
+
+    /// Has every other write wait for the replicas, too, but for touches. When there are too few of them, sessions can then
+    /// be read, and not written.
+    pub fn wait_for_writes(mut self) -> Self {
+        self.waits_for_writes = true;
+        self
+    }
+
+    /// The same for one server.
+    pub(super) fn at(&self, host: &Host) -> Self {
+        Self { address: Address::Tcp { host: host.name.clone(), port: host.port }, ..self.clone() }
+    }
+
     fn take_query(&mut self, url: &Url) -> Result<(), RedisUrlError> {
         let is_socket = matches!(self.address, Address::Unix(_));
         for (name, value) in url.query_pairs() {
@@ -96,6 +135,15 @@ impl RedisConfig {
                 ("user", user) if is_socket => self.user = Some(user),
                 ("password", password) if is_socket => self.password = Some(password),
                 ("db", number) if is_socket => self.database = database(&number)?,
+                ("wait_replicas", number) => {
+                    self.wait_replicas = number.parse().map_err(|_| RedisUrlError::Replicas)?;
+                }
+                ("wait_for", what) if what == "writes" => self.waits_for_writes = true,
+                (name @ ("sentinel_user" | "sentinel_password"), value) => match &mut self.address {
+                    Address::Service(service) if name == "sentinel_user" => service.user = Some(value),
+                    Address::Service(service) => service.password = Some(value),
+                    _ => return Err(RedisUrlError::UnknownOption(name.to_owned())),
+                },
                 _ => return Err(RedisUrlError::UnknownOption(name.into_owned())),
             }
         }
@@ -107,6 +155,11 @@ impl FromStr for RedisConfig {
     type Err = RedisUrlError;
 
     fn from_str(text: &str) -> Result<Self, RedisUrlError> {
+        if text.starts_with("redis+sentinel:") || text.starts_with("rediss+sentinel:") {
+            let (url, mut config) = sentinel::parse(text)?;
+            config.take_query(&url)?;
+            return Ok(config);
+        }
         let url = Url::parse(text).map_err(|_| RedisUrlError::Malformed)?;
         let mut config = match url.scheme() {
             "redis" | "rediss" => over_tcp(&url)?,
@@ -122,16 +175,10 @@ impl FromStr for RedisConfig {
 }
 
 fn over_tcp(url: &Url) -> Result<RedisConfig, RedisUrlError> {
-    let host = match url.host() {
-        Some(Host::Ipv6(address)) => address.to_string(),
-        Some(Host::Ipv4(address)) => address.to_string(),
-        Some(Host::Domain(name)) if !name.is_empty() => name.to_owned(),
-        _ => return Err(RedisUrlError::NoHost),
-    };
-    let mut config = RedisConfig::new(Address::Tcp { host, port: url.port().unwrap_or(6379) });
+    let address = Address::Tcp { host: host_of(url)?, port: url.port().unwrap_or(6379) };
+    let mut config = RedisConfig::new(address);
     config.tls = (url.scheme() == "rediss").then_some(Trust::System);
-    config.user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
-    config.password = url.password().map(decoded).transpose()?;
+    logins(&mut config, url)?;
     match url.path().trim_start_matches('/') {
         "" => {}
         number => config.database = database(number)?,
@@ -139,11 +186,26 @@ fn over_tcp(url: &Url) -> Result<RedisConfig, RedisUrlError> {
     Ok(config)
 }
 
-fn database(text: &str) -> Result<u32, RedisUrlError> {
+pub(super) fn host_of(url: &Url) -> Result<String, RedisUrlError> {
+    match url.host() {
+        Some(url::Host::Ipv6(address)) => Ok(address.to_string()),
+        Some(url::Host::Ipv4(address)) => Ok(address.to_string()),
+        Some(url::Host::Domain(name)) if !name.is_empty() => Ok(name.to_owned()),
+        _ => Err(RedisUrlError::NoHost),
+    }
+}
+
+pub(super) fn logins(config: &mut RedisConfig, url: &Url) -> Result<(), RedisUrlError> {
+    config.user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
+    config.password = url.password().map(decoded).transpose()?;
+    Ok(())
+}
+
+pub(super) fn database(text: &str) -> Result<u32, RedisUrlError> {
     text.parse().map_err(|_| RedisUrlError::Database)
 }
 
-fn decoded(text: &str) -> Result<String, RedisUrlError> {
+pub(super) fn decoded(text: &str) -> Result<String, RedisUrlError> {
     let text = percent_decode_str(text).decode_utf8().map_err(|_| RedisUrlError::Malformed)?;
     Ok(text.into_owned())
 }
@@ -158,6 +220,10 @@ impl fmt::Display for RedisConfig {
                 write!(f, "{scheme}://{open}{host}{close}:{port}/{}", self.database)
             }
             Address::Unix(path) => write!(f, "redis+unix://{}?db={}", path.display(), self.database),
+            Address::Service(service) => {
+                let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+                write!(f, "{scheme}+sentinel://{service}/{}", self.database)
+            }
         }
     }
 }
@@ -180,6 +246,10 @@ pub enum RedisUrlError {
     NoSocket,
     /// The database is no number.
     Database,
+    /// `redis+sentinel:` without the name of a service.
+    NoService,
+    /// `wait_replicas` is no number.
+    Replicas,
     /// There is no such option, or not in this kind of URL.
     UnknownOption(String),
 }
@@ -195,8 +265,12 @@ impl fmt::Display for RedisUrlError {
                 f.write_str("there is no absolute path of a socket, as in redis+unix:///run/redis/redis.sock")
             }
             Self::Database => f.write_str("the database is a number, as in redis://127.0.0.1:6379/1"),
+            Self::NoService => f.write_str(
+                "there is no name of a service, as in redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster",
+            ),
+            Self::Replicas => f.write_str("the number of replicas to wait for is one, as in ?wait_replicas=1"),
             Self::UnknownOption(name) => {
-                write!(f, "there is no option `{name}` here; there is `prefix`, with rediss: `ca`, with redis+unix: `user`, `password` and `db`")
+                write!(f, "there is no option `{name}` here; there is `prefix`, `wait_replicas` and `wait_for=writes`, with rediss: `ca`, with redis+unix: `user`, `password` and `db`, with redis+sentinel: `sentinel_user` and `sentinel_password`")
             }
         }
     }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::config::RedisConfig;
 use super::link::Link;
+use super::sentinel::Sentinels;
 use super::tls::Tls;
 
 /// Where a call finds the connection of the moment.
@@ -33,7 +34,9 @@ enum State {
 impl Connector {
     /// Makes the first connection.
     pub(super) async fn start(config: RedisConfig) -> RedisResult<Self> {
-        let dial = Dial { tls: config.tls.as_ref().map(Tls::new).transpose()?, config };
+        let tls = config.tls.as_ref().map(Tls::new).transpose()?;
+        let sentinels = Sentinels::of(&config, tls.as_ref());
+        let mut dial = Dial { config, tls, sentinels };
         let first = Arc::new(dial.attempt().await?);
         let (sender, state) = watch::channel(State::Up(Arc::clone(&first)));
         let task = tokio::spawn(dial.keep_up(first, sender));
@@ -66,19 +69,54 @@ impl Drop for Connector {
 struct Dial {
     config: RedisConfig,
     tls: Option<Tls>,
+    /// Those who say where the server is, if anybody has to.
+    sentinels: Option<Sentinels>,
 }
 
 impl Dial {
-    async fn attempt(&self) -> RedisResult<Link> {
-        let limit = self.config.connect_timeout;
-        timeout(limit, Link::open(&self.config, self.tls.as_ref())).await.unwrap_or_else(|_| Err(silent()))
+    async fn attempt(&mut self) -> RedisResult<Link> {
+        let open = async {
+            match &mut self.sentinels {
+                Some(sentinels) => sentinels.open_master().await,
+                None => Link::open(&self.config, self.tls.as_ref()).await,
+            }
+        };
+        timeout(self.config.connect_timeout, open).await.unwrap_or_else(|_| Err(silent()))
     }
 
-    async fn keep_up(self, mut link: Arc<Link>, state: watch::Sender<State>) {
+    /// A connection to another server, when there is one to turn to.
+    async fn next_server(&mut self) -> Link {
+        match &mut self.sentinels {
+            Some(sentinels) => sentinels.next_master().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits before the next attempt, unless there are news of where the server is.
+    async fn rest(&mut self, pause: Duration) {
+        match &mut self.sentinels {
+            Some(sentinels) => {
+                let _ = timeout(pause, sentinels.news()).await;
+            }
+            None => sleep(pause).await,
+        }
+    }
+
+    async fn keep_up(mut self, mut link: Arc<Link>, state: watch::Sender<State>) {
         let mut pause = Pause::default();
         loop {
             let since = Instant::now();
-            link.over().await;
+            let next = tokio::select! {
+                () = link.over() => None,
+                next = self.next_server() => Some(Arc::new(next)),
+            };
+            if let Some(next) = next {
+                tracing::info!(server = %self.config, "Redis has another master");
+                state.send_replace(State::Up(Arc::clone(&next)));
+                link.give_up();
+                link = next;
+                continue;
+            }
             state.send_replace(State::Connecting);
             // Calls that are still under way keep it.
             drop(link);
@@ -96,7 +134,7 @@ impl Dial {
                         state.send_replace(State::Down(error));
                     }
                 }
-                sleep(pause.next()).await;
+                self.rest(pause.next()).await;
             };
             tracing::info!(server = %self.config, "connected to Redis again");
             state.send_replace(State::Up(Arc::clone(&link)));
@@ -106,12 +144,12 @@ impl Dial {
 
 /// How long to wait before the next attempt: twice as long each time, up to half a second, and never the same for two servers.
 #[derive(Default)]
-struct Pause {
+pub(super) struct Pause {
     failures: u32,
 }
 
 impl Pause {
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let longest = LONGEST.min(SHORTEST * 2u32.saturating_pow(self.failures));
         self.failures += 1;
         let mut byte = [0];

@@ -94,7 +94,7 @@ const MEANINGS: &[Meaning] = &[
         code: "READONLY",
         kind: StoreErrorKind::Unavailable,
         is_lasting: true,
-        hint: "it is a read-only replica; name its master in the URL",
+        hint: "it is a read-only replica; name its master in the URL, or its sentinels by redis+sentinel:",
     },
     Meaning {
         code: "LOADING",
@@ -155,7 +155,7 @@ const MEANINGS: &[Meaning] = &[
         code: "NOPERM",
         kind: StoreErrorKind::Refused,
         is_lasting: false,
-        hint: "its user may not run all commands that sessions take (+@read +@write +@scripting +info, keys and their prefix)",
+        hint: "its user may not run all commands that sessions take (+@read +@write +@scripting +info, with sentinels +role, with wait_replicas +wait, keys and their prefix)",
     },
     Meaning {
         code: "WRONGTYPE",

@@ -2,12 +2,16 @@
 //!
 //! It never reconnects. When its driver has ended, or it was given up, it is over.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, RedisResult, Value};
+use redis::{
+    AsyncConnectionConfig, Cmd, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult,
+    Value,
+};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -35,12 +39,35 @@ struct End {
 
 impl Link {
     pub(super) async fn open(config: &RedisConfig, tls: Option<&Tls>) -> RedisResult<Self> {
+        Self::open_with(config, tls, &login(config), untimed()).await
+    }
+
+    /// Opens one that also listens on a channel: each message is told to `heard`, which then may ask what it is about.
+    pub(super) async fn listen(
+        config: &RedisConfig,
+        tls: Option<&Tls>,
+        channel: &str,
+        heard: Arc<Notify>,
+    ) -> RedisResult<Self> {
+        let login = login(config).set_protocol(ProtocolVersion::RESP3);
+        let tell = move |_| {
+            heard.notify_one();
+            Ok::<_, Infallible>(())
+        };
+        let link = Self::open_with(config, tls, &login, untimed().set_push_sender(tell)).await?;
+        link.connection.clone().subscribe(channel).await?;
+        Ok(link)
+    }
+
+    async fn open_with(
+        config: &RedisConfig,
+        tls: Option<&Tls>,
+        login: &RedisConnectionInfo,
+        options: AsyncConnectionConfig,
+    ) -> RedisResult<Self> {
         let pulse = Arc::new(Pulse::new());
         let stream = Stream::open(config, tls, Arc::clone(&pulse)).await?;
-        // The store has time limits of its own.
-        let untimed = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(&login(config), stream, untimed).await?;
+        let (connection, driver) = MultiplexedConnection::new_with_config(login, stream, options).await?;
         let end = Arc::new(End::default());
         let driver = tokio::spawn({
             let end = Arc::clone(&end);
@@ -135,6 +162,11 @@ impl Drop for Waiting<'_> {
             self.link.abandon(self.since);
         }
     }
+}
+
+/// The store has time limits of its own.
+fn untimed() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None)
 }
 
 fn login(config: &RedisConfig) -> RedisConnectionInfo {

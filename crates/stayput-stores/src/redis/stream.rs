@@ -46,6 +46,7 @@ impl Stream {
                 }
             }
             Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Address::Service(_) => return Err(io::Error::other("a service is no server").into()),
         };
         Ok(Self { inner, pulse })
     }

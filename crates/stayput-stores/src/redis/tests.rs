@@ -35,6 +35,20 @@ mod through_a_slow_network {
     use super::*;
 }
 
+mod under_sentinel {
+    use stayput_testkit::servers::{RedisSentinels, RedisSentinelsOptions};
+
+    stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
+        // None of these promises is about a failover, and fewer servers are sooner there.
+        let service = RedisSentinelsOptions::default().replicas(0).sentinels(1).clock(clock).start();
+        let url = format!("redis+sentinel://{}/{}", service.addresses(), RedisSentinels::SERVICE);
+        let store = RedisStore::connect(&url).await.unwrap();
+        StoreUnderTest::from((Arc::new(store) as Arc<dyn SessionStore>, service)).deletes_by_itself()
+    });
+
+    use super::*;
+}
+
 async fn store_by(clock: Arc<ManualClock>) -> (RedisStore, RedisServer) {
     let server = RedisServerOptions::default().clock(clock).start();
     let store = RedisStore::connect(&format!("redis://127.0.0.1:{}", server.port())).await.unwrap();
