@@ -14,6 +14,7 @@ mod link;
 mod marker;
 mod pulse;
 mod records;
+mod replicas;
 mod script;
 mod sentinel;
 mod stream;
@@ -67,6 +68,7 @@ impl RedisStore {
         let store = Self { client, keys, place };
         store.check().await?;
         store.mark().await?;
+        store.check_replicas().await?;
         Ok(store)
     }
 }

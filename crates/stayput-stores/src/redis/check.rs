@@ -3,6 +3,8 @@
 //! It refuses only what can't work. What may lose sessions is said once, in a warning: the server may be shared, and its
 //! configuration not ours to insist on.
 
+use std::error::Error;
+
 use redis::Value;
 use stayput_core::{Operation, StorageKey, StoreError, StoreErrorKind};
 
@@ -28,6 +30,22 @@ impl RedisStore {
         }
         self.warn(&info);
         Ok(())
+    }
+
+    /// Sees that replicas can be waited for, and have what is there by now. Too few of them are no reason not to open the
+    /// store: what needs them will say so.
+    pub(super) async fn check_replicas(&self) -> Result<(), StoreError> {
+        let mut call = self.client.begin_write(Operation::Connect, true)?;
+        call.send(&self.read_header(&StorageKey::named("check")), Effect::Nothing).await?;
+        match call.confirm().await {
+            Err(error) if error.kind() == StoreErrorKind::Refused => Err(error),
+            Err(error) => {
+                let cause = error.source().map(ToString::to_string);
+                tracing::warn!(server = self.place, cause, "Redis has too few replicas for wait_replicas");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     fn warn(&self, info: &Info<'_>) {

@@ -15,11 +15,15 @@ use super::connector::Connector;
 use super::error_of;
 use super::fault::{self, Fault};
 use super::link::Link;
+use super::replicas::{Replicas, TooFew};
 use super::script::{Run, is_forgotten};
 
 /// Makes calls to the server.
 pub(super) struct Client {
     connector: Connector,
+    /// For writes that a failover must not undo, if there is anything to wait for.
+    replicas: Option<Replicas>,
+    waits_for_writes: bool,
     timeout: Duration,
     permits: Semaphore,
 }
@@ -28,7 +32,11 @@ impl Client {
     pub(super) async fn connect(config: RedisConfig) -> RedisResult<Self> {
         let (timeout, permits) =
             (config.timeout, Semaphore::new(config.in_flight.min(Semaphore::MAX_PERMITS)));
-        Ok(Self { connector: Connector::start(config).await?, timeout, permits })
+        let (waits_for_writes, mut replicas) = (config.waits_for_writes, None);
+        if config.wait_replicas > 0 {
+            replicas = Some(Replicas::connect(&config).await?);
+        }
+        Ok(Self { connector: Connector::start(config).await?, replicas, waits_for_writes, timeout, permits })
     }
 
     /// Begins a call, or says that there are too many.
@@ -39,7 +47,22 @@ impl Client {
         };
         let permit = self.permits.try_acquire().map_err(overloaded)?;
         let deadline = Instant::now() + self.timeout;
-        Ok(Call { client: self, operation, deadline, has_begun: false, _permit: permit })
+        Ok(Call {
+            client: self,
+            operation,
+            deadline,
+            has_begun: false,
+            replicas: None,
+            used: None,
+            _permit: permit,
+        })
+    }
+
+    /// Begins one that writes, and is ended by [`Call::confirm`]. It waits for replicas if it is vital that no failover undoes
+    /// it, or if all writes do.
+    pub(super) fn begin_write(&self, operation: Operation, is_vital: bool) -> Result<Call<'_>, StoreError> {
+        let replicas = self.replicas.as_ref().filter(|_| is_vital || self.waits_for_writes);
+        Ok(Call { replicas, ..self.begin(operation)? })
     }
 }
 
@@ -50,6 +73,10 @@ pub(super) struct Call<'a> {
     deadline: Instant,
     /// Whether something was done that can be seen, so that no error may say that nothing was.
     has_begun: bool,
+    /// Those that it waits for.
+    replicas: Option<&'a Replicas>,
+    /// The connection that it stays on if it does: of what another one did nothing could be confirmed on this.
+    used: Option<Arc<Link>>,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -119,6 +146,24 @@ impl Call<'_> {
         Ok(answers)
     }
 
+    /// Ends a write: if it waits for replicas, returns when they have whatever its answers tell of, done by it or found done.
+    pub(super) async fn confirm(&self) -> Result<(), StoreError> {
+        let (Some(replicas), Some(link)) = (self.replicas, &self.used) else { return Ok(()) };
+        let (wanted, unconfirmed) = (replicas.wanted, unanswered(Effect::Something));
+        match self.within(replicas.confirm(Arc::clone(link)), Effect::Something).await? {
+            Ok(found) if found >= wanted => Ok(()),
+            Ok(found) => Err(self.error(unconfirmed).with_source(TooFew { found, wanted })),
+            Err(error) => {
+                let fault = fault::of(&error);
+                if fault.is_lasting {
+                    link.give_up();
+                }
+                let kind = if fault.is_answer { fault.kind } else { unconfirmed };
+                Err(self.error(kind).with_source(fault::cause(error)))
+            }
+        }
+    }
+
     /// An error of this call.
     pub(super) fn error(&self, kind: StoreErrorKind) -> StoreError {
         let kind = if self.has_begun { StoreErrorKind::OutcomeUnknown } else { kind };
@@ -130,9 +175,20 @@ impl Call<'_> {
         self.client.timeout
     }
 
-    async fn link(&self) -> Result<Arc<Link>, StoreError> {
-        match timeout_at(self.deadline, self.client.connector.link()).await {
-            Ok(Ok(link)) => Ok(link),
+    async fn link(&mut self) -> Result<Arc<Link>, StoreError> {
+        match &self.used {
+            Some(link) if !link.is_over() => return Ok(Arc::clone(link)),
+            Some(_) => {
+                return Err(self.error(StoreErrorKind::Unavailable).with_source("its connection is lost"));
+            }
+            None => {}
+        }
+        let connector = self.replicas.map_or(&self.client.connector, |replicas| &replicas.connector);
+        match timeout_at(self.deadline, connector.link()).await {
+            Ok(Ok(link)) => {
+                self.used = self.replicas.map(|_| Arc::clone(&link));
+                Ok(link)
+            }
             Ok(Err(error)) => {
                 let Fault { kind, .. } = fault::of(&error);
                 // Whatever it is: it was never asked.

@@ -36,6 +36,11 @@ impl Keys {
         [self.prefix.as_bytes(), b"marker"].concat()
     }
 
+    /// Of what is written only for replicas to have something to confirm.
+    pub(super) fn barrier(&self) -> Vec<u8> {
+        [self.prefix.as_bytes(), b"barrier"].concat()
+    }
+
     pub(super) fn subject(&self, subject: &SubjectKey) -> SubjectKeys {
         let mut stem = format!("{}{{", self.prefix);
         for byte in subject.as_bytes() {

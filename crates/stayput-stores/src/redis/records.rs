@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redis::{Cmd, Value};
 use stayput_core::{
-    Created, Operation, Record, Replaced, StorageKey, StoreError, StoreErrorKind, SubjectKey,
+    Created, Header, Operation, Record, Replaced, State, StorageKey, StoreError, StoreErrorKind, SubjectKey,
     TOMBSTONE_LIFETIME, Timestamp, Touched, Version, layout,
 };
 
@@ -16,14 +16,16 @@ use super::{RedisStore, error_of};
 impl RedisStore {
     /// A session is listed before it is there: what never comes to be leaves a member behind, and no session is unlisted.
     pub(super) async fn create_record(&self, key: StorageKey, record: Record) -> Result<Created, StoreError> {
-        let mut call = self.client.begin(Operation::Create)?;
+        let mut call = self.client.begin_write(Operation::Create, record.header.subject.is_some())?;
         if let Some(subject) = &record.header.subject {
             self.list(&mut call, subject, &key, &record).await?;
         }
         let deadline = deadline(record.header.expires);
         let mut set = redis::cmd("SET");
         set.arg(self.keys.record(&key)).arg(record.encode()).arg("NX").arg("PXAT").arg(deadline);
-        match call.send(&set, Effect::Something).await? {
+        let answer = call.send(&set, Effect::Something).await?;
+        call.confirm().await?;
+        match answer {
             Value::Nil => Ok(Created::Exists),
             _ => Ok(Created::Created),
         }
@@ -43,12 +45,14 @@ impl RedisStore {
         record: Record,
         expected: Version,
     ) -> Result<Replaced, StoreError> {
-        let mut call = self.client.begin(Operation::Replace)?;
+        let mut call = self.client.begin_write(Operation::Replace, is_vital(&record, expected))?;
         let expected = [expected.count.to_be_bytes(), expected.tag.0.to_be_bytes()].concat();
         let (name, record) = (self.keys.record(&key), record.encode());
         let lasting = &record[layout::lasting(&record)];
         let run = Run { script: &REPLACE, keys: &[&name], arguments: &[&record, &expected, lasting] };
-        match call.run(run, Effect::Something).await? {
+        let answer = call.run(run, Effect::Something).await?;
+        call.confirm().await?;
+        match answer {
             Value::Int(_) => Ok(Replaced::Replaced),
             value => {
                 let current = record_in(Operation::Replace, value)?;
@@ -77,7 +81,7 @@ impl RedisStore {
     }
 
     pub(super) async fn remove_record(&self, key: StorageKey) -> Result<(), StoreError> {
-        let mut call = self.client.begin(Operation::Remove)?;
+        let mut call = self.client.begin_write(Operation::Remove, true)?;
         let (name, lifetime) = (self.keys.record(&key), tombstone_lifetime());
         let run = Run { script: &REMOVE, keys: &[&name], arguments: &[lifetime.as_bytes()] };
         let removed = call.run(run, Effect::Something).await?;
@@ -86,7 +90,7 @@ impl RedisStore {
         {
             self.forget(&mut call, &subject, &[Member::new(&key, header.created)]).await;
         }
-        Ok(())
+        call.confirm().await
     }
 
     async fn list(
@@ -126,6 +130,13 @@ impl RedisStore {
         read.arg(self.keys.record(key)).arg(0).arg(layout::SUBJECT.end - 1);
         read
     }
+}
+
+/// Whether a failover that takes the write back would let somebody in, or out: the end of an id that a login left behind, and
+/// the first write to a login's session, by which it gets its deadline.
+fn is_vital(record: &Record, expected: Version) -> bool {
+    let Header { subject, state, .. } = &record.header;
+    *state == State::Remainder || (subject.is_some() && expected.count == 1)
 }
 
 /// The record in what is under a key; `None` if there is nothing, or a tombstone.

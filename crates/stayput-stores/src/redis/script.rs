@@ -20,6 +20,7 @@ pub(super) static END: LazyLock<Script> = LazyLock::new(|| with_records("", incl
 pub(super) static LIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/list.lua")));
 pub(super) static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/admit.lua")));
 pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/raise.lua")));
+pub(super) static BARRIER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/barrier.lua")));
 
 /// One run of a script.
 #[derive(Clone, Copy)]

@@ -43,7 +43,7 @@ impl RedisStore {
         subject: SubjectKey,
         except: Option<StorageKey>,
     ) -> Result<Option<usize>, StoreError> {
-        let mut call = self.client.begin(Operation::EndSubject)?;
+        let mut call = self.client.begin_write(Operation::EndSubject, true)?;
         let names = self.keys.subject(&subject);
         let lifetime = TOMBSTONE_LIFETIME.as_millis().to_string();
         for _ in 0..ATTEMPTS {
@@ -66,7 +66,9 @@ impl RedisStore {
                     let spared = spared.map(|(member, _)| member);
                     let mut listed = members(&Value::Array(listed));
                     listed.retain(|member| Some(*member) != spared);
-                    return self.end_all(&mut call, &subject, &listed).await.map(Some);
+                    let ended = self.end_all(&mut call, &subject, &listed).await?;
+                    call.confirm().await?;
+                    return Ok(Some(ended));
                 }
                 // Others logged in since the session to spare was seen alive.
                 _ => {}

@@ -49,6 +49,20 @@ mod under_sentinel {
     use super::*;
 }
 
+mod with_every_write_on_a_replica {
+    use stayput_testkit::servers::{RedisSentinels, RedisSentinelsOptions};
+
+    stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
+        let service = RedisSentinelsOptions::default().replicas(1).sentinels(1).clock(clock).start();
+        let (sentinels, name) = (service.addresses(), RedisSentinels::SERVICE);
+        let url = format!("redis+sentinel://{sentinels}/{name}?wait_replicas=1&wait_for=writes");
+        let store = RedisStore::connect(&url).await.unwrap();
+        StoreUnderTest::from((Arc::new(store) as Arc<dyn SessionStore>, service)).deletes_by_itself()
+    });
+
+    use super::*;
+}
+
 async fn store_by(clock: Arc<ManualClock>) -> (RedisStore, RedisServer) {
     let server = RedisServerOptions::default().clock(clock).start();
     let store = RedisStore::connect(&format!("redis://127.0.0.1:{}", server.port())).await.unwrap();

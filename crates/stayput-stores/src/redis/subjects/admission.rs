@@ -22,7 +22,7 @@ impl RedisStore {
         key: StorageKey,
         admission: Admission,
     ) -> Result<Admitted, StoreError> {
-        let mut call = self.client.begin(Operation::Admit)?;
+        let mut call = self.client.begin_write(Operation::Admit, true)?;
         let names = self.keys.subject(&subject);
         for _ in 0..ATTEMPTS {
             let standing = self.standing(&mut call, &names, admission.limit.is_some()).await?;
@@ -45,6 +45,7 @@ impl RedisStore {
             self.finish(&mut call, &subject, &decision.ending).await?;
             match decision.outcome.as_slice() {
                 b"admitted" => {
+                    call.confirm().await?;
                     let ended = decision.ending[..decision.ended].iter().map(Member::key).collect();
                     return Ok(Admitted::Admitted { ended });
                 }
