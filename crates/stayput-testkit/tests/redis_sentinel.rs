@@ -4,7 +4,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use stayput_testkit::servers::{RedisSentinels, RedisSentinelsOptions, RedisServer, Reply};
+use stayput_testkit::servers::{RedisSentinelsOptions, RedisServer, Reply};
 
 fn role(server: &RedisServer) -> Reply {
     let Reply::Array(parts) = server.run("ROLE") else { panic!("a server has a role") };
@@ -17,13 +17,13 @@ fn a_killed_master_is_failed_over_and_comes_back_as_a_replica() {
     let mut service = options.start();
     let switches = service.switches();
     let killed = Instant::now();
-    service.servers()[0].kill();
+    service.servers_mut()[0].kill();
     let switch = switches.next(Duration::from_secs(30)).expect("the sentinels fail over");
     println!("another master after {:?}", switch.at - killed);
     let new = service.servers().iter().position(|server| server.port() == switch.master).unwrap();
     assert_ne!(new, 0);
     assert_eq!(role(&service.servers()[new]), Reply::Bytes(b"master".into()));
-    service.servers()[0].restart();
+    service.servers_mut()[0].restart();
     let deadline = Instant::now() + Duration::from_secs(30);
     while role(&service.servers()[0]) != Reply::Bytes(b"slave".into()) {
         assert!(Instant::now() < deadline, "the old master is left as it is");
@@ -34,7 +34,7 @@ fn a_killed_master_is_failed_over_and_comes_back_as_a_replica() {
 #[test]
 fn a_service_ends_with_its_value_even_if_the_test_panics() {
     let ports = std::thread::spawn(|| {
-        let mut service: RedisSentinels = RedisSentinelsOptions::default().start();
+        let service = RedisSentinelsOptions::default().start();
         let mut ports: Vec<_> = service.servers().iter().map(RedisServer::port).collect();
         ports.extend(service.sentinels().iter().map(RedisServer::port));
         std::panic::panic_any(ports);

@@ -2,6 +2,8 @@
 #![cfg(feature = "redis")]
 
 mod errors;
+mod failover;
 mod outage;
+mod sentinel;
 mod support;
 mod weather;

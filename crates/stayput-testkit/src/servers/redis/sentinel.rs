@@ -99,12 +99,22 @@ impl RedisSentinels {
     }
 
     /// Master and replicas, the first master first. Their places stay the same whoever becomes master.
-    pub fn servers(&mut self) -> &mut [RedisServer] {
+    pub fn servers(&self) -> &[RedisServer] {
+        &self.servers
+    }
+
+    /// The same, to be killed and started again.
+    pub fn servers_mut(&mut self) -> &mut [RedisServer] {
         &mut self.servers
     }
 
     /// The sentinels.
-    pub fn sentinels(&mut self) -> &mut [RedisServer] {
+    pub fn sentinels(&self) -> &[RedisServer] {
+        &self.sentinels
+    }
+
+    /// The same, to be killed and started again.
+    pub fn sentinels_mut(&mut self) -> &mut [RedisServer] {
         &mut self.sentinels
     }
 
@@ -112,6 +122,17 @@ impl RedisSentinels {
     pub fn addresses(&self) -> String {
         let addresses: Vec<_> = self.sentinels.iter().map(|it| format!("127.0.0.1:{}", it.port())).collect();
         addresses.join(",")
+    }
+
+    /// Returns when all replicas have what the first master, which is to be master still, has done so far.
+    ///
+    /// # Panics
+    ///
+    /// If they don't within half a minute.
+    pub fn settle(&self) {
+        let done = offset(&self.servers[0], "master_repl_offset");
+        let has_it = |replica: &RedisServer| offset(replica, "slave_repl_offset") >= done;
+        wait_for("the replicas", || self.servers[1..].iter().all(has_it));
     }
 
     /// From now on, when which server becomes master.
@@ -174,6 +195,13 @@ fn sentinel(options: &RedisSentinelsOptions, master: u16) -> RedisServer {
 fn is_replicated(master: &RedisServer, replicas: usize) -> bool {
     let Reply::Bytes(info) = master.run("INFO replication") else { return false };
     String::from_utf8_lossy(&info).matches("state=online").count() == replicas
+}
+
+/// How far the server is in the stream of the master's changes, or how long that is.
+fn offset(server: &RedisServer, name: &str) -> Option<u64> {
+    let Reply::Bytes(info) = server.run("INFO replication") else { return None };
+    let info = String::from_utf8_lossy(&info);
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok())
 }
 
 /// A field of an answer that has names and values by turns.
