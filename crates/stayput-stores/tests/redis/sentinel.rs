@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use stayput_core::{Created, SessionStore, StoreError, StoreErrorKind, Subject};
+use stayput_core::{Admission, Created, SessionStore, StoreError, StoreErrorKind, Subject};
 use stayput_stores::{RedisConfig, RedisStore};
 use stayput_testkit::servers::{RedisSentinels, RedisSentinelsOptions, RedisServer, RedisServerOptions};
 use tokio::runtime::Handle;
@@ -200,8 +200,21 @@ async fn what_replicas_do_not_have_is_in_doubt_and_costs_others_nothing() {
     }
     // Done they are.
     assert_eq!(store.load(keys[0]).await.unwrap(), None);
+    let (key, record) = records.logged_in(&alice, b"");
+    let rest = records.remainder(&key, &record, record.header.expires);
+    for outcome in [
+        store.create(key, record.clone()).await.map(|_| ()),
+        store.admit(alice.key(), key, Admission::default()).await.map(|_| ()),
+        store.replace(key, rest, record.header.version()).await.map(|_| ()),
+        store.end_subject(alice.key(), None).await.map(|_| ()),
+    ] {
+        assert_eq!(outcome.unwrap_err().kind(), StoreErrorKind::OutcomeUnknown);
+    }
     replica.resume();
     until("the replica has it", || async { store.remove(keys[0]).await.is_ok() }).await;
+    // Nobody stays logged in for want of memory.
+    master.run("CONFIG SET maxmemory 1");
+    store.remove(keys[1]).await.unwrap();
 }
 
 /// Everything at once, on the task of the test.
