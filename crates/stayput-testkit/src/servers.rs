@@ -11,5 +11,6 @@ mod redis;
 
 pub use certificates::Certificates;
 pub use redis::{
-    RedisSentinels, RedisSentinelsOptions, RedisServer, RedisServerOptions, Reply, Switch, Switches,
+    RedisCluster, RedisClusterOptions, RedisSentinels, RedisSentinelsOptions, RedisServer,
+    RedisServerOptions, Reply, Switch, Switches, slot,
 };

@@ -3,6 +3,7 @@
 //! It is administered through a Unix socket in its directory, past whatever a test does to its port.
 
 mod admin;
+mod cluster;
 mod sentinel;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 
 use self::admin::Admin;
 pub use self::admin::Reply;
+pub use self::cluster::{RedisCluster, RedisClusterOptions, slot};
 pub use self::sentinel::{RedisSentinels, RedisSentinelsOptions, Switch, Switches};
 use super::port::Port;
 use super::process::Process;
@@ -143,7 +145,7 @@ impl RedisServer {
         self.ask(&["EVAL", script, "0"])
     }
 
-    fn ask(&self, command: &[&str]) -> Reply {
+    fn ask<W: AsRef<[u8]>>(&self, command: &[W]) -> Reply {
         self.admin().and_then(|mut admin| admin.run(command)).expect("the server can be asked")
     }
 

@@ -37,12 +37,14 @@ impl Admin {
         Ok(admin)
     }
 
-    pub(super) fn run(&mut self, command: &[&str]) -> io::Result<Reply> {
-        let stream = self.stream.get_mut();
-        write!(stream, "*{}\r\n", command.len())?;
+    pub(super) fn run<W: AsRef<[u8]>>(&mut self, command: &[W]) -> io::Result<Reply> {
+        let mut bytes = format!("*{}\r\n", command.len()).into_bytes();
         for word in command {
-            write!(stream, "${}\r\n{word}\r\n", word.len())?;
+            let word = word.as_ref();
+            bytes.extend(format!("${}\r\n", word.len()).bytes());
+            bytes.extend([word, b"\r\n"].concat());
         }
+        self.stream.get_mut().write_all(&bytes)?;
         self.reply()
     }
 
