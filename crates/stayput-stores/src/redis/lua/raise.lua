@@ -11,7 +11,7 @@ if ARGV[2] then
 end
 local now = redis.call('TIME')
 local epoch = math.max((tonumber(redis.call('GET', KEYS[3])) or 0) + 1, now[1] * 1000 + math.floor(now[2] / 1000))
--- A deletion comes first for a server that is out of memory: everybody can be logged out of it.
-redis.call('DEL', KEYS[3])
+-- A deadline comes first for a server that is out of memory: everybody can be logged out of it.
+redis.call('PEXPIRE', KEYS[3], ARGV[1])
 redis.call('SET', KEYS[3], string.format('%.0f', epoch), 'PXAT', string.format('%.0f', epoch + ARGV[1] - 1))
 return members

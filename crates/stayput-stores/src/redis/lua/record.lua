@@ -21,8 +21,9 @@ local function header(key)
   return is_readable and bytes or nil, bytes
 end
 
--- A deletion comes first: a server that is out of memory refuses a script's first write if it takes memory, and no later one.
+-- A deadline comes first: a server that is out of memory refuses a script's first write if it takes memory, and no later one.
+-- A deletion would do as well, but in a cluster's slot that is on the move no script may touch what isn't there any more.
 local function bury(key, lifetime)
-  redis.call('DEL', key)
+  redis.call('PEXPIRE', key, lifetime)
   redis.call('SET', key, '\0', 'PX', lifetime)
 end
