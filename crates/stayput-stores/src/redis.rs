@@ -6,6 +6,7 @@
 
 mod check;
 mod client;
+mod cluster;
 mod config;
 mod connector;
 mod fault;
@@ -17,9 +18,11 @@ mod records;
 mod replicas;
 mod script;
 mod sentinel;
+mod servers;
 mod stream;
 mod subjects;
 mod tls;
+mod together;
 
 use std::fmt;
 use std::sync::Arc;

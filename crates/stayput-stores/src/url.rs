@@ -17,7 +17,8 @@ pub enum StoreUrl {
     Memory,
     /// `sqlite:sessions.db`, `sqlite:/var/lib/app/sessions.db`: a file, made if it doesn't exist.
     Sqlite(PathBuf),
-    /// `redis://HOST`, `rediss://HOST`, `redis+unix:///PATH`, `redis+sentinel://HOST,HOST/SERVICE`: see [`RedisConfig`](crate::RedisConfig).
+    /// `redis://HOST`, `rediss://HOST`, `redis+unix:///PATH`, `redis+sentinel://HOST,HOST/SERVICE`, `redis+cluster://HOST,HOST`: see
+    /// [`RedisConfig`](crate::RedisConfig).
     #[cfg(feature = "redis")]
     Redis(RedisUrl),
 }
@@ -74,7 +75,11 @@ impl FromStr for StoreUrl {
                 if path.is_empty() { Err(StoreUrlError::NoPath) } else { Ok(Self::Sqlite(path.into())) }
             }
             #[cfg(feature = "redis")]
-            ("redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel", _) => {
+            (
+                "redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster"
+                | "rediss+cluster",
+                _,
+            ) => {
                 let config = Box::new(url.parse().map_err(StoreUrlError::Redis)?);
                 Ok(Self::Redis(RedisUrl { text: url.to_owned(), config }))
             }
@@ -167,6 +172,7 @@ mod tests {
             "rediss://app:hunter2@host:7000/1?prefix=a:",
             "redis+unix:///s?password=hunter2",
             "redis+sentinel://:hunter2@a:7000,b:7001/sessions?sentinel_password=hunter2",
+            "redis+cluster://app:hunter2@host:7000,host:7001",
         ] {
             let url: StoreUrl = text.parse().unwrap();
             assert!(!format!("{url} {url:?}").contains("hunter2"), "{url}");

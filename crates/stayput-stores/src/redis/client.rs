@@ -1,26 +1,29 @@
 //! Calls: how many there may be, how long each may take, and what went wrong.
 //!
-//! It makes no call twice, but for a script that the server had forgotten.
+//! It makes no call twice, but for a script that the server had forgotten, and what a cluster's node had certainly not done.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use stayput_core::{Operation, StoreError, StoreErrorKind};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::config::RedisConfig;
-use super::connector::Connector;
+use super::cluster::{Slot, Way};
+use super::config::{Address, RedisConfig};
 use super::error_of;
 use super::fault::{self, Fault};
 use super::link::Link;
 use super::replicas::{Replicas, TooFew};
 use super::script::{Run, is_forgotten};
+use super::servers::{NoStop, Servers, Stop};
+use super::together::together;
 
 /// Makes calls to the server.
 pub(super) struct Client {
-    connector: Connector,
+    servers: Servers,
     /// For writes that a failover must not undo, if there is anything to wait for.
     replicas: Option<Replicas>,
     waits_for_writes: bool,
@@ -34,9 +37,13 @@ impl Client {
             (config.timeout, Semaphore::new(config.in_flight.min(Semaphore::MAX_PERMITS)));
         let (waits_for_writes, mut replicas) = (config.waits_for_writes, None);
         if config.wait_replicas > 0 {
+            if let Address::Cluster(_) = config.address {
+                let cause = "there is no waiting for replicas in a cluster yet; leave wait_replicas out";
+                return Err((redis::ErrorKind::InvalidClientConfig, cause).into());
+            }
             replicas = Some(Replicas::connect(&config).await?);
         }
-        Ok(Self { connector: Connector::start(config).await?, replicas, waits_for_writes, timeout, permits })
+        Ok(Self { servers: Servers::connect(config).await?, replicas, waits_for_writes, timeout, permits })
     }
 
     /// Begins a call, or says that there are too many.
@@ -53,7 +60,7 @@ impl Client {
             deadline,
             has_begun: false,
             replicas: None,
-            used: None,
+            used: OnceLock::new(),
             _permit: permit,
         })
     }
@@ -76,7 +83,7 @@ pub(super) struct Call<'a> {
     /// Those that it waits for.
     replicas: Option<&'a Replicas>,
     /// The connection that it stays on if it does: of what another one did nothing could be confirmed on this.
-    used: Option<Arc<Link>>,
+    used: OnceLock<Arc<Link>>,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -89,66 +96,128 @@ pub(super) enum Effect {
     Something,
 }
 
+/// What is sent: a command, or a script by its hash and, to a server that has forgotten it, by its text.
+#[derive(Clone, Copy)]
+enum Message<'a> {
+    Command(&'a Cmd),
+    Run(Run<'a>),
+}
+
 impl Call<'_> {
     pub(super) async fn send(&mut self, command: &Cmd, effect: Effect) -> Result<Value, StoreError> {
-        let link = self.link().await?;
-        let answer = self.within(link.send(command), effect).await?;
-        self.settle(&link, answer, effect)
+        self.deliver(Message::Command(command), None, effect).await
     }
 
     /// Runs a script by its hash, or by its text if the server has forgotten it.
     pub(super) async fn run(&mut self, run: Run<'_>, effect: Effect) -> Result<Value, StoreError> {
-        let link = self.link().await?;
-        let mut answer = self.within(link.send(&run.by_hash()), effect).await?;
-        if answer.as_ref().is_err_and(is_forgotten) {
-            answer = self.within(link.send(&run.by_text()), effect).await?;
-        }
-        self.settle(&link, answer, effect)
+        self.deliver(Message::Run(run), None, effect).await
     }
 
-    /// Sends commands that do nothing that anybody could see, together.
+    /// Sends commands that do nothing that anybody could see, together. One without a key goes where the first key is.
     pub(super) async fn ask(&mut self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
-        let mut answers = Vec::new();
-        for commands in commands.chunks(TOGETHER) {
-            let link = self.link().await?;
-            let mut pipeline = Pipeline::new();
-            for command in commands {
-                pipeline.add_command(command.clone());
-            }
-            let several = self.within(link.send_all(&pipeline), Effect::Nothing).await?;
-            for answer in self.settle(&link, several, Effect::Nothing)? {
-                answers.push(self.settle(&link, answer, Effect::Nothing)?);
-            }
-        }
-        Ok(answers)
+        let messages: Vec<_> = commands.iter().map(Message::Command).collect();
+        self.deliver_all(&messages, Effect::Nothing).await
     }
 
     /// Runs scripts that do something, together.
     pub(super) async fn run_all(&mut self, runs: &[Run<'_>]) -> Result<Vec<Value>, StoreError> {
-        let mut answers = Vec::new();
-        for runs in runs.chunks(TOGETHER) {
-            let link = self.link().await?;
-            let mut pipeline = Pipeline::new();
-            for run in runs {
-                pipeline.add_command(run.by_hash());
-            }
-            let several = self.within(link.send_all(&pipeline), Effect::Something).await?;
-            for (answer, run) in self.settle(&link, several, Effect::Something)?.into_iter().zip(runs) {
-                let answer = match answer {
-                    Err(error) if is_forgotten(&error) => {
-                        self.within(link.send(&run.by_text()), Effect::Something).await?
-                    }
-                    answer => answer,
-                };
-                answers.push(self.settle(&link, answer, Effect::Something)?);
+        let messages: Vec<_> = runs.iter().map(|run| Message::Run(*run)).collect();
+        self.deliver_all(&messages, Effect::Something).await
+    }
+
+    /// Sends a message to who is to carry it out, and on from there for as long as that one says that another is: to the node of
+    /// `slot`, or else of its own key.
+    async fn deliver(
+        &mut self,
+        message: Message<'_>,
+        slot: Option<Slot>,
+        effect: Effect,
+    ) -> Result<Value, StoreError> {
+        let mut command = message.command();
+        let mut way = Way::to(slot.or_else(|| self.client.servers.slot(&command)));
+        loop {
+            let stop = self.stop(&way).await?;
+            let error = match self.within(stop.send(&command), effect).await? {
+                Err(error) => error,
+                answer => return self.settle(&stop.link, answer, effect),
+            };
+            if let (true, Message::Run(run)) = (is_forgotten(&error), message) {
+                command = Cow::Owned(run.by_text());
+            } else if let Some(pause) = self.client.servers.turn(&mut way, &error, &stop) {
+                drop(stop);
+                if Instant::now() + pause >= self.deadline {
+                    return Err(self.error(StoreErrorKind::Unavailable).with_source(fault::cause(error)));
+                }
+                sleep(pause).await;
+            } else {
+                return self.settle(&stop.link, Err(error), effect);
             }
         }
-        Ok(answers)
+    }
+
+    async fn deliver_all(
+        &mut self,
+        messages: &[Message<'_>],
+        effect: Effect,
+    ) -> Result<Vec<Value>, StoreError> {
+        let mut values = Vec::with_capacity(messages.len());
+        for messages in messages.chunks(TOGETHER) {
+            let slots = self.slots(messages);
+            let groups = self.client.servers.groups(&slots);
+            // What one node does is done, whatever becomes of another's.
+            self.has_begun |= effect == Effect::Something && groups.len() > 1;
+            let sent = together(groups.iter().map(|group| self.send_group(group, messages, &slots, effect)));
+            let mut answers = vec![None; messages.len()];
+            for (group, outcome) in groups.iter().zip(sent.await) {
+                let (stop, several) = outcome?;
+                for (number, answer) in group.iter().zip(self.settle(&stop.link, several, effect)?) {
+                    if !answer.as_ref().is_err_and(|error| self.is_undone(error, slots[*number], &stop)) {
+                        answers[*number] = Some(self.settle(&stop.link, answer, effect)?);
+                    }
+                }
+            }
+            for ((message, slot), answer) in messages.iter().zip(slots).zip(answers) {
+                values.push(match answer {
+                    Some(answer) => answer,
+                    None => self.deliver(*message, slot, effect).await?,
+                });
+            }
+        }
+        Ok(values)
+    }
+
+    /// The slots of messages that belong together; one without a key has that of the first with one.
+    fn slots(&self, messages: &[Message<'_>]) -> Vec<Option<Slot>> {
+        let slots: Vec<_> =
+            messages.iter().map(|message| self.client.servers.slot(&message.command())).collect();
+        let first = slots.iter().find_map(|slot| *slot);
+        slots.into_iter().map(|slot| slot.or(first)).collect()
+    }
+
+    async fn send_group(
+        &self,
+        group: &[usize],
+        messages: &[Message<'_>],
+        slots: &[Option<Slot>],
+        effect: Effect,
+    ) -> Result<(Stop, RedisResult<Vec<RedisResult<Value>>>), StoreError> {
+        let stop = self.stop(&Way::to(slots[group[0]])).await?;
+        let mut pipeline = Pipeline::with_capacity(group.len());
+        for number in group {
+            pipeline.add_command(messages[*number].command().into_owned());
+        }
+        let answers = self.within(stop.link.send_all(&pipeline), effect).await?;
+        Ok((stop, answers))
+    }
+
+    /// Whether nothing was done, and a delivery by itself will see to it.
+    fn is_undone(&self, error: &RedisError, slot: Option<Slot>, stop: &Stop) -> bool {
+        is_forgotten(error) || self.client.servers.turn(&mut Way::to(slot), error, stop).is_some()
     }
 
     /// Ends a write: if it waits for replicas, returns when they have whatever its answers tell of, done by it or found done.
     pub(super) async fn confirm(&self) -> Result<(), StoreError> {
-        let (Some(replicas), Some(link)) = (self.replicas, &self.used) else { return Ok(()) };
+        let (Some(replicas), Some(link)) = (self.replicas, self.used.get()) else { return Ok(()) };
         let (wanted, unconfirmed) = (replicas.wanted, unanswered(Effect::Something));
         match self.within(replicas.confirm(Arc::clone(link)), Effect::Something).await? {
             Ok(found) if found >= wanted => Ok(()),
@@ -175,32 +244,57 @@ impl Call<'_> {
         self.client.timeout
     }
 
-    async fn link(&mut self) -> Result<Arc<Link>, StoreError> {
-        match &self.used {
+    async fn stop(&self, way: &Way) -> Result<Stop, StoreError> {
+        if let Some(replicas) = self.replicas {
+            return self.replicated(replicas).await.map(Stop::at);
+        }
+        match timeout_at(self.deadline, self.client.servers.stop(way)).await {
+            Ok(Ok(stop)) => Ok(stop),
+            Ok(Err(NoStop::Unconnected(error))) => {
+                self.client.servers.doubt();
+                Err(self.unconnected(error))
+            }
+            Ok(Err(NoStop::Crowded)) => {
+                let cause = "as many calls as one node may have are under way to it";
+                Err(self.error(StoreErrorKind::Overloaded).with_source(cause))
+            }
+            Err(_) => {
+                self.client.servers.doubt();
+                Err(self.not_yet_connected())
+            }
+        }
+    }
+
+    /// The connection that it stays on.
+    async fn replicated(&self, replicas: &Replicas) -> Result<Arc<Link>, StoreError> {
+        match self.used.get() {
             Some(link) if !link.is_over() => return Ok(Arc::clone(link)),
             Some(_) => {
                 return Err(self.error(StoreErrorKind::Unavailable).with_source("its connection is lost"));
             }
             None => {}
         }
-        let connector = self.replicas.map_or(&self.client.connector, |replicas| &replicas.connector);
-        match timeout_at(self.deadline, connector.link()).await {
-            Ok(Ok(link)) => {
-                self.used = self.replicas.map(|_| Arc::clone(&link));
-                Ok(link)
-            }
-            Ok(Err(error)) => {
-                let Fault { kind, .. } = fault::of(&error);
-                // Whatever it is: it was never asked.
-                let kind = if kind == StoreErrorKind::Refused { kind } else { StoreErrorKind::Unavailable };
-                Err(self.error(kind).with_source(fault::cause(error)))
-            }
-            Err(_) => Err(self.error(StoreErrorKind::Unavailable).with_source("there is no connection yet")),
-        }
+        let link = timeout_at(self.deadline, replicas.connector.link()).await;
+        let link = link.map_err(|_| self.not_yet_connected())?.map_err(|error| self.unconnected(error))?;
+        Ok(Arc::clone(self.used.get_or_init(|| link)))
+    }
+
+    /// Whatever it is: it was never asked.
+    fn unconnected(&self, error: RedisError) -> StoreError {
+        let Fault { kind, .. } = fault::of(&error);
+        let kind = if kind == StoreErrorKind::Refused { kind } else { StoreErrorKind::Unavailable };
+        self.error(kind).with_source(fault::cause(error))
+    }
+
+    fn not_yet_connected(&self) -> StoreError {
+        self.error(StoreErrorKind::Unavailable).with_source("there is no connection yet")
     }
 
     async fn within<T>(&self, answer: impl Future<Output = T>, effect: Effect) -> Result<T, StoreError> {
-        let late = |_| self.error(unanswered(effect)).with_source(Late(self.client.timeout));
+        let late = |_| {
+            self.client.servers.doubt();
+            self.error(unanswered(effect)).with_source(Late(self.client.timeout))
+        };
         timeout_at(self.deadline, answer).await.map_err(late)
     }
 
@@ -215,9 +309,19 @@ impl Call<'_> {
         let fault = fault::of(&error);
         if fault.is_lasting {
             link.give_up();
+            self.client.servers.doubt();
         }
         let kind = if fault.is_answer { fault.kind } else { unanswered(effect) };
         Err(self.error(kind).with_source(fault::cause(error)))
+    }
+}
+
+impl Message<'_> {
+    fn command(&self) -> Cow<'_, Cmd> {
+        match self {
+            Self::Command(command) => Cow::Borrowed(command),
+            Self::Run(run) => Cow::Owned(run.by_hash()),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A URL may hold a password; nothing here prints it.
 
+mod cluster;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,6 +14,8 @@ use url::Url;
 
 use super::sentinel::{self, Host, Service};
 
+pub(super) use self::cluster::Endpoint;
+
 /// A Redis server, and how it is talked to.
 ///
 /// | URL | server |
@@ -21,6 +25,8 @@ use super::sentinel::{self, Host, Service};
 /// | `redis+unix:///PATH` | through a Unix socket |
 /// | `redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DATABASE` | the master of a service, as its sentinels name it; whoever it is after a failover |
 /// | `rediss+sentinel://…` | the same under TLS, to the sentinels too |
+/// | `redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT` | a cluster, of which these are some nodes: the others are found by them |
+/// | `rediss+cluster://…` | the same under TLS |
 ///
 /// Behind a `?` there may be `prefix=` (what the names of all keys begin with; `stayput:` by default), `ca=` (a file with the
 /// certificates of the authorities to trust, instead of the system's), and for a Unix socket `user=`, `password=` and `db=`.
@@ -52,6 +58,8 @@ pub(super) enum Address {
     Unix(PathBuf),
     /// Its sentinels say where.
     Service(Service),
+    /// Some nodes, in the order in which they are tried.
+    Cluster(Vec<Endpoint>),
 }
 
 /// Whose certificates are trusted.
@@ -97,7 +105,7 @@ impl RedisConfig {
     }
 
     /// How many calls may be under way at a time; 1,024 by default. One more is refused as
-    /// [`Overloaded`](stayput_core::StoreErrorKind::Overloaded).
+    /// [`Overloaded`](stayput_core::StoreErrorKind::Overloaded). In a cluster no node gets more than half of them.
     pub fn in_flight(mut self, most: usize) -> Self {
         self.in_flight = most;
         self
@@ -160,6 +168,11 @@ impl FromStr for RedisConfig {
             config.take_query(&url)?;
             return Ok(config);
         }
+        for (several, one) in [("redis+cluster://", "redis"), ("rediss+cluster://", "rediss")] {
+            if let Some(rest) = text.strip_prefix(several) {
+                return cluster::over_cluster(one, rest);
+            }
+        }
         let url = Url::parse(text).map_err(|_| RedisUrlError::Malformed)?;
         let mut config = match url.scheme() {
             "redis" | "rediss" => over_tcp(&url)?,
@@ -219,6 +232,11 @@ impl fmt::Display for RedisConfig {
                 let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
                 write!(f, "{scheme}://{open}{host}{close}:{port}/{}", self.database)
             }
+            Address::Cluster(seeds) => {
+                let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+                let seeds: Vec<_> = seeds.iter().map(ToString::to_string).collect();
+                write!(f, "{scheme}+cluster://{}", seeds.join(","))
+            }
             Address::Unix(path) => write!(f, "redis+unix://{}?db={}", path.display(), self.database),
             Address::Service(service) => {
                 let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
@@ -250,6 +268,8 @@ pub enum RedisUrlError {
     NoService,
     /// `wait_replicas` is no number.
     Replicas,
+    /// A database in a cluster, which has none but the first.
+    ClusterDatabase,
     /// There is no such option, or not in this kind of URL.
     UnknownOption(String),
 }
@@ -269,6 +289,7 @@ impl fmt::Display for RedisUrlError {
                 "there is no name of a service, as in redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster",
             ),
             Self::Replicas => f.write_str("the number of replicas to wait for is one, as in ?wait_replicas=1"),
+            Self::ClusterDatabase => f.write_str("a cluster has no databases; leave the number out"),
             Self::UnknownOption(name) => {
                 write!(f, "there is no option `{name}` here; there is `prefix`, `wait_replicas` and `wait_for=writes`, with rediss: `ca`, with redis+unix: `user`, `password` and `db`, with redis+sentinel: `sentinel_user` and `sentinel_password`")
             }
@@ -304,6 +325,24 @@ mod tests {
     }
 
     #[test]
+    fn a_clusters_url_names_some_of_its_nodes() {
+        let config = parse("redis+cluster://app:p%40ss@10.0.0.1:7000,node-2,[::1]:7002/?prefix=shop:");
+        assert_eq!(config.to_string(), "redis+cluster://10.0.0.1:7000,node-2:6379,[::1]:7002");
+        assert_eq!((config.user.as_deref(), config.password.as_deref()), (Some("app"), Some("p@ss")));
+        assert!(config.prefix == "shop:" && config.tls.is_none());
+        let secure = parse("rediss+cluster://localhost?ca=/ca.pem");
+        assert_eq!(secure.to_string(), "rediss+cluster://localhost:6379");
+        assert!(secure.tls == Some(Trust::Authorities("/ca.pem".into())));
+        let error = |url: &str| url.parse::<RedisConfig>().unwrap_err();
+        assert_eq!(error("redis+cluster://host/1"), RedisUrlError::ClusterDatabase);
+        for url in
+            ["redis+cluster://", "redis+cluster://a,,b", "redis+cluster://a:1,b:x", "redis+cluster://a,"]
+        {
+            assert!(url.parse::<RedisConfig>().is_err(), "{url}");
+        }
+    }
+
+    #[test]
     fn user_and_password_are_decoded_and_never_shown() {
         let config = parse("redis://app:p%40ss@localhost:7000/1");
         assert_eq!((config.user.as_deref(), config.password.as_deref()), (Some("app"), Some("p@ss")));
@@ -322,6 +361,9 @@ mod tests {
             "redis://app:hunter2@host/three",
             "redis://app:hun/ter2@host",
             "redis+unix:",
+            "redis+cluster://app:hunter2@host,",
+            "redis+cluster://app:hun/ter2@host,other",
+            "redis+cluster://app:hunter2@host:1,other:hunter2",
             "redis://host?password=hunter2",
             "redis://host?ca=/ca.pem",
             "http://app:hunter2@host",

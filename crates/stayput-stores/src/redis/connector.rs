@@ -43,6 +43,24 @@ impl Connector {
         Ok(Self { state, task })
     }
 
+    /// Begins to make one, without waiting for it.
+    pub(super) fn begin(config: RedisConfig, tls: Option<Tls>) -> Self {
+        // A node of a cluster, which no sentinel watches.
+        let mut dial = Dial { config, tls, sentinels: None };
+        let (sender, state) = watch::channel(State::Connecting);
+        let task = tokio::spawn(async move {
+            let first = dial.redial(&sender, &mut Pause::default()).await;
+            sender.send_replace(State::Up(Arc::clone(&first)));
+            dial.keep_up(first, sender).await;
+        });
+        Self { state, task }
+    }
+
+    /// Whether there is one, as far as is known.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Up(link) if !link.is_over())
+    }
+
     /// The connection, or why there is none. Waits only for the first attempt after one was lost.
     pub(super) async fn link(&self) -> RedisResult<Arc<Link>> {
         let mut state = self.state.clone();
@@ -126,31 +144,45 @@ impl Dial {
                 pause = Pause::default();
             }
             tracing::warn!(server = %self.config, "the connection to Redis is lost");
-            link = loop {
-                match self.attempt().await {
-                    Ok(link) => break Arc::new(link),
-                    Err(error) => {
-                        tracing::debug!(server = %self.config, %error, "no connection to Redis");
-                        state.send_replace(State::Down(error));
-                    }
-                }
-                self.rest(pause.next()).await;
-            };
+            link = self.redial(&state, &mut pause).await;
             tracing::info!(server = %self.config, "connected to Redis again");
             state.send_replace(State::Up(Arc::clone(&link)));
+        }
+    }
+
+    async fn redial(&mut self, state: &watch::Sender<State>, pause: &mut Pause) -> Arc<Link> {
+        loop {
+            match self.attempt().await {
+                Ok(link) => return Arc::new(link),
+                Err(error) => {
+                    tracing::debug!(server = %self.config, %error, "no connection to Redis");
+                    state.send_replace(State::Down(error));
+                }
+            }
+            self.rest(pause.next()).await;
         }
     }
 }
 
 /// How long to wait before the next attempt: twice as long each time, up to half a second, and never the same for two servers.
-#[derive(Default)]
 pub(super) struct Pause {
     failures: u32,
+    longest: Duration,
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self::up_to(LONGEST)
+    }
 }
 
 impl Pause {
+    pub(super) fn up_to(longest: Duration) -> Self {
+        Self { failures: 0, longest }
+    }
+
     pub(super) fn next(&mut self) -> Duration {
-        let longest = LONGEST.min(SHORTEST * 2u32.saturating_pow(self.failures));
+        let longest = self.longest.min(SHORTEST * 2u32.saturating_pow(self.failures));
         self.failures += 1;
         let mut byte = [0];
         SystemRandom.fill(&mut byte);
@@ -158,7 +190,7 @@ impl Pause {
     }
 }
 
-fn silent() -> RedisError {
+pub(super) fn silent() -> RedisError {
     let cause = "the server accepts connections and doesn't answer";
     std::io::Error::new(std::io::ErrorKind::TimedOut, cause).into()
 }

@@ -142,7 +142,7 @@ const MEANINGS: &[Meaning] = &[
         code: "MOVED",
         kind: StoreErrorKind::Refused,
         is_lasting: false,
-        hint: "it is a node of a cluster, which this kind of URL is not for",
+        hint: "it is a node of a cluster, whose URL begins with redis+cluster:",
     },
     Meaning {
         code: "NOAUTH",

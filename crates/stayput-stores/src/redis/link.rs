@@ -86,6 +86,14 @@ impl Link {
         waiting.end(outcome)?.extract_error()
     }
 
+    /// Sends one command for a slot that is on its way to this node: the word that lets it in goes in the same message, so that
+    /// no other call's command comes between.
+    pub(super) async fn send_asking(&self, command: &Cmd) -> RedisResult<Value> {
+        let mut both = Pipeline::with_capacity(2);
+        both.cmd("ASKING").add_command(command.clone());
+        self.send_all(&both).await?.pop().unwrap_or_else(|| Err(unanswered()))
+    }
+
     /// Sends several at once; each has an answer of its own.
     pub(super) async fn send_all(&self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
         let waiting = Waiting::on(self);
@@ -180,6 +188,10 @@ fn login(config: &RedisConfig) -> RedisConnectionInfo {
         login = login.set_password(password);
     }
     login
+}
+
+fn unanswered() -> RedisError {
+    std::io::Error::other("there is no answer to the last of several commands").into()
 }
 
 /// A caller that waited for less and gave up says nothing about the server.

@@ -45,6 +45,7 @@ impl Stream {
                     None => Box::new(stream),
                 }
             }
+            Address::Cluster(_) => unreachable!("a connection is to one of its nodes"),
             Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
             Address::Service(_) => return Err(io::Error::other("a service is no server").into()),
         };

@@ -1,4 +1,4 @@
-//! The contract over Redis, directly and through a slow network, and what a crash in the middle of a call leaves.
+//! The contract over Redis, directly, through a slow network and over a cluster, and what a crash in the middle of a call leaves.
 
 use std::time::Duration;
 
@@ -58,6 +58,19 @@ mod with_every_write_on_a_replica {
         let url = format!("redis+sentinel://{sentinels}/{name}?wait_replicas=1&wait_for=writes");
         let store = RedisStore::connect(&url).await.unwrap();
         StoreUnderTest::from((Arc::new(store) as Arc<dyn SessionStore>, service)).deletes_by_itself()
+    });
+
+    use super::*;
+}
+
+mod over_a_cluster {
+    use stayput_testkit::servers::RedisClusterOptions;
+
+    stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
+        let cluster = RedisClusterOptions::default().clock(clock).start();
+        let config: RedisConfig = format!("redis+cluster://{}", cluster.seeds()).parse().unwrap();
+        let store = RedisStore::connect_with(config.timeout(Duration::from_secs(20))).await.unwrap();
+        StoreUnderTest::from((Arc::new(store) as Arc<dyn SessionStore>, cluster)).deletes_by_itself()
     });
 
     use super::*;

@@ -1,0 +1,108 @@
+//! What calls go to: one server, or whichever node of a cluster it has to be.
+//!
+//! Over one server nothing here is looked up, counted or sent on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, RedisError, RedisResult, Value};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::cluster::{Cluster, Node, Slot, Way};
+use super::config::{Address, RedisConfig};
+use super::connector::Connector;
+use super::link::Link;
+
+pub(super) enum Servers {
+    One(Connector),
+    Cluster(Cluster),
+}
+
+/// A stop on a command's way.
+pub(super) struct Stop {
+    pub(super) link: Arc<Link>,
+    node: Option<(Arc<Node>, OwnedSemaphorePermit)>,
+    is_asking: bool,
+}
+
+/// Why there is no stop.
+pub(super) enum NoStop {
+    /// There is no connection.
+    Unconnected(RedisError),
+    /// Too many are there already.
+    Crowded,
+}
+
+impl Servers {
+    pub(super) async fn connect(config: RedisConfig) -> RedisResult<Self> {
+        match &config.address {
+            Address::Cluster(seeds) => {
+                let seeds = seeds.clone();
+                Ok(Self::Cluster(Cluster::start(config, seeds).await?))
+            }
+            _ => Ok(Self::One(Connector::start(config).await?)),
+        }
+    }
+
+    pub(super) fn slot(&self, command: &Cmd) -> Option<Slot> {
+        match self {
+            Self::One(_) => None,
+            Self::Cluster(_) => Slot::of(command),
+        }
+    }
+
+    pub(super) async fn stop(&self, way: &Way) -> Result<Stop, NoStop> {
+        match self {
+            Self::One(connector) => connector.link().await.map(Stop::at).map_err(NoStop::Unconnected),
+            Self::Cluster(cluster) => {
+                let node = cluster.node(way).map_err(NoStop::Unconnected)?;
+                let permit = node.admit().ok_or(NoStop::Crowded)?;
+                let link = node.connector.link().await.map_err(NoStop::Unconnected)?;
+                Ok(Stop { link, node: Some((node, permit)), is_asking: way.is_asking() })
+            }
+        }
+    }
+
+    /// How long to wait before the next stop, if an answer says that this one was not the last.
+    pub(super) fn turn(&self, way: &mut Way, error: &RedisError, from: &Stop) -> Option<Duration> {
+        match (self, &from.node) {
+            (Self::Cluster(cluster), Some((node, _))) => cluster.turn(way, error, node),
+            _ => None,
+        }
+    }
+
+    /// Which of several commands, by their slots, go together.
+    pub(super) fn groups(&self, slots: &[Option<Slot>]) -> Vec<Vec<usize>> {
+        let Self::Cluster(cluster) = self else { return vec![(0..slots.len()).collect()] };
+        let mut groups: Vec<(Option<Arc<Node>>, Vec<usize>)> = Vec::new();
+        for (number, slot) in slots.iter().enumerate() {
+            let node = cluster.node(&Way::to(*slot)).ok();
+            let is_its = |group: &&mut (Option<Arc<Node>>, _)| {
+                group.0.as_ref().map(Arc::as_ptr) == node.as_ref().map(Arc::as_ptr)
+            };
+            match groups.iter_mut().find(is_its) {
+                Some((_, group)) => group.push(number),
+                None => groups.push((node, vec![number])),
+            }
+        }
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
+
+    /// Something went wrong that may have come of a node that is gone.
+    pub(super) fn doubt(&self) {
+        if let Self::Cluster(cluster) = self {
+            cluster.doubt();
+        }
+    }
+}
+
+impl Stop {
+    /// A stop at the only server there is.
+    pub(super) fn at(link: Arc<Link>) -> Self {
+        Self { link, node: None, is_asking: false }
+    }
+
+    pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
+        if self.is_asking { self.link.send_asking(command).await } else { self.link.send(command).await }
+    }
+}
