@@ -56,5 +56,7 @@ fn slots_move_with_their_keys() {
     while cluster.move_keys(number, to, 10) > 0 {}
     cluster.end_move(number, to);
     assert_eq!(cluster.primary(number), Some(to));
-    assert_eq!(cluster.server(to).run("EXISTS {a}1 {a}2"), Reply::Integer(2));
+    cluster.move_slots(number - 3..number + 3, from);
+    assert_eq!(cluster.primary(number), Some(from));
+    assert_eq!(cluster.server(from).run("EXISTS {a}1 {a}2"), Reply::Integer(2));
 }
