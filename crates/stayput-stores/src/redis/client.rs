@@ -146,7 +146,8 @@ impl Call<'_> {
             } else if let Some(pause) = self.client.servers.turn(&mut way, &error, &stop) {
                 drop(stop);
                 if Instant::now() + pause >= self.deadline {
-                    return Err(self.error(StoreErrorKind::Unavailable).with_source(fault::cause(error)));
+                    let cause = fault::cause_on_the_way(error);
+                    return Err(self.error(StoreErrorKind::Unavailable).with_source(cause));
                 }
                 sleep(pause).await;
             } else {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use redis::{ErrorKind, RedisError};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 use stayput_core::StoreErrorKind;
 
 /// What an error means.
@@ -38,6 +38,16 @@ pub(super) fn cause(error: RedisError) -> Cause {
         None => None,
     };
     Cause { hint, error }
+}
+
+/// The same of the last answer to a call that a cluster's nodes sent from one to the other until its time was over.
+pub(super) fn cause_on_the_way(error: RedisError) -> Cause {
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => {
+            Cause { hint: Some(MOVING), error }
+        }
+        _ => cause(error),
+    }
 }
 
 /// An error, and what to do about it.
@@ -82,6 +92,8 @@ fn meaning(error: &RedisError) -> Option<&'static Meaning> {
 }
 
 const LOGIN: &str = "it refused the user or the password of its URL";
+
+const MOVING: &str = "its cluster is moving the key";
 
 const MEANINGS: &[Meaning] = &[
     Meaning {
@@ -132,12 +144,7 @@ const MEANINGS: &[Meaning] = &[
         is_lasting: false,
         hint: "its cluster is down",
     },
-    Meaning {
-        code: "TRYAGAIN",
-        kind: StoreErrorKind::Unavailable,
-        is_lasting: false,
-        hint: "its cluster is moving the key",
-    },
+    Meaning { code: "TRYAGAIN", kind: StoreErrorKind::Unavailable, is_lasting: false, hint: MOVING },
     Meaning {
         code: "MOVED",
         kind: StoreErrorKind::Refused,

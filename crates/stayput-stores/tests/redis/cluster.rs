@@ -209,6 +209,47 @@ async fn no_error_comes_of_a_slot_that_moves_under_load() {
     }
 }
 
+/// It stays half moved for as long as it takes, so that no call gets through by waiting.
+#[tokio::test]
+async fn in_a_slot_half_moved_every_session_is_found_where_it_is() {
+    let (cluster, records) = (RedisCluster::plain(), records());
+    let store = connect(config(&cluster).prefix("{shop}:")).await;
+    let mut sessions = Vec::new();
+    for _ in 0..20 {
+        let (key, record) = records.anonymous(b"1");
+        assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
+        sessions.push((key, record));
+    }
+    let moving = slot(b"shop");
+    let to = (cluster.primary(moving).unwrap() + 1) % 3;
+    cluster.begin_move(moving, to);
+    assert_eq!(cluster.move_keys(moving, to, 10), 10);
+    for (key, record) in &mut sessions {
+        assert_eq!(store.load(*key).await.unwrap(), Some(record.clone().into()));
+        let next = records.next(key, record, b"2");
+        let replaced = store.replace(*key, next.clone(), record.header.version()).await;
+        assert_eq!(replaced.unwrap(), Replaced::Replaced);
+        *record = next;
+    }
+    let (ended, _) = sessions.pop().unwrap();
+    let (new, record) = records.anonymous(b"");
+    for key in [ended, new] {
+        store.remove(key).await.unwrap();
+        assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Exists);
+    }
+    // What takes several keys has to wait, and says what for.
+    let (key, record) = records.logged_in(&Subject::new("alice"), b"");
+    let error = store.create(key, record.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(story(&error).contains("moving the key"), "{}", story(&error));
+    while cluster.move_keys(moving, to, 10) > 0 {}
+    cluster.end_move(moving, to);
+    assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
+    for (key, record) in sessions {
+        assert_eq!(store.load(key).await.unwrap(), Some(record.into()));
+    }
+}
+
 /// All that a login and a logout do, with what must hold at each step.
 async fn visit(store: &RedisStore, records: &Records, subject: &Subject, round: u32) {
     let epoch = store.subject_epoch(subject.key()).await.unwrap();
