@@ -11,7 +11,7 @@ use stayput_core::{
 };
 use stayput_stores::{RedisConfig, RedisStore};
 use stayput_testkit::Records;
-use stayput_testkit::servers::{RedisCluster, RedisClusterOptions, RedisServer, slot};
+use stayput_testkit::servers::{RedisCluster, RedisClusterOptions, RedisServer, RedisServerOptions, slot};
 use tokio::time::sleep;
 
 use self::load::{Load, is_outage, slot_of};
@@ -319,6 +319,23 @@ async fn any_node_will_do_to_find_the_others() {
     }
     assert_eq!(store.load(key).await.unwrap(), Some(record.into()));
     assert!(!format!("{store:?}").contains("swordfish"));
+}
+
+#[tokio::test]
+async fn a_cluster_is_talked_to_under_tls_whoever_names_its_nodes() {
+    let (cluster, records) = (RedisClusterOptions::default().tls().start(), records());
+    let seed = cluster.server(0).port();
+    let url = format!("rediss+cluster://localhost:{seed}");
+    let authority = cluster.authority().unwrap().display();
+    let store = RedisStore::connect(&format!("{url}?ca={authority}")).await.unwrap();
+    for round in 1..4 {
+        visit(&store, &records, &Subject::new("alice"), round).await;
+    }
+    let stranger = RedisServerOptions::default().tls().start();
+    let other = format!("{url}?ca={}", stranger.authority().unwrap().display());
+    let error = RedisStore::connect(&other).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Refused, "{}", story(&error));
+    assert!(story(&error).contains("not trusted"), "{}", story(&error));
 }
 
 #[tokio::test]

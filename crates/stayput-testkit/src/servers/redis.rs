@@ -27,6 +27,8 @@ use crate::ManualClock;
 #[must_use]
 pub struct RedisServerOptions {
     tls: bool,
+    /// Those to use, of which others have a part.
+    certificates: Option<Certificates>,
     password: Option<String>,
     clock: Option<Arc<ManualClock>>,
     arguments: Vec<String>,
@@ -87,7 +89,8 @@ impl RedisServer {
 
     fn start(options: &RedisServerOptions) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let certificates = options.tls.then(|| Certificates::generate(dir.path()));
+        let own = || options.tls.then(|| Certificates::generate(dir.path()));
+        let certificates = options.certificates.clone().or_else(own);
         let port = Port::reserve();
         let command = command(options, port.number(), certificates.as_ref(), dir.path());
         let password = options.password.clone();

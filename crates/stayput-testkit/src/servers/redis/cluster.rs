@@ -6,12 +6,16 @@
 mod migration;
 mod node;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use self::node::Node;
 pub use self::node::slot;
+use super::super::Certificates;
 use super::super::port::Port;
 use super::{RedisServer, RedisServerOptions};
 use crate::ManualClock;
@@ -22,9 +26,17 @@ use crate::ManualClock;
 pub struct RedisClusterOptions {
     server: RedisServerOptions,
     has_no_replicas: bool,
+    tls: bool,
 }
 
 impl RedisClusterOptions {
+    /// Takes TLS connections only, among the nodes too, under one certificate for all.
+    pub fn tls(mut self) -> Self {
+        self.server = self.server.arguments("--tls-cluster yes --tls-replication yes");
+        self.tls = true;
+        self
+    }
+
     /// Wants `password` of the default user.
     pub fn password(mut self, password: &str) -> Self {
         self.server = self.server.password(password).arguments(&format!("--masterauth {password}"));
@@ -53,6 +65,8 @@ impl RedisClusterOptions {
 pub struct RedisCluster {
     nodes: Vec<Node>,
     clock: Option<Arc<ManualClock>>,
+    certificates: Option<Certificates>,
+    _dir: TempDir,
 }
 
 impl RedisCluster {
@@ -67,8 +81,11 @@ impl RedisCluster {
         // No silence of a node is long by a clock that the test moves.
         let patience =
             if clock.is_some() { i32::MAX.to_string() } else { NODE_TIMEOUT.as_millis().to_string() };
-        let nodes = (0..count).map(|_| start_node(options.server.clone(), &patience)).collect();
-        let cluster = Self { nodes, clock };
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let certificates = options.tls.then(|| Certificates::generate(dir.path()));
+        let server = RedisServerOptions { certificates: certificates.clone(), ..options.server.clone() };
+        let nodes = (0..count).map(|_| start_node(server.clone(), &patience)).collect();
+        let cluster = Self { nodes, clock, certificates, _dir: dir };
         cluster.join();
         cluster
     }
@@ -77,6 +94,11 @@ impl RedisCluster {
     pub fn seeds(&self) -> String {
         let seeds: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
         seeds.join(",")
+    }
+
+    /// The authority that its certificate is by, if it has one.
+    pub fn authority(&self) -> Option<&Path> {
+        self.certificates.as_ref().map(|certificates| certificates.authority.as_path())
     }
 
     /// How many nodes there are.
