@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stayput_core::{Clock, StoreError, SystemClock};
 use stayput_stores::{RedisConfig, RedisStore};
-use stayput_testkit::servers::RedisServer;
+use stayput_testkit::servers::{RedisCluster, RedisServer};
 use stayput_testkit::{FaultProxy, Records};
 
 pub(crate) fn url(server: &RedisServer) -> String {
@@ -24,6 +24,23 @@ pub(crate) async fn behind_proxy(server: &RedisServer, timeout: Duration) -> (Ar
     let config: RedisConfig = format!("redis://{}", proxy.address()).parse().unwrap();
     let config = config.timeout(timeout).connect_timeout(timeout);
     (Arc::new(RedisStore::connect_with(config).await.unwrap()), proxy)
+}
+
+/// A store that reaches each node of its cluster through a proxy, and whose calls end after `timeout`.
+pub(crate) async fn behind_proxies(
+    cluster: &RedisCluster,
+    timeout: Duration,
+) -> (Arc<RedisStore>, Vec<FaultProxy>) {
+    let mut proxies = Vec::new();
+    for node in 0..cluster.len() {
+        let server = (Ipv4Addr::LOCALHOST, cluster.server(node).port()).into();
+        proxies.push(FaultProxy::start(server).await.unwrap());
+    }
+    let ports: Vec<_> = proxies.iter().map(|proxy| proxy.address().port()).collect();
+    cluster.announce(&ports);
+    let config: RedisConfig = format!("redis+cluster://{}", proxies[0].address()).parse().unwrap();
+    let config = config.timeout(timeout).connect_timeout(timeout);
+    (Arc::new(RedisStore::connect_with(config).await.unwrap()), proxies)
 }
 
 /// Records that begin now.

@@ -9,14 +9,17 @@ use stayput_core::{
     StoreError, StoreErrorKind, Subject,
 };
 use stayput_stores::RedisStore;
-use stayput_testkit::servers::RedisServer;
+use stayput_testkit::servers::{RedisClusterOptions, RedisServer};
 use stayput_testkit::{FaultProxy, Records, Seed, Weather};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{behind_proxy, records};
+use crate::support::{behind_proxies, behind_proxy, records};
 
 const WRITERS: usize = 4;
 const WRITES: u64 = 200;
+
+/// How long a call may take.
+const LIMIT: Duration = Duration::from_millis(150);
 
 /// Slow enough for the weather to change now and then.
 const PACE: Duration = Duration::from_millis(3);
@@ -24,8 +27,9 @@ const PACE: Duration = Duration::from_millis(3);
 /// A minute is for those whose machine is busy.
 const PATIENCE: Duration = Duration::from_secs(50);
 
-/// Changes the weather all the time, until it is dropped.
-async fn bad_weather(proxy: &FaultProxy) {
+/// Changes the weather all the time, until it is dropped: at one place after the other, and for longer if there are several, since what
+/// takes several nodes at once gets through only if all of them have been found again.
+async fn bad_weather(proxies: &[FaultProxy]) {
     let mut rng = Seed::announce().rng();
     let millis = Duration::from_millis;
     loop {
@@ -38,15 +42,34 @@ async fn bad_weather(proxy: &FaultProxy) {
             5 => Weather::Slow(millis(0)..millis(20)),
             _ => Weather::Fair,
         };
-        proxy.set(weather);
-        sleep(millis(rng.u64(5..200))).await;
+        clear_up(proxies);
+        proxies[rng.usize(..proxies.len())].set(weather);
+        sleep(millis(rng.u64(5..200)) * u32::try_from(proxies.len()).unwrap()).await;
+    }
+}
+
+fn clear_up(proxies: &[FaultProxy]) {
+    for proxy in proxies {
+        proxy.set(Weather::Fair);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_weather_loses_an_update_or_makes_it_twice() {
-    let (server, records) = (RedisServer::plain(), records());
-    let (store, proxy) = behind_proxy(&server, Duration::from_millis(150)).await;
+    let server = RedisServer::plain();
+    let (store, proxy) = behind_proxy(&server, LIMIT).await;
+    updates_are_made_once(store, &[proxy]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_weather_in_a_cluster_loses_an_update_or_makes_it_twice() {
+    let cluster = RedisClusterOptions::default().without_replicas().start();
+    let (store, proxies) = behind_proxies(&cluster, LIMIT).await;
+    updates_are_made_once(store, &proxies).await;
+}
+
+async fn updates_are_made_once(store: Arc<RedisStore>, proxies: &[FaultProxy]) {
+    let records = records();
     let (key, record) = records.anonymous(&[0; 8 * WRITERS]);
     assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
     let writers: Vec<_> = (0..WRITERS)
@@ -58,10 +81,10 @@ async fn no_weather_loses_an_update_or_makes_it_twice() {
         }
     };
     tokio::select! {
-        () = bad_weather(&proxy) => unreachable!("the weather goes on"),
+        () = bad_weather(proxies) => unreachable!("the weather goes on"),
         done = timeout(PATIENCE, all) => done.expect("the writers get through"),
     }
-    proxy.set(Weather::Fair);
+    clear_up(proxies);
     let record = until_answered(|| store.load(key)).await.unwrap();
     let writers = WRITERS as u64;
     assert_eq!(record.header.version().count, 1 + writers * WRITES);
@@ -135,13 +158,25 @@ async fn until_answered<T, F: Future<Output = Result<T, StoreError>>>(call: impl
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_weather_leaves_more_sessions_than_the_limit() {
-    let (server, records, alice) = (RedisServer::plain(), records(), Subject::new("alice"));
-    let (store, proxy) = behind_proxy(&server, Duration::from_millis(150)).await;
+    let server = RedisServer::plain();
+    let (store, proxy) = behind_proxy(&server, LIMIT).await;
+    limits_are_kept(store, &[proxy], 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_weather_in_a_cluster_leaves_more_sessions_than_the_limit() {
+    let cluster = RedisClusterOptions::default().without_replicas().start();
+    let (store, proxies) = behind_proxies(&cluster, LIMIT).await;
+    limits_are_kept(store, &proxies, 20).await;
+}
+
+async fn limits_are_kept(store: Arc<RedisStore>, proxies: &[FaultProxy], rounds: u32) {
+    let (records, alice) = (records(), Subject::new("alice"));
     let logins: Vec<_> = (0..8)
         .map(|_| {
             let (store, records, alice) = (Arc::clone(&store), records.clone(), alice.clone());
             tokio::spawn(async move {
-                for _ in 0..50 {
+                for _ in 0..rounds {
                     log_in(&store, &records, &alice).await;
                     sleep(PACE).await;
                 }
@@ -154,10 +189,10 @@ async fn no_weather_leaves_more_sessions_than_the_limit() {
         }
     };
     tokio::select! {
-        () = bad_weather(&proxy) => unreachable!("the weather goes on"),
+        () = bad_weather(proxies) => unreachable!("the weather goes on"),
         done = timeout(PATIENCE, all) => done.expect("the logins get through"),
     }
-    proxy.set(Weather::Fair);
+    clear_up(proxies);
     // Who comes next finds everything done.
     let last = log_in(&store, &records, &alice).await;
     assert_eq!(until_answered(|| store.subject_sessions(alice.key())).await, [last]);

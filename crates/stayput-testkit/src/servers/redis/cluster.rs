@@ -43,6 +43,12 @@ impl RedisClusterOptions {
         self
     }
 
+    /// Has primaries only.
+    pub fn without_replicas(mut self) -> Self {
+        self.has_no_replicas = true;
+        self
+    }
+
     /// Tells the time by `clock` instead of the system's. There are no replicas then, and no failover: both go by that time.
     pub fn clock(mut self, clock: Arc<ManualClock>) -> Self {
         self.server = self.server.clock(clock);
@@ -114,6 +120,19 @@ impl RedisCluster {
     /// One of its servers.
     pub fn server(&self, node: usize) -> &RedisServer {
         &self.nodes[node]
+    }
+
+    /// Has the nodes say that they are at other ports, such as those of proxies in front of them, and waits until all know.
+    ///
+    /// # Panics
+    ///
+    /// If they don't within thirty seconds.
+    pub fn announce(&self, ports: &[u16]) {
+        for (node, port) in self.nodes.iter().zip(ports) {
+            node.expect_ok(&format!("CONFIG SET cluster-announce-port {port}"));
+        }
+        let knows_all = |view: &str| ports.iter().all(|port| view.contains(&format!(":{port}@")));
+        self.wait("aware of its ports", || self.nodes.iter().all(|node| knows_all(&node.view())));
     }
 
     /// The node that serves a slot, if one does: that it is its, and that the cluster is in order, is what the node says itself.
