@@ -1,4 +1,4 @@
-//! Sessions in Redis: one server for any number of applications' servers.
+//! Sessions in Redis: one server, or a cluster of them, for any number of applications' servers.
 //!
 //! A record is one string that Redis itself expires; whatever compares and changes runs there as a script, in one round trip.
 //! A subject's sessions are in an index of their own. No command or script touches two slots of a cluster, and the server's
@@ -36,7 +36,7 @@ use self::client::Client;
 pub use self::config::{RedisConfig, RedisUrlError};
 use self::keys::Keys;
 
-/// Records on a Redis server, version 6.2 or newer, or what speaks like it.
+/// Records on a Redis server or in a Redis Cluster, version 6.2 or newer, or what speaks like it.
 ///
 /// What was acknowledged survives the death of this process. Whether it survives that of the server is the server's
 /// configuration: see its `appendonly`. Its `maxmemory-policy` should be `noeviction`; any other may end live sessions.

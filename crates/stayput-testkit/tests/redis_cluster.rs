@@ -23,6 +23,12 @@ fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
     println!("ready in {:?}", began.elapsed());
     let primary = cluster.primary(slot(b"a")).unwrap();
     assert_eq!(cluster.server(primary).run("SET a 1"), Reply::Status("OK".into()));
+    // Replication is asynchronous.
+    let written = Instant::now();
+    while cluster.server(primary + 3).run("DBSIZE") != Reply::Integer(1) {
+        assert!(written.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(1));
+    }
     cluster.kill(primary);
     let killed = Instant::now();
     let next = loop {

@@ -189,6 +189,9 @@ impl Call<'_> {
 
     /// The slots of messages that belong together; one without a key has that of the first with one.
     fn slots(&self, messages: &[Message<'_>]) -> Vec<Option<Slot>> {
+        if !self.client.servers.is_cluster() {
+            return vec![None; messages.len()];
+        }
         let slots: Vec<_> =
             messages.iter().map(|message| self.client.servers.slot(&message.command())).collect();
         let first = slots.iter().find_map(|slot| *slot);

@@ -44,6 +44,11 @@ impl Servers {
         }
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    /// Where a command's key is; `None` where that makes no difference.
     pub(super) fn slot(&self, command: &Cmd) -> Option<Slot> {
         match self {
             Self::One(_) => None,
