@@ -153,6 +153,24 @@ async fn servers_and_sentinels_want_passwords_of_their_own_and_no_error_repeats_
 }
 
 #[tokio::test]
+async fn by_tls_neither_servers_nor_sentinels_are_trusted_without_their_authority() {
+    let service = RedisSentinelsOptions::default().tls().replicas(1).sentinels(1).start();
+    let plain = url(&service);
+    let secure = plain.replace("redis+", "rediss+");
+    let trusted = format!("{secure}?ca={}&wait_replicas=1", service.authority().unwrap().display());
+    let (store, records) = (RedisStore::connect(&trusted).await.unwrap(), records());
+    let (key, record) = records.logged_in(&Subject::new("alice"), b"");
+    assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
+    assert_eq!(store.load(key).await.unwrap(), Some(record.into()));
+    let stranger = RedisServerOptions::default().tls().start();
+    let other = format!("{secure}?ca={}", stranger.authority().unwrap().display());
+    let error = refusal(&other).await;
+    assert_eq!(error.kind(), StoreErrorKind::Refused, "{error:?}");
+    assert!(story(&error).contains("not trusted"), "{}", story(&error));
+    assert!(RedisStore::connect(&plain).await.is_err());
+}
+
+#[tokio::test]
 async fn a_store_ends_with_its_connections_and_its_tasks() {
     let service = RedisSentinelsOptions::default().replicas(1).sentinels(1).start();
     let tasks = Handle::current().metrics().num_alive_tasks();

@@ -5,6 +5,7 @@
 
 mod switches;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub use self::switches::{Switch, Switches};
 use super::{RedisServer, RedisServerOptions, Reply, socket};
 use crate::ManualClock;
+use crate::servers::Certificates;
 use crate::servers::port::Port;
 
 /// How a service is to be started.
@@ -20,6 +22,7 @@ use crate::servers::port::Port;
 pub struct RedisSentinelsOptions {
     replicas: usize,
     sentinels: usize,
+    tls: bool,
     password: Option<String>,
     sentinel_password: Option<String>,
     clock: Option<Arc<ManualClock>>,
@@ -28,7 +31,7 @@ pub struct RedisSentinelsOptions {
 impl Default for RedisSentinelsOptions {
     /// Two replicas and three sentinels.
     fn default() -> Self {
-        Self { replicas: 2, sentinels: 3, password: None, sentinel_password: None, clock: None }
+        Self { replicas: 2, sentinels: 3, tls: false, password: None, sentinel_password: None, clock: None }
     }
 }
 
@@ -42,6 +45,12 @@ impl RedisSentinelsOptions {
     /// So many sentinels. More than half of them have to agree that the master is gone.
     pub fn sentinels(mut self, count: usize) -> Self {
         self.sentinels = count;
+        self
+    }
+
+    /// All of them take TLS connections only, under one certificate, and talk to each other by TLS, too.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
         self
     }
 
@@ -88,11 +97,14 @@ impl RedisSentinels {
 
     fn start(options: &RedisSentinelsOptions) -> Self {
         let master = server(options, "").start();
-        let replica_of = format!("--replicaof 127.0.0.1 {}", master.port());
+        let certificate = master.certificates.iter().flat_map(certificate);
+        let mut arguments = vec![format!("--replicaof 127.0.0.1 {}", master.port())];
+        arguments.extend(certificate.map(|(name, value)| format!("--{name} {value}")));
+        let replica_of = arguments.join(" ");
         let mut servers = vec![master];
         servers.extend((0..options.replicas).map(|_| server(options, &replica_of).start()));
         wait_for("the replicas", || is_replicated(&servers[0], options.replicas));
-        let sentinels = (0..options.sentinels).map(|_| sentinel(options, servers[0].port())).collect();
+        let sentinels = (0..options.sentinels).map(|_| sentinel(options, &servers[0])).collect();
         let service = Self { servers, sentinels };
         wait_for("the sentinels", || service.sentinels.iter().all(|one| service.is_known_to(one)));
         service
@@ -116,6 +128,11 @@ impl RedisSentinels {
     /// The same, to be killed and started again.
     pub fn sentinels_mut(&mut self) -> &mut [RedisServer] {
         &mut self.sentinels
+    }
+
+    /// The authority that the certificate is by, if there is one.
+    pub fn authority(&self) -> Option<&Path> {
+        self.servers[0].authority()
     }
 
     /// Where the sentinels listen, as a URL has it: `127.0.0.1:12345,127.0.0.1:12355`.
@@ -156,6 +173,9 @@ impl RedisSentinels {
 fn server(options: &RedisSentinelsOptions, more: &str) -> RedisServerOptions {
     // Without a delay the replicas needn't wait for each other.
     let mut server = RedisServerOptions::default().arguments("--repl-diskless-sync-delay 0").arguments(more);
+    if options.tls {
+        server = server.tls().arguments("--tls-replication yes");
+    }
     if let Some(password) = &options.password {
         server = server.password(password).arguments(&format!("--masterauth {password}"));
     }
@@ -166,21 +186,25 @@ fn server(options: &RedisSentinelsOptions, more: &str) -> RedisServerOptions {
 }
 
 /// A sentinel keeps what it learns in its configuration, which therefore is a file.
-fn sentinel(options: &RedisSentinelsOptions, master: u16) -> RedisServer {
+fn sentinel(options: &RedisSentinelsOptions, master: &RedisServer) -> RedisServer {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let (port, file) = (Port::reserve(), dir.path().join("sentinel.conf"));
     let (service, quorum) = (RedisSentinels::SERVICE, options.sentinels / 2 + 1);
     let mut lines = vec![
-        format!("port {}", port.number()),
+        format!("{} {}", if options.tls { "tls-port" } else { "port" }, port.number()),
         "bind 127.0.0.1".to_owned(),
         format!("unixsocket {}", socket(dir.path()).display()),
         format!("dir {}", dir.path().display()),
         format!("logfile {}", dir.path().join("log").display()),
-        format!("sentinel monitor {service} 127.0.0.1 {master} {quorum}"),
+        format!("sentinel monitor {service} 127.0.0.1 {} {quorum}", master.port()),
         format!("sentinel down-after-milliseconds {service} 500"),
         format!("sentinel failover-timeout {service} 2000"),
         format!("sentinel parallel-syncs {service} 2"),
     ];
+    if let Some(certificates) = &master.certificates {
+        lines.extend(["port 0", "tls-replication yes", "tls-auth-clients no"].map(str::to_owned));
+        lines.extend(certificate(certificates).map(|(name, value)| format!("{name} {value}")));
+    }
     lines.extend(options.password.iter().map(|password| format!("sentinel auth-pass {service} {password}")));
     lines.extend(options.sentinel_password.iter().map(|password| format!("requirepass {password}")));
     std::fs::write(&file, lines.join("\n")).expect("the directory can be written");
@@ -190,6 +214,13 @@ fn sentinel(options: &RedisSentinelsOptions, master: u16) -> RedisServer {
         RedisServer { process: None, command: command.into(), port, password, certificates: None, dir };
     sentinel.restart();
     sentinel
+}
+
+/// One certificate for all: each trusts the authority of its own only.
+fn certificate(certificates: &Certificates) -> [(&'static str, String); 3] {
+    let Certificates { authority, certificate, key } = certificates;
+    let file = |path: &Path| path.display().to_string();
+    [("tls-ca-cert-file", file(authority)), ("tls-cert-file", file(certificate)), ("tls-key-file", file(key))]
 }
 
 fn is_replicated(master: &RedisServer, replicas: usize) -> bool {
