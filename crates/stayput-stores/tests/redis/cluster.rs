@@ -231,9 +231,10 @@ async fn in_a_slot_half_moved_every_session_is_found_where_it_is() {
         assert_eq!(replaced.unwrap(), Replaced::Replaced);
         *record = next;
     }
-    let (ended, _) = sessions.pop().unwrap();
+    // Some here, some there, and one nowhere.
     let (new, record) = records.anonymous(b"");
-    for key in [ended, new] {
+    let ended = sessions.split_off(10).into_iter().map(|(key, _)| key);
+    for key in ended.chain([new]) {
         store.remove(key).await.unwrap();
         assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Exists);
     }
