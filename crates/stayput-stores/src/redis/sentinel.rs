@@ -11,6 +11,7 @@ use std::io;
 use std::time::Duration;
 
 use redis::{RedisError, RedisResult, Value};
+use stayput_core::StoreErrorKind;
 use tokio::time::timeout;
 
 use self::told::Told;
@@ -56,26 +57,35 @@ impl Sentinels {
     pub(super) async fn open_master(&mut self) -> RedisResult<Link> {
         // Who answers now has the latest news.
         self.watch.mark_seen();
-        let (mut tried, mut failure) = (Vec::new(), None);
+        let (mut tried, mut worst) = (Vec::new(), None);
         for _ in 0..self.order.len() {
             match self.follow_first(&mut tried).await {
-                Ok(link) => return Ok(link),
-                Err(error) => failure = Some(graver(failure, error)),
+                Ok(Some(link)) => return Ok(link),
+                Ok(None) => {}
+                Err(error) => {
+                    // What doesn't pass by itself says most; then what is wrong with a master; then what with sentinels.
+                    let weight = (fault::of(&error).kind == StoreErrorKind::Refused, tried.len());
+                    if worst.as_ref().is_none_or(|(before, _)| *before < weight) {
+                        worst = Some((weight, error));
+                    }
+                }
             }
             self.order.rotate_left(1);
         }
-        Err(failure.unwrap_or_else(|| io::Error::other("there is no sentinel").into()))
+        let none = || io::Error::other("there is no sentinel").into();
+        Err(worst.map_or_else(none, |(_, error)| error))
     }
 
-    async fn follow_first(&mut self, tried: &mut Vec<Host>) -> RedisResult<Link> {
+    /// Asks the one in front, and nothing more if it names who was tried already.
+    async fn follow_first(&mut self, tried: &mut Vec<Host>) -> RedisResult<Option<Link>> {
         let told = self.asker.ask(&self.order[0]).await?;
         if tried.contains(&told.master) {
-            return Err(io::Error::other(format!("{} is named by its sentinels still", told.master)).into());
+            return Ok(None);
         }
         tried.push(told.master.clone());
         let link = self.open(&told.master).await?;
         self.current = told;
-        Ok(link)
+        Ok(Some(link))
     }
 
     /// A connection to another master, when a sentinel tells of one while the last is still there.
@@ -138,12 +148,6 @@ impl Asker {
 fn is_master(role: &Value) -> bool {
     let Value::Array(parts) = role else { return false };
     matches!(parts.first(), Some(Value::BulkString(word)) if word == b"master")
-}
-
-/// Of two failures the one that doesn't pass by itself; else the later one.
-fn graver(one: Option<RedisError>, other: RedisError) -> RedisError {
-    let is_grave = |error: &RedisError| fault::of(error).kind == stayput_core::StoreErrorKind::Refused;
-    one.filter(|one| is_grave(one) && !is_grave(&other)).unwrap_or(other)
 }
 
 /// An error with its place. What a server says stays as it is: its code has a meaning.
