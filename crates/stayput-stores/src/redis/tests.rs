@@ -42,7 +42,8 @@ mod under_sentinel {
         // None of these promises is about a failover, and fewer servers are sooner there.
         let service = RedisSentinelsOptions::default().replicas(0).sentinels(1).clock(clock).start();
         let url = format!("redis+sentinel://{}/{}", service.addresses(), RedisSentinels::SERVICE);
-        let store = RedisStore::connect(&url).await.unwrap();
+        let config: RedisConfig = url.parse().unwrap();
+        let store = RedisStore::connect_with(config.timeout(Duration::from_secs(20))).await.unwrap();
         StoreUnderTest::from((Arc::new(store) as Arc<dyn SessionStore>, service)).deletes_by_itself()
     });
 
@@ -56,7 +57,8 @@ mod with_every_write_on_a_replica {
         let service = RedisSentinelsOptions::default().replicas(1).sentinels(1).clock(clock).start();
         let (sentinels, name) = (service.addresses(), RedisSentinels::SERVICE);
         let url = format!("redis+sentinel://{sentinels}/{name}?wait_replicas=1&wait_for=writes");
-        let store = RedisStore::connect(&url).await.unwrap();
+        let config: RedisConfig = url.parse().unwrap();
+        let store = RedisStore::connect_with(config.timeout(Duration::from_secs(20))).await.unwrap();
         StoreUnderTest::from((Arc::new(store) as Arc<dyn SessionStore>, service)).deletes_by_itself()
     });
 
