@@ -146,7 +146,7 @@ async fn a_network_that_hangs_is_left_for_another_connection_but_not_for_many() 
     assert!((2..=12).contains(&proxy.connections()), "{}", proxy.connections());
     proxy.set(Weather::Fair);
     let took = resumes(&store, key).await;
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(1) + SLACK, "{took:?}");
 }
 
 #[tokio::test]
