@@ -223,9 +223,13 @@ fn certificate(certificates: &Certificates) -> [(&'static str, String); 3] {
     [("tls-ca-cert-file", file(authority)), ("tls-cert-file", file(certificate)), ("tls-key-file", file(key))]
 }
 
+/// Whether all replicas have acknowledged something: until then, for up to a second, a `WAIT` waits for nothing.
 fn is_replicated(master: &RedisServer, replicas: usize) -> bool {
+    // Something to acknowledge that changes no data.
+    master.run("PUBLISH stayput ready");
     let Reply::Bytes(info) = master.run("INFO replication") else { return false };
-    String::from_utf8_lossy(&info).matches("state=online").count() == replicas
+    let info = String::from_utf8_lossy(&info);
+    info.matches("state=online").count() == replicas && !info.contains(",offset=0,")
 }
 
 /// How far the server is in the stream of the master's changes, or how long that is.
