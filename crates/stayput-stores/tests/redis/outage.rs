@@ -58,7 +58,7 @@ async fn a_hung_server_costs_a_call_its_time_limit_and_leaves_nothing_behind() {
     }
     server.resume();
     let took = resumes(&store, key).await;
-    eprintln!("traffic resumed after {took:?}");
+    assert!(took < Duration::from_secs(1) + SLACK, "{took:?}");
     // The one that was sent may have happened, and no other.
     assert!(store.load(key).await.unwrap().unwrap().header.version().count <= 2);
     assert!(Handle::current().metrics().num_alive_tasks() <= tasks + 1);
