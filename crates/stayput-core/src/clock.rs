@@ -44,7 +44,7 @@ impl Timestamp {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis().into())
 }
 
@@ -79,7 +79,7 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         // A clock set before 1970 reads as the epoch: sessions then live longer, they are not lost.
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::default().after(since_epoch)
+        Timestamp::from_millis(millis(since_epoch))
     }
 }
 

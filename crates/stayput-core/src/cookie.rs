@@ -78,14 +78,19 @@ fn decode_exactly(value: &[u8]) -> Result<[u8; SIGNED_LEN + TAG_LEN], CookieRefu
     let value: &[u8; ENCODED_LEN] = value.try_into().map_err(|_| CookieRefused::Length(value.len()))?;
     let mut bytes = [0; SIGNED_LEN + TAG_LEN];
     let mut seen = 0;
-    for (three, four) in bytes.as_chunks_mut().0.iter_mut().zip(value.as_chunks::<4>().0) {
-        let [a, b, c, d] = four.map(usize::from);
-        let bits = DIGITS[0][a] | DIGITS[1][b] | DIGITS[2][c] | DIGITS[3][d];
-        seen |= bits;
-        let [_, bytes @ ..] = bits.to_be_bytes();
-        *three = bytes;
+    for (six, fours) in bytes.as_chunks_mut().0.iter_mut().zip(value.as_chunks::<4>().0.as_chunks::<2>().0) {
+        let [high, low] = fours.map(digits);
+        seen |= high | low;
+        let [_, _, decoded @ ..] = (u64::from(high) << 24 | u64::from(low)).to_be_bytes();
+        *six = decoded;
     }
     if seen & NO_DIGIT == 0 { Ok(bytes) } else { Err(CookieRefused::Alphabet) }
+}
+
+/// The three bytes that four characters stand for, or [`NO_DIGIT`] among others.
+fn digits(four: [u8; 4]) -> u32 {
+    let [a, b, c, d] = four.map(usize::from);
+    DIGITS[0][a] | DIGITS[1][b] | DIGITS[2][c] | DIGITS[3][d]
 }
 
 /// What each character stands for in base64url (RFC 4648 section 5), in each of four places.

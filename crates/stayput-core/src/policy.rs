@@ -11,7 +11,7 @@ mod validate;
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::record::Header;
 use crate::store::SessionLimit;
 
@@ -122,7 +122,9 @@ impl Policy {
     }
 
     fn touch_step(&self, header: &Header) -> Duration {
-        self.touch_interval.unwrap_or_else(|| self.idle(header) / 10)
+        // In whole milliseconds, which is what deadlines have.
+        let tenth = || Duration::from_millis(millis(self.idle(header)) / 10);
+        self.touch_interval.unwrap_or_else(tenth)
     }
 
     fn idle(&self, header: &Header) -> Duration {

@@ -13,8 +13,11 @@ pub(crate) struct RequestCookies {
 
 impl RequestCookies {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let mut all = headers.get_all(COOKIE).iter().cloned();
-        Self { first: all.next(), more: all.collect() }
+        let mut all = headers.get_all(COOKIE).iter();
+        let (first, second) = (all.next().cloned(), all.next());
+        // HTTP/1.1 allows but one, so usually there are no more.
+        let more = second.map(|second| std::iter::once(second).chain(all).cloned().collect());
+        Self { first, more: more.unwrap_or_default() }
     }
 
     /// The value of the cookie `name`; of duplicates none, since somebody else may have planted one of them.

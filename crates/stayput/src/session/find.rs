@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use stayput_core::{
-    CookieRefused, CookieValue, DecodedCookie, OpenError, Operation, Record, State as RecordState, StorageKey,
+    CookieRefused, CookieValue, DecodedCookie, Keyring, OpenError, Operation, Record, State as RecordState,
+    StorageKey,
 };
 
 use super::{CookieState, Current, Found, Session};
@@ -18,19 +19,21 @@ use crate::meter;
 impl Session {
     /// The session of the session cookie or, if that has none, of the anonymous cookie.
     pub(super) async fn find(&self) -> Result<Option<Found>, Error> {
-        let names = &self.sessions().inner.names;
+        let inner = &self.sessions().inner;
+        let (names, keyring) = (&inner.names, inner.keyring.load());
         let mut found = None;
-        if let Some(cookie) = self.genuine(&names.session)? {
+        if let Some(cookie) = self.genuine(&names.session, &keyring)? {
             let key = cookie.value.id.storage_key();
-            let fetched = self.fetch(cookie, true).await?;
+            let fetched = self.fetch(&cookie, key, &keyring, true).await?;
             let is_live = fetched.as_ref().is_ok_and(|found| found.current.header.state == RecordState::Live);
-            found = if is_live { None } else { self.find_spare(key).await? };
+            found = if is_live { None } else { self.find_spare(key, &keyring).await? };
             found = found.or(self.unless_refused(fetched, &names.session)?);
         }
         if found.is_none()
-            && let Some(cookie) = self.genuine(&names.anonymous)?
+            && let Some(cookie) = self.genuine(&names.anonymous, &keyring)?
         {
-            let fetched = self.fetch(cookie, false).await?;
+            let key = cookie.value.id.storage_key();
+            let fetched = self.fetch(&cookie, key, &keyring, false).await?;
             found = self.unless_refused(fetched, &names.anonymous)?;
         }
         meter::load(found.is_some());
@@ -48,7 +51,8 @@ impl Session {
     /// login may put the one from before back, and where that is worth nothing any more, this one counts. It does so beside
     /// that one only: planted beside another it is forged.
     pub(crate) fn spare_for(&self, session: &Current) -> Option<CookieChange> {
-        let before = self.decode(&self.sessions().inner.names.session).ok().flatten();
+        let inner = &self.sessions().inner;
+        let before = self.decode(&inner.names.session, &inner.keyring.load()).ok().flatten();
         let Some(before) = before else { return self.presents_spare().then_some(CookieChange::Delete) };
         Some(self.cookie_under(&self.spare_name(&before.value.id.storage_key()), session))
     }
@@ -58,13 +62,14 @@ impl Session {
     }
 
     /// The session of the login that took the place of the one under `before`, if its spare cookie is there.
-    async fn find_spare(&self, before: StorageKey) -> Result<Option<Found>, Error> {
-        let inner = &self.sessions().inner;
-        let Presented::Once(value) = self.cookies().single(&inner.names.spare) else { return Ok(None) };
-        let Ok(cookie) = CookieValue::decode(&self.spare_name(&before), value, &inner.keyring.load()) else {
+    async fn find_spare(&self, before: StorageKey, keyring: &Keyring) -> Result<Option<Found>, Error> {
+        let name = &self.sessions().inner.names.spare;
+        let Presented::Once(value) = self.cookies().single(name) else { return Ok(None) };
+        let Ok(cookie) = CookieValue::decode(&self.spare_name(&before), value, keyring) else {
             return Ok(None);
         };
-        let found = self.fetch(cookie, true).await?.ok();
+        let key = cookie.value.id.storage_key();
+        let found = self.fetch(&cookie, key, keyring, true).await?.ok();
         Ok(found.map(|found| Found { cookie: CookieState { is_spare: true, ..found.cookie }, ..found }))
     }
 
@@ -83,10 +88,10 @@ impl Session {
 
     /// The storage keys of all cookies that are ours, whatever is under them.
     pub(crate) fn presented_keys(&self) -> impl Iterator<Item = StorageKey> {
-        let names = &self.sessions().inner.names;
-        let cookies = [&names.session, &names.anonymous].into_iter();
+        let inner = &self.sessions().inner;
+        let cookies = [&inner.names.session, &inner.names.anonymous].into_iter();
         cookies
-            .filter_map(|name| self.decode(name).ok().flatten())
+            .filter_map(|name| self.decode(name, &inner.keyring.load()).ok().flatten())
             .map(|cookie| cookie.value.id.storage_key())
     }
 
@@ -96,19 +101,19 @@ impl Session {
         [&names.session, &names.anonymous].iter().any(|name| self.cookies().single(name) != Presented::Absent)
     }
 
-    fn decode(&self, name: &str) -> Result<Option<DecodedCookie>, Refusal> {
+    fn decode(&self, name: &str, keyring: &Keyring) -> Result<Option<DecodedCookie>, Refusal> {
         match self.cookies().single(name) {
             Presented::Absent => Ok(None),
             Presented::Several => Err(Refusal::Duplicate),
-            Presented::Once(value) => CookieValue::decode(name, value, &self.sessions().inner.keyring.load())
-                .map(Some)
-                .map_err(Refusal::from),
+            Presented::Once(value) => {
+                CookieValue::decode(name, value, keyring).map(Some).map_err(Refusal::from)
+            }
         }
     }
 
     /// The cookie, if it is there and ours.
-    fn genuine(&self, name: &str) -> Result<Option<DecodedCookie>, Error> {
-        self.decode(name).or_else(|refusal| self.refuse(refusal, name).map(|()| None))
+    fn genuine(&self, name: &str, keyring: &Keyring) -> Result<Option<DecodedCookie>, Error> {
+        self.decode(name, keyring).or_else(|refusal| self.refuse(refusal, name).map(|()| None))
     }
 
     fn unless_refused(&self, found: Result<Found, Refusal>, name: &str) -> Result<Option<Found>, Error> {
@@ -117,12 +122,13 @@ impl Session {
 
     async fn fetch(
         &self,
-        cookie: DecodedCookie,
+        cookie: &DecodedCookie,
+        key: StorageKey,
+        keyring: &Keyring,
         with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
-        let key = cookie.value.id.storage_key();
         match self.sessions().call(Operation::Load, |store| store.load(key)).await? {
-            Some(record) => self.fit(cookie, key, &record, with_subject),
+            Some(record) => self.fit(cookie, key, &record, keyring, with_subject),
             None => Ok(Err(Refusal::NoSession)),
         }
     }
@@ -130,13 +136,14 @@ impl Session {
     /// The session of a cookie and the record under its key, if they fit together.
     fn fit(
         &self,
-        cookie: DecodedCookie,
+        cookie: &DecodedCookie,
         key: StorageKey,
         record: &Record,
+        keyring: &Keyring,
         with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
         let inner = &self.sessions().inner;
-        let CookieValue { id, generation } = cookie.value;
+        let CookieValue { id, generation } = cookie.value.clone();
         let (header, now) = (&record.header, inner.clock.now());
         // The idle deadline is not sealed: whoever can write to the store could put it anywhere.
         if header.absolute <= now {
@@ -148,8 +155,7 @@ impl Session {
         if header.subject.is_some() != with_subject {
             return Ok(Err(Refusal::OtherKind));
         }
-        let keyring = inner.keyring.load();
-        let data = match record.open(&key, &keyring) {
+        let data = match record.open(&key, keyring) {
             Ok(bytes) => Data::decode(bytes),
             // The cookie is ours and so is the session: this server lacks a key. Nobody is logged out by that.
             Err(error @ OpenError::UnknownKey(_)) => return Err(Error::Keyring(error)),
@@ -157,7 +163,7 @@ impl Session {
         };
         let Ok(data) = data else { return Ok(Err(Refusal::Broken)) };
         // A server that still has an older keyring may have sealed it under a key that is on its way out.
-        let under_former_key = !cookie.under_primary || !record.is_under_primary(&keyring);
+        let under_former_key = !cookie.under_primary || !record.is_under_primary(keyring);
         Ok(Ok(Found {
             current: Arc::new(Current { id, key, header: header.clone(), data }),
             cookie: CookieState { generation, under_former_key, is_spare: false },
