@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
 /// A point in time: milliseconds since the Unix epoch.
 ///
 /// Deadlines are compared as `deadline <= now` means *over*: a session with deadline `t` is dead at `t`.
@@ -65,13 +67,44 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// How long the machine has been running: milliseconds, its sleep included.
+///
+/// Nobody can set it, so that what is to last a while is measured by it. It means nothing to another machine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Uptime(u64);
+
+impl Uptime {
+    /// An uptime of so many milliseconds.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the machine was started.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This one and `duration`.
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+
+    /// How much later this one is than `earlier`; zero if it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
 /// Where the time comes from: [`SystemClock`] in production, a clock that the test moves in tests.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// How long the machine has been running.
+    fn uptime(&self) -> Uptime;
 }
 
-/// The operating system's wall clock.
+/// The operating system's clocks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -81,11 +114,26 @@ impl Clock for SystemClock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(millis(since_epoch))
     }
+
+    fn uptime(&self) -> Uptime {
+        let Timespec { tv_sec, tv_nsec } = clock_gettime(SINCE_BOOT);
+        Uptime((tv_sec.unsigned_abs() * 1000).saturating_add(tv_nsec.unsigned_abs() / 1_000_000))
+    }
 }
+
+/// The clock that goes on while the machine sleeps; where there is none, one that doesn't.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const SINCE_BOOT: ClockId = ClockId::Boottime;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const SINCE_BOOT: ClockId = ClockId::Monotonic;
 
 impl<C: Clock> Clock for std::sync::Arc<C> {
     fn now(&self) -> Timestamp {
         (**self).now()
+    }
+
+    fn uptime(&self) -> Uptime {
+        (**self).uptime()
     }
 }
 

@@ -19,7 +19,7 @@ mod seal;
 mod store;
 mod subject;
 
-pub use clock::{Clock, SystemClock, Timestamp};
+pub use clock::{Clock, SystemClock, Timestamp, Uptime};
 pub use cookie::{CookieRefused, CookieValue, DecodedCookie};
 pub use error::{StoreError, StoreErrorKind};
 pub use id::{Generation, NotAHandle, SessionHandle, SessionId, StorageKey};
@@ -29,7 +29,8 @@ pub use random::{Random, SystemRandom};
 pub use record::{Header, Record, RecordError, State, Version, WriteTag, layout};
 pub use seal::OpenError;
 pub use store::{
-    Admission, Admitted, Created, Epoch, Marker, Operation, Overflow, Replaced, SWEEP_DELAY, SessionLimit,
-    SessionStore, StoreFuture, TOMBSTONE_LIFETIME, Touched,
+    Admission, Admitted, Created, Epoch, Invalidation, Invalidations, Marker, Operation, Overflow,
+    PULSE_INTERVAL, PULSE_LIMIT, Replaced, SWEEP_DELAY, SessionLimit, SessionStore, StoreFuture,
+    TOMBSTONE_LIFETIME, Touched,
 };
 pub use subject::{Subject, SubjectKey};

@@ -4,6 +4,7 @@
 //! an expired and a removed record, because that is where session stores have differed and lost data.
 
 mod future;
+mod invalidation;
 mod marker;
 mod subjects;
 
@@ -17,6 +18,7 @@ use crate::record::{Record, Version};
 use crate::subject::SubjectKey;
 
 pub use future::StoreFuture;
+pub use invalidation::{Invalidation, Invalidations, PULSE_INTERVAL, PULSE_LIMIT};
 pub use marker::Marker;
 pub use subjects::{Admission, Admitted, Epoch, Overflow, SessionLimit};
 
@@ -124,6 +126,19 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// to offer. Retry safe.
     fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
         StoreFuture::ready(Ok(None))
+    }
+
+    /// What anybody changes in the store from now on, as far as it can tell; `None` if it can't. To be called inside a
+    /// tokio runtime if the store needs one. Each call is a stream of its own.
+    ///
+    /// Whoever reads it slowly loses messages, and is told so by [`Invalidation::Lost`]: what waits for it is bounded.
+    fn invalidations(&self) -> Option<Invalidations> {
+        None
+    }
+
+    /// Whether a call of it goes to another process, so that copies near to the application are worth keeping.
+    fn is_remote(&self) -> bool {
+        false
     }
 }
 

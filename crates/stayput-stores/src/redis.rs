@@ -131,6 +131,10 @@ impl SessionStore for RedisStore {
     fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
         StoreFuture::new(self.read_marker())
     }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
 }
 
 fn error_of(kind: StoreErrorKind, operation: Operation) -> StoreError {

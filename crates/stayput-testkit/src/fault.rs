@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stayput_core::{
-    Admission, Admitted, Created, Epoch, Marker, Operation, Record, Replaced, SessionStore, StorageKey,
-    StoreError, StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
+    Admission, Admitted, Created, Epoch, Invalidations, Marker, Operation, Record, Replaced, SessionStore,
+    StorageKey, StoreError, StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
 };
 use tokio::sync::Notify;
 
@@ -145,6 +145,14 @@ impl SessionStore for FaultyStore {
 
     fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
         self.call(Operation::Marker, |store| store.marker())
+    }
+
+    fn invalidations(&self) -> Option<Invalidations> {
+        self.store.invalidations()
+    }
+
+    fn is_remote(&self) -> bool {
+        self.store.is_remote()
     }
 }
 

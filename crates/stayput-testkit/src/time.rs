@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stayput_core::{Clock, Timestamp};
+use stayput_core::{Clock, Timestamp, Uptime};
 
 /// A clock that the test moves. Begins at an arbitrary point well after the epoch.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub struct ManualClock(Mutex<Inner>);
 #[derive(Debug)]
 struct Inner {
     now: Timestamp,
+    uptime: Uptime,
     /// Where other processes read the time.
     published: Vec<File>,
 }
@@ -21,7 +22,8 @@ struct Inner {
 impl Default for ManualClock {
     fn default() -> Self {
         let now = Timestamp::from_millis(1_000_000_000_000);
-        Self(Mutex::new(Inner { now, published: Vec::new() }))
+        let uptime = Uptime::from_millis(1_000_000);
+        Self(Mutex::new(Inner { now, uptime, published: Vec::new() }))
     }
 }
 
@@ -33,7 +35,7 @@ impl ManualClock {
         inner.set(now);
     }
 
-    /// Moves the clock to `now`.
+    /// Moves the clock to `now`. If that is back, the uptime stays as it is.
     pub fn set(&self, now: Timestamp) {
         self.lock().set(now);
     }
@@ -58,6 +60,7 @@ impl ManualClock {
 
 impl Inner {
     fn set(&mut self, now: Timestamp) {
+        self.uptime = self.uptime.after(now.since(self.now));
         self.now = now;
         let bytes = now.as_millis().to_ne_bytes();
         for file in &self.published {
@@ -71,5 +74,9 @@ impl Inner {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         self.lock().now
+    }
+
+    fn uptime(&self) -> Uptime {
+        self.lock().uptime
     }
 }
