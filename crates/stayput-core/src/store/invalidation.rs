@@ -15,13 +15,12 @@ pub type Invalidations = Pin<Box<dyn Stream<Item = Invalidation> + Send>>;
 /// One message of a store's about its records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Invalidation {
-    /// The record under this key was written.
+    /// The record under this key was created, replaced, touched or removed; copies of it are out of date.
     ///
-    /// Of each swap by [`replace`](super::SessionStore::replace) there is one such message, in the order of the swaps of
-    /// a key; no two swaps share one. Other changes (creation, a touch) may have one, and may share one with a swap.
+    /// Each swap by [`replace`](super::SessionStore::replace) has exactly one such message, in the order of the swaps; no other
+    /// swap and no removal shares it, though a creation or a touch may. So a writer knows the message of its own swap from
+    /// anybody else's, and need not forget what it wrote. Of a removal there may be several.
     Changed(StorageKey),
-    /// The record under this key was removed, for good. It is told by this message, whatever else was told of the key.
-    Removed(StorageKey),
     /// The stream works: all that was changed [`PULSE_LIMIT`] ago or earlier has been told. Comes every [`PULSE_INTERVAL`]
     /// or so, and is never sent from memory: the store's server was asked and has answered.
     Pulse,
