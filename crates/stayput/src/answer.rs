@@ -14,6 +14,7 @@ pub(crate) struct Answer {
     pub(crate) session: Option<CookieChange>,
     pub(crate) anonymous: Option<CookieChange>,
     pub(crate) spare: Option<CookieChange>,
+    pub(crate) version: Option<CookieChange>,
     pub(crate) logged_out: bool,
 }
 
@@ -43,6 +44,7 @@ impl Answer {
             (&names.session, &self.session),
             (&names.anonymous, &self.anonymous),
             (&names.spare, &self.spare),
+            (&names.version, &self.version),
         ];
         for (name, change) in cookies {
             let Some(change) = change else { continue };

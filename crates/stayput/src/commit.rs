@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::data::{Changes, Data};
 use crate::events::EventKind;
-use crate::session::{CookieState, Current, Session};
+use crate::session::{CookieState, Current, Session, Source};
 use crate::{Error, Sessions, meter};
 
 /// What became of a write.
@@ -38,6 +38,11 @@ impl Session {
             data.apply(&changes);
             let result = change(&mut data)?;
             if base.as_ref().map_or(data.is_empty(), |base| base.data == data) {
+                // In a copy nothing changed. By now something may have to.
+                if self.state().source == Source::Copy {
+                    self.fresh().await?;
+                    continue;
+                }
                 self.settle(None, &changes);
                 return Ok(result);
             }
@@ -54,7 +59,7 @@ impl Session {
                 }
                 Written::Conflict(newer) => {
                     meter::conflict();
-                    self.state().current = Some(newer);
+                    self.state().see(newer);
                 }
             }
             attempts.next(self.sessions()).await?;
@@ -69,8 +74,8 @@ impl Session {
     /// Notes that `changes` are in the store.
     pub(crate) fn settle(&self, current: Option<Arc<Current>>, changes: &Changes) {
         let mut state = self.state();
-        if current.is_some() {
-            state.current = current;
+        if let Some(current) = current {
+            state.see(current);
         }
         // What was buffered meanwhile stays.
         state.changes.settle(changes);
@@ -147,7 +152,12 @@ impl Sessions {
         let swap = self.twice(Operation::Replace, |store| store.replace(key, sealed(), expected));
         let (outcome, doubt) = swap.await?;
         match outcome {
-            Replaced::Replaced => Ok(Written::Done(session)),
+            Replaced::Replaced => {
+                if let Some(near) = &self.inner.near {
+                    near.keep_opened(&session);
+                }
+                Ok(Written::Done(session))
+            }
             Replaced::Missing => Err(Error::Ended),
             Replaced::Conflict(found) => {
                 let ours = found.header.includes(tag);
@@ -174,7 +184,7 @@ impl Sessions {
     }
 
     /// The session of a record that a store handed back in a conflict.
-    fn reopen(&self, id: SessionId, key: StorageKey, record: &Record) -> Result<Current, Error> {
+    pub(crate) fn reopen(&self, id: SessionId, key: StorageKey, record: &Record) -> Result<Current, Error> {
         let bytes = record.open(&key, &self.inner.keyring.load()).map_err(Error::Keyring)?;
         let data = Data::decode(bytes)
             .map_err(|source| Error::Decode { key: "(session)".to_owned(), source: source.into() })?;

@@ -152,11 +152,13 @@ mod events;
 #[cfg(feature = "axum")]
 mod extract;
 mod flash;
+mod fresh;
 mod guesses;
 mod keys;
 mod layer;
 mod login;
 mod meter;
+mod near;
 mod renewal;
 mod session;
 mod sessions;
@@ -170,9 +172,11 @@ pub use events::{EndReason, Event, EventHook, EventKind, Refusal};
 #[cfg(feature = "axum")]
 pub use extract::MissingLayer;
 pub use flash::{Flash, FlashLevel};
+pub use fresh::{FreshLayer, FreshService};
 pub use keys::{KeyringSourceError, SharedKeyring};
 pub use layer::{SessionFuture, SessionLayer, SessionService};
 pub use login::Login;
+pub use near::NearCache;
 pub use session::Session;
 pub use sessions::{Builder, Sessions};
 pub use stayput_core::{

@@ -159,6 +159,7 @@ impl Session {
             session: Some(CookieChange::Delete),
             anonymous: Some(CookieChange::Delete),
             spare: self.presents_spare().then_some(CookieChange::Delete),
+            version: self.presents_version().then_some(CookieChange::Delete),
             logged_out: true,
         };
     }

@@ -115,7 +115,11 @@ impl Session {
             Err(Error::Ended) => (None, false),
             Err(error) => return Err(error),
         };
-        self.state().current = session;
+        let mut state = self.state();
+        match session {
+            Some(session) => state.see(session),
+            None => state.current = None,
+        }
         Ok(is_written)
     }
 

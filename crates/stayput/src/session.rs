@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::cookies::RequestCookies;
 use crate::data::{Changes, Data};
 use crate::events::EventKind;
+use crate::near::SeenVersion;
 use crate::{Error, Sessions};
 use http::request::Parts;
 use stayput_core::{Activity, Generation, Header, SessionId, StorageKey, Subject, Timestamp};
@@ -45,6 +46,12 @@ pub(crate) struct State {
     lookup: Lookup,
     /// The session as last seen in the store.
     pub(crate) current: Option<Arc<Current>>,
+    /// Where it was seen.
+    pub(crate) source: Source,
+    /// Whether no copy will do.
+    wants_fresh: bool,
+    /// The version of the session that the client said it has seen.
+    seen: Option<SeenVersion>,
     /// When it was looked up, which is when this request was active in it.
     pub(crate) active: Timestamp,
     /// What its cookie said when it was presented, or says that is being handed out.
@@ -56,6 +63,15 @@ pub(crate) struct State {
     /// Whether somebody waits for a turn to write, or had it.
     writes: bool,
     head_left: bool,
+}
+
+/// Where a session was seen last.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Source {
+    #[default]
+    Store,
+    /// A copy: in the store it may have changed since.
+    Copy,
 }
 
 /// What the client has of its session.
@@ -70,7 +86,9 @@ pub(crate) struct CookieState {
 /// A session as it was found.
 struct Found {
     current: Arc<Current>,
+    source: Source,
     cookie: CookieState,
+    seen: Option<SeenVersion>,
     at: Timestamp,
 }
 
@@ -142,6 +160,7 @@ impl Session {
                 is_kept_up = true;
             }
             // Asked again after every wait: a task of the handler's may have buffered something meanwhile.
+            self.hand_out_version();
             let answer = self.state().leave_head(committed.is_err());
             if let Some(answer) = answer {
                 return (answer, committed);
@@ -158,7 +177,10 @@ impl Session {
         if policy.activity == Activity::Any && state.was_left_alone() && self.presents_any() {
             return false;
         }
-        state.head_left = !state.writes && state.changes.is_empty() && state.is_kept_up(policy);
+        state.head_left = !state.writes
+            && state.changes.is_empty()
+            && state.is_kept_up(policy)
+            && (self.sessions().inner.near.is_none() || state.has_seen_version());
         state.head_left
     }
 
@@ -203,6 +225,16 @@ impl Current {
 }
 
 impl State {
+    /// Takes note of the session as the store has it.
+    pub(crate) fn see(&mut self, current: Arc<Current>) {
+        (self.current, self.source) = (Some(current), Source::Store);
+    }
+
+    /// Whether the client has said that it saw the session as it is now.
+    fn has_seen_version(&self) -> bool {
+        self.current.as_ref().is_none_or(|current| self.seen == Some(SeenVersion::of(&current.header)))
+    }
+
     /// Lets the response head leave with its cookies, unless changes still wait for their commit and are not `given_up`.
     fn leave_head(&mut self, given_up: bool) -> Option<Answer> {
         if !self.changes.is_empty() && !given_up {

@@ -12,6 +12,7 @@ use crate::client::{Reach, TrustedProxies};
 use crate::endings::Endings;
 use crate::events::{Event, EventHook, EventKind, Events};
 use crate::guesses::Guesses;
+use crate::near::{Near, NearCache};
 use crate::{SessionLayer, SharedKeyring, keys, sweeper};
 
 /// All sessions of an application. Cheap to clone.
@@ -22,6 +23,8 @@ pub struct Sessions {
 
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn SessionStore>,
+    /// That store, if it keeps copies.
+    pub(crate) near: Option<Arc<Near>>,
     pub(crate) keyring: SharedKeyring,
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
@@ -38,6 +41,7 @@ pub(crate) struct CookieNames {
     pub(crate) session: String,
     pub(crate) anonymous: String,
     pub(crate) spare: String,
+    pub(crate) version: String,
     pub(crate) attributes: String,
     pub(crate) clears_all: bool,
 }
@@ -51,6 +55,7 @@ impl Sessions {
     /// The same over a store chosen at run time.
     pub fn builder_shared(store: Arc<dyn SessionStore>) -> Builder {
         Builder {
+            near_cache: store.is_remote().then(NearCache::default),
             store,
             keyring: None,
             policy: Policy::web(),
@@ -95,6 +100,7 @@ impl fmt::Debug for Sessions {
 #[must_use]
 pub struct Builder {
     store: Arc<dyn SessionStore>,
+    near_cache: Option<NearCache>,
     keyring: Option<SharedKeyring>,
     policy: Policy,
     clock: Arc<dyn Clock>,
@@ -116,6 +122,17 @@ impl Builder {
     /// A [`Keyring`], or a [`SharedKeyring`] that can change while the server runs.
     pub fn keyring(mut self, keyring: impl Into<SharedKeyring>) -> Self {
         self.keyring = Some(keyring.into());
+        self
+    }
+
+    /// Copies of sessions in this process, by which most requests do without a call of the store: [`NearCache`], or `None`
+    /// for no copies. In front of a store in another process there are some unless this is called.
+    ///
+    /// Whoever waits for an answer reads their own writes, whichever server they come to next. What is changed in parallel,
+    /// or by somebody else, shows within milliseconds if the store tells of changes, and within the lease in any case.
+    /// [`Session::fresh`](crate::Session::fresh) asks the store.
+    pub fn near_cache(mut self, near_cache: impl Into<Option<NearCache>>) -> Self {
+        self.near_cache = near_cache.into();
         self
     }
 
@@ -170,6 +187,7 @@ impl Builder {
             session: cookie.session_name(),
             anonymous: cookie.anonymous_name(),
             spare: cookie.spare_name(),
+            version: cookie.version_name(),
             attributes: cookie.attributes(),
             clears_all: cookie.clears_all(),
         };
@@ -177,10 +195,25 @@ impl Builder {
             tracing::warn!("no keyring given: sessions end when this process does");
             Keyring::generate(&*self.random).into()
         });
-        let Self { store, policy, clock, random, events, reach, .. } = self;
+        let Self { mut store, near_cache, policy, clock, random, events, reach, .. } = self;
+        let near = near_cache.map(|config| Near::start(Arc::clone(&store), Arc::clone(&clock), config));
+        if let Some(near) = &near {
+            store = Arc::clone(near) as Arc<dyn SessionStore>;
+        }
         let (guesses, endings) = (Guesses::default(), Endings::default());
-        let inner =
-            Arc::new(Inner { store, keyring, policy, clock, random, names, events, reach, guesses, endings });
+        let inner = Arc::new(Inner {
+            store,
+            near,
+            keyring,
+            policy,
+            clock,
+            random,
+            names,
+            events,
+            reach,
+            guesses,
+            endings,
+        });
         sweeper::start(&inner);
         keys::start(&inner);
         Ok(Sessions { inner })

@@ -120,6 +120,11 @@ impl CookiePolicy {
         format!("{}{}-spare", self.prefix(), self.name)
     }
 
+    /// Name of the cookie that says which version of its session a client has seen. What is in it is no secret.
+    pub fn version_name(&self) -> String {
+        format!("{}{}-version", self.prefix(), self.name)
+    }
+
     /// The attributes, as they follow a cookie's value; all but how long it lives.
     pub fn attributes(&self) -> String {
         let domain = self.domain.as_ref().map_or_else(String::new, |domain| format!("; Domain={domain}"));

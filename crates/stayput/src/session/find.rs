@@ -1,13 +1,14 @@
 //! From a request's cookies to its session, or to none: whatever doesn't fit in every respect is no session.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use stayput_core::{
     CookieRefused, CookieValue, DecodedCookie, Keyring, OpenError, Operation, Record, State as RecordState,
     StorageKey,
 };
 
-use super::{CookieState, Current, Found, Session};
+use super::{CookieState, Current, Found, Session, Source};
 use crate::Error;
 use crate::answer::CookieChange;
 use crate::cookies::Presented;
@@ -15,6 +16,7 @@ use crate::data::Data;
 use crate::events::{EventKind, Refusal};
 use crate::guesses::Guess;
 use crate::meter;
+use crate::near::{Known, SeenVersion};
 
 impl Session {
     /// The session of the session cookie or, if that has none, of the anonymous cookie.
@@ -81,9 +83,14 @@ impl Session {
     fn cookie_under(&self, name: &str, session: &Current) -> CookieChange {
         let inner = &self.sessions().inner;
         let value = CookieValue { id: session.id.clone(), generation: session.header.generation };
+        CookieChange::Set { value: value.encode(name, &inner.keyring.load()), left: self.lifetime(session) }
+    }
+
+    /// How long the session's cookies outlive the browser; `None` if they don't.
+    fn lifetime(&self, session: &Current) -> Option<Duration> {
+        let inner = &self.sessions().inner;
         let outlives_browser = session.header.is_remembered || inner.policy.cookie.is_persistent();
-        let left = outlives_browser.then(|| session.header.absolute.since(inner.clock.now()));
-        CookieChange::Set { value: value.encode(name, &inner.keyring.load()), left }
+        outlives_browser.then(|| session.header.absolute.since(inner.clock.now()))
     }
 
     /// The storage keys of all cookies that are ours, whatever is under them.
@@ -127,10 +134,64 @@ impl Session {
         keyring: &Keyring,
         with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
-        match self.sessions().call(Operation::Load, |store| store.load(key)).await? {
-            Some(record) => self.fit(cookie, key, &record, keyring, with_subject),
+        let sessions = self.sessions();
+        let Some(near) = &sessions.inner.near else {
+            let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
+            return self.fit_if_any(cookie, key, record, keyring, with_subject);
+        };
+        let seen = self.seen_version(&key);
+        if self.state().wants_fresh() {
+            let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
+            let found = self.fit_if_any(cookie, key, record, keyring, with_subject)?;
+            return Ok(found.map(|found| Found { seen, ..found }));
+        }
+        let (copy, source) = match near.known(&key, seen) {
+            Some(Known::Copy(copy)) => (Some(copy), Source::Copy),
+            Some(Known::Gone) => (None, Source::Copy),
+            None => (sessions.call(Operation::Load, |_| near.read(key, seen)).await?, Source::Store),
+        };
+        let Some(copy) = copy else { return Ok(Err(Refusal::NoSession)) };
+        let found = self.fit(cookie, key, &copy.record, Some(&copy.opened), keyring, with_subject)?;
+        Ok(found.map(|found| Found { source, seen, ..found }))
+    }
+
+    fn fit_if_any(
+        &self,
+        cookie: &DecodedCookie,
+        key: StorageKey,
+        record: Option<Arc<Record>>,
+        keyring: &Keyring,
+        with_subject: bool,
+    ) -> Result<Result<Found, Refusal>, Error> {
+        match record {
+            Some(record) => self.fit(cookie, key, &record, None, keyring, with_subject),
             None => Ok(Err(Refusal::NoSession)),
         }
+    }
+
+    /// The version of the session under `key` that the client says it has seen.
+    fn seen_version(&self, key: &StorageKey) -> Option<SeenVersion> {
+        match self.cookies().single(&self.sessions().inner.names.version) {
+            Presented::Once(value) => SeenVersion::decode(value, key),
+            Presented::Absent | Presented::Several => None,
+        }
+    }
+
+    pub(crate) fn presents_version(&self) -> bool {
+        self.cookies().single(&self.sessions().inner.names.version) != Presented::Absent
+    }
+
+    /// Has the client say from now on which version of its session it has seen, if there are copies that may be older.
+    pub(super) fn hand_out_version(&self) {
+        let inner = &self.sessions().inner;
+        let mut state = self.state();
+        if inner.near.is_none() || state.has_seen_version() || state.answer.logged_out {
+            return;
+        }
+        let Some(current) = &state.current else { return };
+        let value = SeenVersion::of(&current.header).encode(&current.key);
+        let left = self.lifetime(current);
+        state.answer.version = Some(CookieChange::Set { value, left });
     }
 
     /// The session of a cookie and the record under its key, if they fit together.
@@ -139,11 +200,12 @@ impl Session {
         cookie: &DecodedCookie,
         key: StorageKey,
         record: &Record,
+        opened: Option<&OnceLock<Arc<Current>>>,
         keyring: &Keyring,
         with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
         let inner = &self.sessions().inner;
-        let CookieValue { id, generation } = cookie.value.clone();
+        let generation = cookie.value.generation;
         let (header, now) = (&record.header, inner.clock.now());
         // The idle deadline is not sealed: whoever can write to the store could put it anywhere.
         if header.absolute <= now {
@@ -155,20 +217,27 @@ impl Session {
         if header.subject.is_some() != with_subject {
             return Ok(Err(Refusal::OtherKind));
         }
-        let data = match record.open(&key, keyring) {
-            Ok(bytes) => Data::decode(bytes),
-            // The cookie is ours and so is the session: this server lacks a key. Nobody is logged out by that.
-            Err(error @ OpenError::UnknownKey(_)) => return Err(Error::Keyring(error)),
-            Err(_) => return Ok(Err(Refusal::Broken)),
+        let current = if let Some(current) = opened.and_then(OnceLock::get) {
+            Arc::clone(current)
+        } else {
+            let data = match record.open(&key, keyring) {
+                Ok(bytes) => Data::decode(bytes),
+                // The cookie is ours and so is the session: this server lacks a key. Nobody is logged out by that.
+                Err(error @ OpenError::UnknownKey(_)) => return Err(Error::Keyring(error)),
+                Err(_) => return Ok(Err(Refusal::Broken)),
+            };
+            let Ok(data) = data else { return Ok(Err(Refusal::Broken)) };
+            let id = cookie.value.id.clone();
+            Arc::new(Current { id, key, header: header.clone(), data })
         };
-        let Ok(data) = data else { return Ok(Err(Refusal::Broken)) };
+        if let Some(opened) = opened.filter(|opened| opened.get().is_none()) {
+            // If it was opened before, that is as good.
+            let _ = opened.set(Arc::clone(&current));
+        }
         // A server that still has an older keyring may have sealed it under a key that is on its way out.
         let under_former_key = !cookie.under_primary || !record.is_under_primary(keyring);
-        Ok(Ok(Found {
-            current: Arc::new(Current { id, key, header: header.clone(), data }),
-            cookie: CookieState { generation, under_former_key, is_spare: false },
-            at: now,
-        }))
+        let cookie = CookieState { generation, under_former_key, is_spare: false };
+        Ok(Ok(Found { current, source: Source::Store, cookie, seen: None, at: now }))
     }
 
     /// Notes that a cookie is none of a session's. An error for who keeps making them up.

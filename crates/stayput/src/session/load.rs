@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
+use stayput_core::{Operation, Record};
+
 use super::{Current, Session, State};
-use crate::Error;
+use crate::{Error, Sessions};
 
 /// How far looking the session up is.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +24,40 @@ impl Session {
     /// Looks the session up, unless somebody has.
     pub(crate) async fn load(&self) -> Result<(), Error> {
         self.loaded().await.map(|_| ())
+    }
+
+    /// Reads the session from the store now, for where a copy won't do, such as before money moves: whatever was changed or
+    /// ended before the call, on any server, counts from here on.
+    ///
+    /// For all requests of a route there is [`FreshLayer`](crate::FreshLayer).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if it was ended since this request looked it up; errors of the store.
+    pub async fn fresh(&self) -> Result<(), Error> {
+        let current = {
+            let mut state = self.state();
+            state.wants_fresh = true;
+            (state.lookup == Lookup::Done).then(|| state.current.clone())
+        };
+        match current {
+            None => self.load().await,
+            Some(None) => Ok(()),
+            Some(Some(current)) => {
+                let fresh = self.sessions().reread(&current).await?;
+                let mut state = self.state();
+                // A login of this request's may have come in between.
+                if state.current.as_ref().is_some_and(|now| now.key == fresh.key) {
+                    state.see(Arc::new(fresh));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// From here on no copy will do.
+    pub(crate) fn want_fresh(&self) {
+        self.state().wants_fresh = true;
     }
 
     /// The session, looked up if need be.
@@ -42,9 +78,21 @@ impl Session {
             state.lookup = Lookup::Done;
             if let Some(found) = found {
                 (state.current, state.cookie, state.active) = (Some(found.current), found.cookie, found.at);
+                (state.source, state.seen) = (found.source, found.seen);
             }
         }
         Ok(state.current.clone())
+    }
+}
+
+impl Sessions {
+    /// The session as it is in the store by now.
+    async fn reread(&self, session: &Current) -> Result<Current, Error> {
+        let key = session.key;
+        let record = self.call(Operation::Load, |store| store.load(key)).await?;
+        let is_alive = |record: &Arc<Record>| record.header.absolute > self.inner.clock.now();
+        let record = record.filter(is_alive).ok_or(Error::Ended)?;
+        self.reopen(session.id.clone(), key, &record)
     }
 }
 
@@ -57,5 +105,9 @@ impl State {
     /// Whether nobody asked for the session yet.
     pub(super) fn was_left_alone(&self) -> bool {
         self.lookup == Lookup::NotBegun
+    }
+
+    pub(super) fn wants_fresh(&self) -> bool {
+        self.wants_fresh
     }
 }

@@ -1,0 +1,166 @@
+//! The near cache: copies of records in this process, in front of a store in another one.
+//!
+//! A copy is never the truth. It may be used while its lease runs and as long as it is at least what its client has seen, and
+//! nobody ever waits for it. What the store itself is asked for, it is asked for: [`SessionStore::load`] goes past the copies.
+
+mod copy;
+mod follow;
+mod motion;
+mod read;
+mod seen;
+mod store;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use stayput_core::{Clock, SessionStore, StorageKey, Uptime};
+
+use self::copy::Copy;
+use self::copy::{Held, Weigher};
+use self::motion::Motions;
+pub(crate) use self::seen::SeenVersion;
+use crate::session::Current;
+
+/// How much the near cache may hold, and for how long its copies are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NearCache {
+    /// The most memory that it may take, in bytes, to within a tenth; 64 MiB unless set.
+    pub bytes: u64,
+    /// How long a copy may be used without asking the store again while the store tells of changes: a session that is ended
+    /// elsewhere is refused within this time, and usually within milliseconds. 30 s unless set.
+    pub lease: Duration,
+    /// The same while the store does not tell of changes, or can't. 2 s unless set.
+    pub short_lease: Duration,
+}
+
+impl Default for NearCache {
+    fn default() -> Self {
+        Self { bytes: 64 << 20, lease: Duration::from_secs(30), short_lease: Duration::from_secs(2) }
+    }
+}
+
+/// A store with copies in front of it.
+pub(crate) struct Near {
+    store: Arc<dyn SessionStore>,
+    clock: Arc<dyn Clock>,
+    config: NearCache,
+    copies: Cache<StorageKey, Held, Weigher>,
+    motions: Motions,
+    /// How often the store may have failed to tell of something. Whatever was read before the last time is not kept.
+    losses: AtomicU64,
+    /// Until when what the store tells can be relied on, as milliseconds of uptime.
+    is_told_until: AtomicU64,
+}
+
+/// What the near cache knows of a session.
+pub(crate) enum Known {
+    /// A copy that may be used.
+    Copy(Arc<Copy>),
+    /// This process ended it.
+    Gone,
+}
+
+impl Near {
+    /// Puts a near cache in front of `store`, and follows what that tells if there is a runtime to do it in.
+    pub(crate) fn start(store: Arc<dyn SessionStore>, clock: Arc<dyn Clock>, config: NearCache) -> Arc<Self> {
+        let items = usize::try_from(config.bytes / USUAL_COPY).unwrap_or(usize::MAX).max(1);
+        let near = Arc::new(Self {
+            store,
+            clock,
+            copies: Cache::with_weighter(items, config.bytes, Weigher),
+            config,
+            motions: Motions::default(),
+            losses: AtomicU64::new(0),
+            is_told_until: AtomicU64::new(0),
+        });
+        follow::start(&near);
+        near
+    }
+
+    /// What may be said of the session under `key` without asking the store, to a client that has seen it at version `seen`.
+    pub(crate) fn known(&self, key: &StorageKey, seen: Option<SeenVersion>) -> Option<Known> {
+        let held = self.copies.get(key)?;
+        let now = self.clock.uptime();
+        match held {
+            Held::Copy(copy) => {
+                let is_good = now < copy.sent.after(self.lease(now))
+                    && !copy.record.header.is_expired(self.clock.now())
+                    && self.satisfies(&copy, seen, now);
+                is_good.then_some(Known::Copy(copy))
+            }
+            Held::Gone { until } => (now < until).then_some(Known::Gone),
+        }
+    }
+
+    /// Keeps the opened session beside its record, if that is still the one that is held.
+    pub(crate) fn keep_opened(&self, session: &Arc<Current>) {
+        if let Some(Held::Copy(copy)) = self.copies.peek(&session.key)
+            && copy.record.header.version() == session.header.version()
+        {
+            // Somebody else's is as good.
+            let _ = copy.opened.set(Arc::clone(session));
+        }
+    }
+
+    /// A copy of what a client has seen, or of something newer. A client that claims to have seen more than there is doesn't
+    /// get the store asked for each of its requests: the answer to its last claim counts for one short lease.
+    fn satisfies(&self, copy: &Copy, seen: Option<SeenVersion>, now: Uptime) -> bool {
+        seen.is_none_or(|seen| {
+            copy.version() >= seen
+                || copy.asked_for >= Some(seen) && now < copy.sent.after(self.config.short_lease)
+        })
+    }
+
+    fn lease(&self, now: Uptime) -> Duration {
+        if self.is_told(now) { self.config.lease } else { self.config.short_lease }
+    }
+
+    /// Whether the store tells of changes, and nothing of what it told can be missing.
+    fn is_told(&self, now: Uptime) -> bool {
+        now.as_millis() < self.is_told_until.load(Ordering::Acquire)
+    }
+
+    /// Holds a copy, unless a newer one is held. The caller has the lock of its key.
+    fn hold(&self, key: StorageKey, copy: &Arc<Copy>) {
+        let is_better = match self.copies.peek(&key) {
+            None => true,
+            Some(Held::Copy(held)) => held.version() <= copy.version(),
+            Some(Held::Gone { until }) => until <= self.clock.uptime(),
+        };
+        if is_better {
+            self.copies.insert(key, Held::Copy(Arc::clone(copy)));
+        }
+    }
+
+    /// Notes that this process ended the session. The caller has the lock of its key.
+    fn hold_gone(&self, key: StorageKey) {
+        let until = self.clock.uptime().after(self.config.lease);
+        self.copies.insert(key, Held::Gone { until });
+    }
+
+    /// Holds no copy any more. The caller has the lock of its key.
+    fn drop_copy(&self, key: &StorageKey) {
+        if let Some(Held::Copy(_)) = self.copies.peek(key) {
+            self.copies.remove(key);
+        }
+    }
+
+    fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Near {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Near").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// What a small session takes here, in bytes.
+const USUAL_COPY: u64 = 1024;
+
+#[cfg(test)]
+mod tests;

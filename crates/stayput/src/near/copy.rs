@@ -1,0 +1,58 @@
+//! What the near cache holds under a key.
+
+use std::sync::{Arc, OnceLock};
+
+use quick_cache::Weighter;
+use stayput_core::{Record, StorageKey, Uptime};
+
+use super::seen::SeenVersion;
+use crate::session::Current;
+
+/// A record as it was read or written, and the session that was found in it.
+pub(crate) struct Copy {
+    pub(crate) record: Arc<Record>,
+    /// Opened by whoever needed it first.
+    pub(crate) opened: OnceLock<Arc<Current>>,
+    /// When the store was asked for it, or told. Its lease runs from then on.
+    pub(super) sent: Uptime,
+    /// What the client had seen for which the store was asked.
+    pub(super) asked_for: Option<SeenVersion>,
+}
+
+impl Copy {
+    pub(super) fn new(record: Arc<Record>, sent: Uptime, asked_for: Option<SeenVersion>) -> Self {
+        Self { record, opened: OnceLock::new(), sent, asked_for }
+    }
+
+    pub(crate) fn version(&self) -> SeenVersion {
+        SeenVersion::of(&self.record.header)
+    }
+}
+
+#[derive(Clone)]
+pub(super) enum Held {
+    Copy(Arc<Copy>),
+    /// The session was ended by this process: a read that began before brings nothing back, nor does a store that forgot.
+    Gone {
+        until: Uptime,
+    },
+}
+
+/// Bytes that an entry takes, with its share of the cache's own.
+#[derive(Clone)]
+pub(super) struct Weigher;
+
+impl Weighter<StorageKey, Held> for Weigher {
+    fn weight(&self, _: &StorageKey, held: &Held) -> u64 {
+        match held {
+            // The record, and its data once more when it is opened.
+            Held::Copy(copy) => COPY + 2 * copy.record.size() as u64,
+            Held::Gone { .. } => GONE,
+        }
+    }
+}
+
+/// What a copy takes beside its record's bytes: both structures with their counters, and the allocations around them.
+const COPY: u64 = 640;
+
+const GONE: u64 = 128;

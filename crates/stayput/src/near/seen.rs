@@ -1,0 +1,48 @@
+//! What a client has seen of its session, as its version cookie says: `a few bytes of the storage key . version`.
+//!
+//! It is a hint and no secret: who makes it up gets the store asked, at most once in a short lease.
+
+use stayput_core::{Header, StorageKey};
+
+/// How often a session's record had been written when its client last saw it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct SeenVersion(u64);
+
+impl SeenVersion {
+    pub(crate) fn of(header: &Header) -> Self {
+        Self(header.version().count)
+    }
+
+    /// Reads the version cookie, if it is about the session under `key`.
+    pub(crate) fn decode(cookie: &[u8], key: &StorageKey) -> Option<Self> {
+        let (of_key, count) = cookie.split_at_checked(OF_KEY)?;
+        let count = count.strip_prefix(b".")?;
+        if of_key != tag(key) || count.is_empty() || count.len() > MOST_DIGITS {
+            return None;
+        }
+        let digit =
+            |count: u64, byte: &u8| byte.is_ascii_digit().then(|| count * 10 + u64::from(byte - b'0'));
+        count.iter().try_fold(0, digit).map(Self)
+    }
+
+    /// The version cookie of the session under `key`.
+    pub(crate) fn encode(self, key: &StorageKey) -> String {
+        let tag = tag(key);
+        format!("{}.{}", String::from_utf8_lossy(&tag), self.0)
+    }
+}
+
+/// Enough of the key to tell a client's sessions apart, as hexadecimal digits.
+fn tag(key: &StorageKey) -> [u8; OF_KEY] {
+    let mut tag = [0; OF_KEY];
+    for (digits, byte) in tag.as_chunks_mut::<2>().0.iter_mut().zip(key.as_bytes()) {
+        *digits = [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+    }
+    tag
+}
+
+/// Characters of a version cookie that name the session.
+const OF_KEY: usize = 8;
+
+/// Digits of the largest count that surely fits.
+const MOST_DIGITS: usize = 19;

@@ -1,0 +1,161 @@
+//! The store behind the near cache, as everybody else sees it: what is written through it is known here.
+//!
+//! Nothing is answered from a copy.
+
+use std::sync::Arc;
+
+use stayput_core::{
+    Admission, Admitted, Created, Epoch, Invalidations, Marker, Record, Replaced, SessionStore, StorageKey,
+    StoreFuture, SubjectKey, Timestamp, Touched, Uptime, Version,
+};
+
+use super::Near;
+use super::copy::Copy;
+
+impl SessionStore for Near {
+    fn name(&self) -> &'static str {
+        self.store.name()
+    }
+
+    fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created> {
+        self.store.create(key, record)
+    }
+
+    fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Arc<Record>>> {
+        StoreFuture::new(async move {
+            let watched = self.watch(key);
+            let found = self.store.load(key).await?;
+            Ok(found.inspect(|record| drop(watched.keep(Arc::clone(record), None))))
+        })
+    }
+
+    fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced> {
+        StoreFuture::new(async move {
+            let writing = self.begin_write(key);
+            let written = Arc::new(record.clone());
+            let outcome = self.store.replace(key, record, expected).await?;
+            if outcome == Replaced::Replaced {
+                writing.swapped(written);
+            }
+            Ok(outcome)
+        })
+    }
+
+    fn touch(&self, key: StorageKey, expires: Timestamp) -> StoreFuture<'_, Touched> {
+        StoreFuture::new(async move {
+            let _writing = self.begin_write(key);
+            self.store.touch(key, expires).await
+        })
+    }
+
+    fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()> {
+        StoreFuture::new(async move {
+            let _writing = self.begin_write(key);
+            self.store.remove(key).await?;
+            self.bury(key);
+            Ok(())
+        })
+    }
+
+    fn admit(&self, subject: SubjectKey, key: StorageKey, admission: Admission) -> StoreFuture<'_, Admitted> {
+        StoreFuture::new(async move {
+            let outcome = self.store.admit(subject, key, admission).await?;
+            if let Admitted::Admitted { ended } = &outcome {
+                for key in ended {
+                    self.bury(*key);
+                }
+            }
+            Ok(outcome)
+        })
+    }
+
+    fn subject_sessions(&self, subject: SubjectKey) -> StoreFuture<'_, Vec<StorageKey>> {
+        self.store.subject_sessions(subject)
+    }
+
+    fn end_subject(&self, subject: SubjectKey, except: Option<StorageKey>) -> StoreFuture<'_, Option<usize>> {
+        StoreFuture::new(async move {
+            // Afterwards there is nobody left to ask whose copies they were.
+            let keys = self.store.subject_sessions(subject).await?;
+            let outcome = self.store.end_subject(subject, except).await?;
+            if outcome.is_some() {
+                for key in keys.into_iter().filter(|key| Some(*key) != except) {
+                    self.bury(key);
+                }
+            }
+            Ok(outcome)
+        })
+    }
+
+    fn subject_epoch(&self, subject: SubjectKey) -> StoreFuture<'_, Epoch> {
+        self.store.subject_epoch(subject)
+    }
+
+    fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
+        self.store.sweep(limit)
+    }
+
+    fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
+        self.store.marker()
+    }
+
+    fn invalidations(&self) -> Option<Invalidations> {
+        self.store.invalidations()
+    }
+
+    fn is_remote(&self) -> bool {
+        self.store.is_remote()
+    }
+}
+
+impl Near {
+    fn begin_write(&self, key: StorageKey) -> Writing<'_> {
+        let begun = self.clock.uptime();
+        self.motions.with(key, |motion| motion.begin_write(begun));
+        Writing { near: self, key, begun, losses: self.losses(), is_over: false }
+    }
+
+    /// Notes that this process ended the session under `key`.
+    fn bury(&self, key: StorageKey) {
+        self.motions.with(key, |motion| {
+            motion.note_change();
+            self.hold_gone(key);
+        });
+    }
+}
+
+/// A write under way. Whatever becomes of it, a copy of what was before is out of date.
+struct Writing<'a> {
+    near: &'a Near,
+    key: StorageKey,
+    begun: Uptime,
+    losses: u64,
+    is_over: bool,
+}
+
+impl Writing<'_> {
+    /// Holds what was written instead of what was before, unless it may be out of date already.
+    fn swapped(mut self, record: Arc<Record>) {
+        self.is_over = true;
+        let near = self.near;
+        let now = near.clock.uptime();
+        near.motions.with(self.key, |motion| {
+            let is_newest = motion.end_swap(now, near.is_told(now));
+            near.drop_copy(&self.key);
+            if is_newest && near.losses() == self.losses {
+                near.hold(self.key, &Arc::new(Copy::new(record, self.begun, None)));
+            }
+        });
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.near.motions.with(self.key, |motion| {
+                motion.end_write();
+                self.near.drop_copy(&self.key);
+            });
+        }
+    }
+}
