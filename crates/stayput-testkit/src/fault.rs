@@ -24,6 +24,8 @@ pub enum Fault {
     HangAfter,
     /// It waits for [`FaultyStore::resume`] before it happens.
     Pause,
+    /// It happens, and waits for [`FaultyStore::resume`] before it returns.
+    PauseAfter,
 }
 
 /// Passes calls on to a store, but for those that a fault was planned for.
@@ -80,6 +82,15 @@ impl FaultyStore {
                 self.resumed.notified().await;
                 call(&*self.store).await
             }),
+            Some(Fault::PauseAfter) => {
+                let call = call(&*self.store);
+                StoreFuture::new(async move {
+                    let outcome = call.await;
+                    self.paused.notify_one();
+                    self.resumed.notified().await;
+                    outcome
+                })
+            }
             Some(Fault::After) => {
                 let call = call(&*self.store);
                 StoreFuture::new(async move {

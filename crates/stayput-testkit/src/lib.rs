@@ -23,6 +23,7 @@ mod proxy;
 mod records;
 #[cfg(feature = "servers")]
 pub mod servers;
+mod telling;
 mod time;
 
 #[cfg(feature = "browser")]
@@ -33,4 +34,5 @@ pub use model::ModelStore;
 #[cfg(feature = "servers")]
 pub use proxy::{FaultProxy, Weather};
 pub use records::Records;
+pub use telling::TellingStore;
 pub use time::ManualClock;

@@ -11,6 +11,7 @@ mod format;
 mod identifiers;
 mod keys;
 mod login;
+mod near;
 mod orders;
 mod policy;
 mod reload;

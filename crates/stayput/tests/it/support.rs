@@ -11,8 +11,8 @@ use axum::http::{Request, Response, StatusCode, header};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
 use stayput::{
-    Event, Keyring, Login, Policy, Session, SessionStore, Sessions, SharedKeyring, Subject, SystemRandom,
-    TrustedProxies,
+    Event, FreshLayer, Keyring, Login, Policy, Session, SessionStore, Sessions, SharedKeyring, Subject,
+    SystemRandom, TrustedProxies,
 };
 use stayput_stores::MemoryStore;
 use stayput_testkit::{FaultyStore, ManualClock};
@@ -73,6 +73,23 @@ impl Server {
             .build()
             .unwrap();
         Self { app: application().layer(sessions.layer()), sessions, store, clock, keyring, events }
+    }
+
+    /// A server of these sessions, whose store is made to fail by `store`.
+    pub(crate) fn of(
+        sessions: Sessions,
+        store: Arc<FaultyStore>,
+        clock: Arc<ManualClock>,
+        keyring: impl Into<SharedKeyring>,
+    ) -> Self {
+        let app = application().layer(sessions.layer());
+        Self { app, sessions, store, clock, keyring: keyring.into(), events: Arc::default() }
+    }
+
+    /// The same server, whose handlers all read their sessions from the store.
+    pub(crate) fn guarded(&self) -> Self {
+        let app = application().layer(FreshLayer).layer(self.sessions.layer());
+        Self { app, ..self.clone() }
     }
 
     /// The events since the last time this was asked.
