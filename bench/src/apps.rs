@@ -50,7 +50,8 @@ pub(crate) async fn tower_redis(url: &str, is_sliding: bool) -> Router {
     tower_routes!(tower_sessions_0_14).layer(layer)
 }
 
-pub(crate) fn stayput(store: impl stayput::SessionStore) -> Router {
+/// Over `store`, with or without copies in front of it.
+pub(crate) fn stayput(store: impl stayput::SessionStore, near_cache: Option<stayput::NearCache>) -> Router {
     use stayput::{Session, Sessions, Subject};
     async fn login(session: Session) -> Result<(), stayput::Error> {
         session.insert("user", USER)?;
@@ -65,7 +66,7 @@ pub(crate) fn stayput(store: impl stayput::SessionStore) -> Router {
         Ok(session.update("n", |n: &mut u64| *n += 1).await?.to_string())
     }
     let keyring = stayput::Keyring::generate(&stayput::SystemRandom);
-    let sessions = Sessions::builder(store).keyring(keyring).build().expect("the preset is valid");
+    let sessions = Sessions::builder(store).near_cache(near_cache).keyring(keyring).build().expect("the preset is valid");
     routes(get(login), get(read), get(write)).layer(sessions.layer())
 }
 

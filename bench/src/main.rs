@@ -3,11 +3,15 @@
 //! `stayput-bench LAYER serve ADDR` serves it on one thread; `stayput-bench LAYER count ROUTE N` calls it N times without
 //! a network, to be counted under callgrind, and `base` the same application without a layer with the same requests.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::header::{COOKIE, HeaderValue, SET_COOKIE};
 use axum::http::{Request, StatusCode};
 use axum::routing::get;
+use stayput::NearCache;
 use tower::ServiceExt;
 
 mod apps;
@@ -25,7 +29,7 @@ async fn main() {
         [layer, "base", route, times] => {
             count(app(layer).await, app("none").await, route, times.parse().expect("a number")).await;
         }
-        _ => panic!("usage: stayput-bench none|tower|stayput|stayput-sqlite|tower-redis|tower-redis-sliding|stayput-redis serve ADDR | count ROUTE N | base ROUTE N"),
+        _ => panic!("usage: stayput-bench none|tower|stayput|stayput-near|stayput-sqlite|tower-redis|tower-redis-sliding|stayput-redis|stayput-redis-near serve ADDR | count ROUTE N | base ROUTE N"),
     }
 }
 
@@ -36,19 +40,26 @@ async fn app(layer: &str) -> Router {
             .route("/read", get(|| async { "alice" }))
             .route("/write", get(|| async { "1" })),
         "tower" => apps::tower(),
-        "stayput" => apps::stayput(stayput_stores::MemoryStore::default()),
+        "stayput" => apps::stayput(stayput_stores::MemoryStore::default(), None),
+        // What a hit costs, with a lease that lasts for as long as it is counted.
+        "stayput-near" => {
+            let near_cache = NearCache { short_lease: Duration::from_hours(1), ..NearCache::default() };
+            apps::stayput(stayput_stores::MemoryStore::default(), Some(near_cache))
+        }
         "stayput-sqlite" => {
             let path = std::env::temp_dir().join(format!("stayput-bench-{}.db", std::process::id()));
-            apps::stayput(stayput_stores::SqliteStore::open(path).await.expect("a temporary file"))
+            apps::stayput(stayput_stores::SqliteStore::open(path).await.expect("a temporary file"), None)
         }
         "tower-redis" => apps::tower_redis(&store(), false).await,
         "tower-redis-sliding" => apps::tower_redis(&store(), true).await,
-        "stayput-redis" => {
-            let store = stayput_stores::RedisStore::connect(&store()).await;
-            apps::stayput(store.expect("a Redis server at BENCH_STORE"))
-        }
+        "stayput-redis" => apps::stayput(redis().await, None),
+        "stayput-redis-near" => apps::stayput(redis().await, Some(NearCache::default())),
         _ => panic!("no such layer"),
     }
+}
+
+async fn redis() -> stayput_stores::RedisStore {
+    stayput_stores::RedisStore::connect(&store()).await.expect("a Redis server at BENCH_STORE")
 }
 
 /// The URL of the store, for layers that have one.
@@ -62,19 +73,33 @@ async fn serve(app: Router, address: &str) {
     axum::serve(listener, app).await.expect("the server runs");
 }
 
-/// Calls `app` with the cookie that a login at `cookies` gives.
+/// Calls `app` with the cookies that a login and a few reads at `cookies` give.
 async fn count(cookies: Router, app: Router, route: &str, times: usize) {
-    let login = cookies.oneshot(request("/login", None)).await.expect("infallible");
-    let cookie = login.headers().get(SET_COOKIE).map(|cookie| {
-        let text = cookie.to_str().expect("text");
-        let pair = text.split(';').next().expect("a pair").to_owned();
-        // As hyper makes it: a part of the connection's buffer, which clones share.
-        HeaderValue::from_maybe_shared(Bytes::from(pair)).expect("a header's value")
-    });
+    let mut jar = BTreeMap::new();
+    for route in ["/login", "/read", "/read"] {
+        let answer = cookies.clone().oneshot(request(route, header(&jar).as_ref())).await.expect("infallible");
+        for cookie in answer.headers().get_all(SET_COOKIE) {
+            let text = cookie.to_str().expect("text");
+            let (name, value) = text.split(';').next().and_then(|pair| pair.split_once('=')).expect("a pair");
+            if value.is_empty() {
+                jar.remove(name);
+            } else {
+                jar.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+    let cookie = header(&jar);
     for _ in 0..times {
         let answer = app.clone().oneshot(request(route, cookie.as_ref())).await.expect("infallible");
         assert_eq!(answer.status(), StatusCode::OK);
     }
+}
+
+/// As hyper makes it: a part of the connection's buffer, which clones share.
+fn header(jar: &BTreeMap<String, String>) -> Option<HeaderValue> {
+    let pairs: Vec<_> = jar.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let text = Bytes::from(pairs.join("; "));
+    (!text.is_empty()).then(|| HeaderValue::from_maybe_shared(text).expect("a header's value"))
 }
 
 fn request(route: &str, cookie: Option<&HeaderValue>) -> Request<Body> {
