@@ -47,6 +47,11 @@ pub struct Policy {
     pub max_values: usize,
     /// The longest that a store may take for one operation.
     pub store_timeout: Duration,
+    /// What requests get while the store is out.
+    pub outage: Outage,
+    /// How long ago the store must have confirmed a session for it to be served while the store is out: what a session that was
+    /// ended in the meantime, or is in the wrong hands, can live on for.
+    pub max_age: Duration,
     /// How many sessions a subject may have at a time, and what happens to one more; `None` for any number.
     pub session_limit: Option<SessionLimit>,
     /// What the cookies look like.
@@ -60,6 +65,17 @@ pub struct Remember {
     pub idle_timeout: Duration,
     /// It ends this long after the login, no matter what.
     pub absolute_timeout: Duration,
+}
+
+/// What requests get while the store is out. Nobody is logged out in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outage {
+    /// 503, all that ask for their session.
+    Refuse,
+    /// Their session as this server knows it from its near cache, to read; 503 where it doesn't know it, or that was longer ago
+    /// than [`Policy::max_age`], and for all that is written.
+    ReadOnly,
 }
 
 /// Which requests push the idle deadline out.

@@ -16,6 +16,8 @@ pub enum Fault {
     Before,
     /// It fails at once for good: what is there can't be read.
     Unreadable,
+    /// It is turned away: too much is asked of the store already.
+    Overloaded,
     /// It happens, but its caller gets [`StoreErrorKind::OutcomeUnknown`].
     After,
     /// It never happens and never returns.
@@ -33,6 +35,8 @@ pub enum Fault {
 pub struct FaultyStore {
     store: Arc<dyn SessionStore>,
     plan: Mutex<VecDeque<(Operation, Fault)>>,
+    /// How every call goes wrong for which nothing else was planned.
+    state: Mutex<Option<Fault>>,
     paused: Notify,
     resumed: Notify,
 }
@@ -40,7 +44,13 @@ pub struct FaultyStore {
 impl FaultyStore {
     /// Wraps `store`; no fault is planned yet.
     pub fn new(store: Arc<dyn SessionStore>) -> Self {
-        Self { store, plan: Mutex::default(), paused: Notify::new(), resumed: Notify::new() }
+        Self {
+            store,
+            plan: Mutex::default(),
+            state: Mutex::default(),
+            paused: Notify::new(),
+            resumed: Notify::new(),
+        }
     }
 
     /// Returns when a call has come to its [`Fault::Pause`].
@@ -59,10 +69,21 @@ impl FaultyStore {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner).push_back((operation, fault));
     }
 
+    /// From now on every call goes wrong, until [`FaultyStore::mend`].
+    pub fn break_down(&self, fault: Fault) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+
+    /// From now on only those calls go wrong that it was planned for.
+    pub fn mend(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn next_fault(&self, operation: Operation) -> Option<Fault> {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = plan.iter().position(|(planned, _)| *planned == operation)?;
-        plan.remove(position).map(|(_, fault)| fault)
+        let position = plan.iter().position(|(planned, _)| *planned == operation);
+        let planned = position.and_then(|position| plan.remove(position)).map(|(_, fault)| fault);
+        planned.or_else(|| *self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn call<'a, T: Send + 'a>(
@@ -76,6 +97,7 @@ impl FaultyStore {
             None => call(&*self.store),
             Some(Fault::Before) => StoreFuture::ready(Err(error(StoreErrorKind::Unavailable))),
             Some(Fault::Unreadable) => StoreFuture::ready(Err(error(StoreErrorKind::Unreadable))),
+            Some(Fault::Overloaded) => StoreFuture::ready(Err(error(StoreErrorKind::Overloaded))),
             Some(Fault::Hang) => StoreFuture::new(std::future::pending()),
             Some(Fault::Pause) => StoreFuture::new(async move {
                 self.paused.notify_one();

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use stayput_core::{Operation, SessionStore, StoreError, StoreErrorKind, StoreFuture};
 use tokio::time::Sleep;
 
+use crate::outage::Pass;
 use crate::{Error, Sessions, meter};
 
 /// A call of the store under way.
@@ -20,6 +21,8 @@ pub(crate) struct StoreCall<'a, T> {
     /// Many calls are done at once, and need no timer.
     limit: Option<Pin<Box<Sleep>>>,
     metered: meter::StoreCall,
+    /// `None` if it isn't sent.
+    pass: Option<Pass<'a>>,
 }
 
 impl Sessions {
@@ -31,7 +34,12 @@ impl Sessions {
     ) -> StoreCall<'a, T> {
         // Some stores do their work when they are called.
         let metered = meter::StoreCall::begin();
-        StoreCall { sessions: self, operation, call: call(&*self.inner.store), limit: None, metered }
+        let pass = self.inner.breaker.admit();
+        let call = match pass {
+            Some(_) => call(&*self.inner.store),
+            None => StoreFuture::ready(Err(self.out(operation))),
+        };
+        StoreCall { sessions: self, operation, call, limit: None, metered, pass }
     }
 
     /// Makes a write, and once more if its outcome is unknown, which is then given back too: it is the same record with
@@ -69,6 +77,9 @@ impl<T> Future for StoreCall<'_, T> {
         };
         let kind = outcome.as_ref().err().map(StoreError::kind);
         this.metered.end(this.sessions.inner.store.name(), this.operation, kind);
+        if let Some(pass) = this.pass.take() {
+            this.sessions.note_outcome(pass, kind);
+        }
         Poll::Ready(outcome.map_err(Error::Store))
     }
 }

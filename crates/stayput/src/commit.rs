@@ -31,6 +31,9 @@ impl Session {
         mut change: impl FnMut(&mut Data) -> Result<R, E>,
     ) -> Result<R, E> {
         self.load().await?;
+        if self.state().is_adrift() {
+            return Err(Error::Adrift.into());
+        }
         let mut attempts = Attempts::begin();
         loop {
             let (base, changes) = self.snapshot();
@@ -39,7 +42,7 @@ impl Session {
             let result = change(&mut data)?;
             if base.as_ref().map_or(data.is_empty(), |base| base.data == data) {
                 // In a copy nothing changed. By now something may have to.
-                if self.state().source == Source::Copy {
+                if self.state().source != Source::Store {
                     self.fresh().await?;
                     continue;
                 }

@@ -28,6 +28,9 @@ pub enum Error {
     /// The subject proved too long ago who they are; ask them again, then call
     /// [`Session::elevate`](crate::Session::elevate).
     StepUp,
+    /// The store is out: the session can be read, as it was a while ago, and what was asked for takes more than that. Nobody
+    /// is logged out by it; trying again helps when the store is back.
+    Adrift,
     /// The subject has as many sessions as [`Policy::session_limit`](crate::Policy::session_limit) allows.
     LimitReached,
     /// The client's address presents made-up session cookies, one after another.
@@ -75,7 +78,9 @@ impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Store(error) if !error.is_retryable() => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Store(_) | Self::Keyring(_) | Self::Conflict => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Keyring(_) | Self::Conflict | Self::Adrift => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Ended | Self::Superseded => StatusCode::CONFLICT,
             Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
             Self::StepUp | Self::LimitReached => StatusCode::FORBIDDEN,
@@ -114,6 +119,7 @@ impl fmt::Display for Error {
             Self::Ended => f.write_str("session ended while the request ran"),
             Self::Superseded => f.write_str("session got a new id while the request ran"),
             Self::NotLoggedIn => f.write_str("not logged in"),
+            Self::Adrift => f.write_str("session can only be read while its store is out"),
             Self::StepUp => f.write_str("login is too long ago for this"),
             Self::LimitReached => f.write_str("subject has as many sessions as it may have"),
             Self::Guessing => f.write_str("session cookies are being guessed from this address"),

@@ -61,6 +61,10 @@ pub enum EventKind {
         /// The browser is another one.
         agent: bool,
     },
+    /// The store doesn't answer any more. It is asked for nothing until it answers a probe.
+    StoreOut,
+    /// The store answers again.
+    StoreBack,
     /// An address presents made-up cookies at a rate at which no honest client does; it is being slowed.
     Guessing,
 }
@@ -112,6 +116,8 @@ impl EventKind {
             Self::Refused(_) => "refused",
             Self::LimitReached => "limit_reached",
             Self::ClientChanged { .. } => "client_changed",
+            Self::StoreOut => "store_out",
+            Self::StoreBack => "store_back",
             Self::Guessing => "guessing",
         }
     }
@@ -183,6 +189,7 @@ fn log(event: &Event<'_>) {
     let address = event.address.map(tracing::field::display);
     match event.kind {
         EventKind::Guessing => tracing::warn!(event = kind, address, "session cookies are being guessed"),
+        EventKind::StoreOut => tracing::error!(event = kind, "session store is out"),
         EventKind::AllEnded(count) => {
             tracing::info!(event = kind, count, address, "sessions of a subject ended");
         }

@@ -159,6 +159,7 @@ mod layer;
 mod login;
 mod meter;
 mod near;
+mod outage;
 mod renewal;
 mod session;
 mod sessions;
@@ -180,9 +181,9 @@ pub use near::NearCache;
 pub use session::Session;
 pub use sessions::{Builder, Sessions};
 pub use stayput_core::{
-    Activity, Clock, CookiePolicy, Keyring, KeyringError, LogTag, Overflow, Policy, PolicyError, Random,
-    Remember, SameSite, SessionHandle, SessionLimit, SessionStore, StoreError, StoreErrorKind, Subject,
-    SystemClock, SystemRandom, Timestamp,
+    Activity, Clock, CookiePolicy, Keyring, KeyringError, LogTag, Outage, Overflow, Policy, PolicyError,
+    Random, Remember, SameSite, SessionHandle, SessionLimit, SessionStore, StoreError, StoreErrorKind,
+    Subject, SystemClock, SystemRandom, Timestamp,
 };
 pub use typed::{Typed, TypedSession};
 

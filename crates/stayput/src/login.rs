@@ -88,6 +88,9 @@ impl Session {
     /// [`Error::NotLoggedIn`]; [`Error::StepUp`] if it is too long ago; errors of the store.
     pub async fn recently_authenticated(&self, most: Duration) -> Result<Subject, Error> {
         let subject = self.subject().await?.ok_or(Error::NotLoggedIn)?;
+        if self.state().is_adrift() {
+            return Err(Error::Adrift);
+        }
         let authenticated = self.authenticated_at().await?.ok_or(Error::NotLoggedIn)?;
         let age = self.sessions().inner.clock.now().since(authenticated);
         if age <= most { Ok(subject) } else { Err(Error::StepUp) }

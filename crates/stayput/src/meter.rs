@@ -8,6 +8,9 @@
 //! | `stayput_conflicts_total` | |
 //! | `stayput_store_seconds` (histogram) | `store`, `operation`, `outcome`: `ok` or the kind of error |
 //! | `stayput_swept_total` | |
+//! | `stayput_near_total` | `outcome`: `hit`, `miss` |
+//! | `stayput_store_out` (gauge: 1 while the store is taken for out) | `store` |
+//! | `stayput_adrift_total` (lookups answered from a copy during an outage) | |
 //!
 //! No label holds anything that comes from a client.
 
@@ -20,7 +23,7 @@ pub(crate) use on::*;
 mod on {
     use std::time::Instant;
 
-    use metrics::{counter, histogram};
+    use metrics::{counter, gauge, histogram};
     use stayput_core::{Operation, StoreErrorKind};
 
     use crate::events::EventKind;
@@ -43,6 +46,18 @@ mod on {
 
     pub(crate) fn swept(records: usize) {
         counter!("stayput_swept_total").increment(records as u64);
+    }
+
+    pub(crate) fn store_out(store: &'static str, is_out: bool) {
+        gauge!("stayput_store_out", "store" => store).set(if is_out { 1.0 } else { 0.0 });
+    }
+
+    pub(crate) fn adrift() {
+        counter!("stayput_adrift_total").increment(1);
+    }
+
+    pub(crate) fn near(outcome: &'static str) {
+        counter!("stayput_near_total", "outcome" => outcome).increment(1);
     }
 
     /// A store call under way.
@@ -80,6 +95,9 @@ mod off {
     pub(crate) fn commit() {}
     pub(crate) fn conflict() {}
     pub(crate) fn swept(_: usize) {}
+    pub(crate) fn store_out(_: &'static str, _: bool) {}
+    pub(crate) fn adrift() {}
+    pub(crate) fn near(_: &'static str) {}
 
     pub(crate) struct StoreCall;
 

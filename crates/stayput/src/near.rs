@@ -18,7 +18,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use stayput_core::{Clock, SessionStore, StorageKey, Uptime};
 
-use self::copy::Copy;
+pub(crate) use self::copy::Copy;
 use self::copy::{Held, Weigher};
 use self::motion::Motions;
 pub(crate) use self::seen::SeenVersion;
@@ -87,12 +87,28 @@ impl Near {
         match held {
             Held::Copy(copy) => {
                 let is_good = now < copy.sent.after(self.lease(now))
+                    && !copy.is_doubted.load(Ordering::Acquire)
                     && !copy.record.header.is_expired(self.clock.now())
                     && self.satisfies(&copy, seen, now);
                 is_good.then_some(Known::Copy(copy))
             }
             Held::Gone { until } => (now < until).then_some(Known::Gone),
         }
+    }
+
+    /// The copy for a client that has seen its session at version `seen`, while the store is out: of a session that the store
+    /// confirmed no longer than `max_age` ago.
+    pub(crate) fn adrift(
+        &self,
+        key: &StorageKey,
+        seen: Option<SeenVersion>,
+        max_age: Duration,
+    ) -> Option<Arc<Copy>> {
+        let Held::Copy(copy) = self.copies.get(key)? else { return None };
+        let is_good = self.clock.uptime() < copy.sent.after(max_age)
+            && !copy.record.header.is_expired(self.clock.now())
+            && seen.is_none_or(|seen| copy.version() >= seen);
+        is_good.then_some(copy)
     }
 
     /// Keeps the opened session beside its record, if that is still the one that is held.
@@ -139,6 +155,13 @@ impl Near {
     fn hold_gone(&self, key: StorageKey) {
         let until = self.clock.uptime().after(self.config.lease);
         self.copies.insert(key, Held::Gone { until });
+    }
+
+    /// Has the store asked before the copy is used again. The caller has the lock of its key.
+    fn doubt_copy(&self, key: &StorageKey) {
+        if let Some(Held::Copy(copy)) = self.copies.peek(key) {
+            copy.is_doubted.store(true, Ordering::Release);
+        }
     }
 
     /// Holds no copy any more. The caller has the lock of its key.

@@ -72,6 +72,8 @@ pub(crate) enum Source {
     Store,
     /// A copy: in the store it may have changed since.
     Copy,
+    /// A copy, while the store is out.
+    Adrift,
 }
 
 /// What the client has of its session.
@@ -139,6 +141,17 @@ impl Session {
     /// Errors of the store.
     pub async fn authenticated_at(&self) -> Result<Option<Timestamp>, Error> {
         Ok(self.loaded().await?.and_then(|current| current.header.authenticated))
+    }
+
+    /// Whether the store is out, and the session is served as it was when the store last confirmed it: it can be read, and what
+    /// is written fails. For the application to leave out what needs more than that.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the store: it is out, and of this session nothing is known here.
+    pub async fn is_adrift(&self) -> Result<bool, Error> {
+        self.load().await?;
+        Ok(self.state().is_adrift())
     }
 
     /// What the layer does when the handler has returned: commits, and hands out the cookies. They go out even if the
@@ -228,6 +241,10 @@ impl State {
     /// Takes note of the session as the store has it.
     pub(crate) fn see(&mut self, current: Arc<Current>) {
         (self.current, self.source) = (Some(current), Source::Store);
+    }
+
+    pub(crate) fn is_adrift(&self) -> bool {
+        self.source == Source::Adrift
     }
 
     /// Whether the client has said that it saw the session as it is now.

@@ -13,6 +13,7 @@ use crate::endings::Endings;
 use crate::events::{Event, EventHook, EventKind, Events};
 use crate::guesses::Guesses;
 use crate::near::{Near, NearCache};
+use crate::outage::Breaker;
 use crate::{SessionLayer, SharedKeyring, keys, sweeper};
 
 /// All sessions of an application. Cheap to clone.
@@ -25,6 +26,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn SessionStore>,
     /// That store, if it keeps copies.
     pub(crate) near: Option<Arc<Near>>,
+    pub(crate) breaker: Breaker,
     pub(crate) keyring: SharedKeyring,
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
@@ -204,6 +206,7 @@ impl Builder {
         let inner = Arc::new(Inner {
             store,
             near,
+            breaker: Breaker::default(),
             keyring,
             policy,
             clock,

@@ -48,6 +48,7 @@ fn read_lifetimes<'i>(reader: &mut Reader<'i>, section: &mut Section<'i>, policy
         ("renewal_interval", &mut policy.renewal_interval),
         ("grace", &mut policy.grace),
         ("store_timeout", &mut policy.store_timeout),
+        ("max_age", &mut policy.max_age),
     ] {
         places.push((key, section.read(reader, key, target, values::duration)));
     }
@@ -57,6 +58,7 @@ fn read_lifetimes<'i>(reader: &mut Reader<'i>, section: &mut Section<'i>, policy
         section.read(reader, "touch_interval", &mut policy.touch_interval, interval),
     ));
     section.read(reader, "activity", &mut policy.activity, values::activity);
+    section.read(reader, "outage", &mut policy.outage, values::outage);
     places
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use stayput::{Activity, Overflow, Policy, SameSite};
+use stayput::{Activity, Outage, Overflow, Policy, SameSite};
 use stayput_gateway::LogFormat;
 use stayput_stores::StoreUrl;
 use toml::de::DeValue;
@@ -99,6 +99,14 @@ pub(super) fn activity(value: &DeValue<'_>) -> Result<Activity, String> {
         Some("session") => Ok(Activity::Session),
         Some("any") => Ok(Activity::Any),
         _ => Err(r#""session" or "any""#.to_owned()),
+    }
+}
+
+pub(super) fn outage(value: &DeValue<'_>) -> Result<Outage, String> {
+    match value.as_str() {
+        Some("refuse") => Ok(Outage::Refuse),
+        Some("read_only") => Ok(Outage::ReadOnly),
+        _ => Err(r#""refuse" or "read_only""#.to_owned()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Activity, CookiePolicy, Policy, Remember, SameSite};
+use super::{Activity, CookiePolicy, Outage, Policy, Remember, SameSite};
 use crate::store::{Overflow, SessionLimit};
 
 impl Policy {
@@ -24,6 +24,8 @@ impl Policy {
             max_data: 64 * 1024,
             max_values: 256,
             store_timeout: Duration::from_secs(5),
+            outage: Outage::ReadOnly,
+            max_age: Duration::from_mins(15),
             session_limit: None,
             cookie: CookiePolicy::default(),
         }
@@ -37,6 +39,7 @@ impl Policy {
             anonymous_idle_timeout: Duration::from_mins(10),
             remember: None,
             renewal_interval: Duration::from_mins(5),
+            outage: Outage::Refuse,
             session_limit: Some(SessionLimit { most: NonZeroU32::MIN, overflow: Overflow::EndOldest }),
             cookie: CookiePolicy::default().same_site(SameSite::Strict),
             ..Self::web()

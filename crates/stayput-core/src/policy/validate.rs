@@ -56,6 +56,10 @@ impl Policy {
             !self.store_timeout.is_zero() && self.store_timeout <= SLOWEST_STORE,
             "store_timeout must be above zero and at most 10 seconds",
         );
+        check(
+            !self.max_age.is_zero() && self.max_age <= LONGEST_ADRIFT,
+            "max_age must be above zero and at most 1 hour: a session that was ended can live on for that long in an outage",
+        );
     }
 }
 
@@ -76,6 +80,7 @@ const LEAST_IDLE: Duration = Duration::from_mins(1);
 const LEAST_RENEWAL: Duration = Duration::from_secs(1);
 
 /// A login makes up to ten calls, within the life of its unfinished record.
+const LONGEST_ADRIFT: Duration = Duration::from_hours(1);
 const SLOWEST_STORE: Duration = Duration::from_secs(10);
 
 /// Browsers cap a cookie's life there (RFC 6265bis, 5.5).

@@ -1,5 +1,6 @@
 //! What the near cache holds under a key.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use quick_cache::Weighter;
@@ -17,11 +18,15 @@ pub(crate) struct Copy {
     pub(super) sent: Uptime,
     /// What the client had seen for which the store was asked.
     pub(super) asked_for: Option<SeenVersion>,
+    /// A write of it failed, or was given up: whether it happened has to be seen before the copy is used. While the store is out
+    /// it is the best there is, and nobody was told otherwise.
+    pub(super) is_doubted: AtomicBool,
 }
 
 impl Copy {
     pub(super) fn new(record: Arc<Record>, sent: Uptime, asked_for: Option<SeenVersion>) -> Self {
-        Self { record, opened: OnceLock::new(), sent, asked_for }
+        let (opened, is_doubted) = (OnceLock::new(), AtomicBool::new(false));
+        Self { record, opened, sent, asked_for, is_doubted }
     }
 
     pub(crate) fn version(&self) -> SeenVersion {

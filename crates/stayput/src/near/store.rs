@@ -34,8 +34,9 @@ impl SessionStore for Near {
             let writing = self.begin_write(key);
             let written = Arc::new(record.clone());
             let outcome = self.store.replace(key, record, expected).await?;
-            if outcome == Replaced::Replaced {
-                writing.swapped(written);
+            match outcome {
+                Replaced::Replaced => writing.swapped(written),
+                Replaced::Conflict(_) | Replaced::Missing => writing.changed(),
             }
             Ok(outcome)
         })
@@ -43,15 +44,18 @@ impl SessionStore for Near {
 
     fn touch(&self, key: StorageKey, expires: Timestamp) -> StoreFuture<'_, Touched> {
         StoreFuture::new(async move {
-            let _writing = self.begin_write(key);
-            self.store.touch(key, expires).await
+            let writing = self.begin_write(key);
+            let touched = self.store.touch(key, expires).await?;
+            writing.changed();
+            Ok(touched)
         })
     }
 
     fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()> {
         StoreFuture::new(async move {
-            let _writing = self.begin_write(key);
+            let writing = self.begin_write(key);
             self.store.remove(key).await?;
+            writing.changed();
             self.bury(key);
             Ok(())
         })
@@ -124,7 +128,7 @@ impl Near {
     }
 }
 
-/// A write under way. Whatever becomes of it, a copy of what was before is out of date.
+/// A write under way. Dropped, it failed or was given up.
 struct Writing<'a> {
     near: &'a Near,
     key: StorageKey,
@@ -147,6 +151,15 @@ impl Writing<'_> {
             }
         });
     }
+
+    /// Forgets what was before.
+    fn changed(mut self) {
+        self.is_over = true;
+        self.near.motions.with(self.key, |motion| {
+            motion.end_write();
+            self.near.drop_copy(&self.key);
+        });
+    }
 }
 
 impl Drop for Writing<'_> {
@@ -154,7 +167,7 @@ impl Drop for Writing<'_> {
         if !self.is_over {
             self.near.motions.with(self.key, |motion| {
                 motion.end_write();
-                self.near.drop_copy(&self.key);
+                self.near.doubt_copy(&self.key);
             });
         }
     }

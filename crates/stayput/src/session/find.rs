@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stayput_core::{
-    CookieRefused, CookieValue, DecodedCookie, Keyring, OpenError, Operation, Record, State as RecordState,
-    StorageKey,
+    CookieRefused, CookieValue, DecodedCookie, Keyring, OpenError, Operation, Outage, Record,
+    State as RecordState, StorageKey,
 };
 
 use super::{CookieState, Current, Found, Session, Source};
@@ -16,7 +16,8 @@ use crate::data::Data;
 use crate::events::{EventKind, Refusal};
 use crate::guesses::Guess;
 use crate::meter;
-use crate::near::{Known, SeenVersion};
+use crate::near::{Copy, Known, Near, SeenVersion};
+use crate::outage::is_outage;
 
 impl Session {
     /// The session of the session cookie or, if that has none, of the anonymous cookie.
@@ -148,11 +149,29 @@ impl Session {
         let (copy, source) = match near.known(&key, seen) {
             Some(Known::Copy(copy)) => (Some(copy), Source::Copy),
             Some(Known::Gone) => (None, Source::Copy),
-            None => (sessions.call(Operation::Load, |_| near.read(key, seen)).await?, Source::Store),
+            None => match sessions.call(Operation::Load, |_| near.read(key, seen)).await {
+                Ok(copy) => (copy, Source::Store),
+                Err(error) => (Some(self.adrift(near, &key, seen, error)?), Source::Adrift),
+            },
         };
+        meter::near(if source == Source::Copy { "hit" } else { "miss" });
         let Some(copy) = copy else { return Ok(Err(Refusal::NoSession)) };
         let found = self.fit(cookie, key, &copy.record, Some(&copy.opened), keyring, with_subject)?;
         Ok(found.map(|found| Found { source, seen, ..found }))
+    }
+
+    /// The copy that is served in an outage, if `error` is one, or else that error.
+    fn adrift(
+        &self,
+        near: &Near,
+        key: &StorageKey,
+        seen: Option<SeenVersion>,
+        error: Error,
+    ) -> Result<Arc<Copy>, Error> {
+        let policy = &self.sessions().inner.policy;
+        let is_bridged = policy.outage == Outage::ReadOnly && is_outage(&error);
+        let copy = if is_bridged { near.adrift(key, seen, policy.max_age) } else { None };
+        copy.inspect(|_| meter::adrift()).ok_or(error)
     }
 
     fn fit_if_any(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use stayput_core::{Operation, Record};
 
-use super::{Current, Session, State};
+use super::{Current, Session, Source, State};
 use crate::{Error, Sessions};
 
 /// How far looking the session up is.
@@ -70,7 +70,7 @@ impl Session {
             state.lookup = Lookup::Begun;
         }
         let mut found = self.find().await?;
-        if let Some(found) = &mut found {
+        if let Some(found) = found.as_mut().filter(|found| found.source != Source::Adrift) {
             self.keep_alive(&mut found.current, found.at).await;
         }
         let mut state = self.state();

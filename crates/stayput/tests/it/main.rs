@@ -13,6 +13,7 @@ mod keys;
 mod login;
 mod near;
 mod orders;
+mod outage;
 mod policy;
 mod reload;
 mod renewal;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput::{Keyring, NearCache, SessionStore, Sessions, Subject, SystemRandom};
+use stayput::{Builder, Keyring, NearCache, Subject, SystemRandom};
 use stayput_core::Operation;
 use stayput_stores::MemoryStore;
 use stayput_testkit::{Fault, FaultyStore, ManualClock, TellingStore};
@@ -33,13 +33,8 @@ impl Pair {
         let store = Arc::new(TellingStore::new(faults.clone()));
         let keyring = Arc::new(Keyring::generate(&SystemRandom));
         let server = || {
-            let sessions = Sessions::builder_shared(store.clone() as Arc<dyn SessionStore>)
-                .near_cache(near_cache.clone())
-                .keyring(keyring.clone())
-                .clock(clock.clone())
-                .build()
-                .unwrap();
-            Server::of(sessions, faults.clone(), clock.clone(), keyring.clone())
+            let set = |builder: Builder| builder.near_cache(near_cache.clone());
+            Server::near(store.clone(), faults.clone(), clock.clone(), keyring.clone(), set)
         };
         let (a, b) = (server(), server());
         Self { a, b, store, faults, clock }
@@ -74,7 +69,7 @@ impl Pair {
 }
 
 /// Lets the tasks that follow the store take what they were told.
-async fn heard() {
+pub(crate) async fn heard() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }

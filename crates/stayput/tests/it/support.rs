@@ -11,8 +11,8 @@ use axum::http::{Request, Response, StatusCode, header};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
 use stayput::{
-    Event, FreshLayer, Keyring, Login, Policy, Session, SessionStore, Sessions, SharedKeyring, Subject,
-    SystemRandom, TrustedProxies,
+    Builder, Event, FreshLayer, Keyring, Login, Policy, Session, SessionStore, Sessions, SharedKeyring,
+    Subject, SystemRandom, TrustedProxies,
 };
 use stayput_stores::MemoryStore;
 use stayput_testkit::{FaultyStore, ManualClock};
@@ -59,31 +59,30 @@ impl Server {
     ) -> Self {
         let keyring = keyring.into();
         let events = Arc::<Mutex<Vec<String>>>::default();
-        let heard = Arc::clone(&events);
         let sessions = Sessions::builder_shared(store.clone() as Arc<dyn SessionStore>)
             .keyring(keyring.clone())
             .policy(policy)
             .clock(clock.clone())
             .peer_address(|extensions| extensions.get::<Peer>().map(|peer| peer.0))
             .trusted_proxies(TrustedProxies::new(["10.0.0.0/8"]).unwrap())
-            .on_event(move |event: &Event<'_>| {
-                let text = format!("{} {}", event.kind.name(), event.kind.reason());
-                heard.lock().unwrap().push(text.trim_end().to_owned());
-            })
+            .on_event(hear(&events))
             .build()
             .unwrap();
         Self { app: application().layer(sessions.layer()), sessions, store, clock, keyring, events }
     }
 
-    /// A server of these sessions, whose store is made to fail by `store`.
-    pub(crate) fn of(
-        sessions: Sessions,
+    /// A server whose near cache is in front of `remote`, which is made to fail by `store`.
+    pub(crate) fn near(
+        remote: Arc<dyn SessionStore>,
         store: Arc<FaultyStore>,
         clock: Arc<ManualClock>,
         keyring: impl Into<SharedKeyring>,
+        set: impl FnOnce(Builder) -> Builder,
     ) -> Self {
-        let app = application().layer(sessions.layer());
-        Self { app, sessions, store, clock, keyring: keyring.into(), events: Arc::default() }
+        let (keyring, events) = (keyring.into(), Arc::<Mutex<Vec<String>>>::default());
+        let builder = Sessions::builder_shared(remote).keyring(keyring.clone()).clock(clock.clone());
+        let sessions = set(builder.on_event(hear(&events))).build().unwrap();
+        Self { app: application().layer(sessions.layer()), sessions, store, clock, keyring, events }
     }
 
     /// The same server, whose handlers all read their sessions from the store.
@@ -109,6 +108,15 @@ impl Server {
 
     pub(crate) fn browser(&self) -> Browser {
         Browser { app: self.app.clone(), jar: Arc::default(), peer: None, headers: Vec::new() }
+    }
+}
+
+/// Writes down kind and reason of what happens.
+fn hear(events: &Arc<Mutex<Vec<String>>>) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
+    let events = Arc::clone(events);
+    move |event| {
+        let text = format!("{} {}", event.kind.name(), event.kind.reason());
+        events.lock().unwrap().push(text.trim_end().to_owned());
     }
 }
 

@@ -1,0 +1,78 @@
+//! Outages of the store: noticed by a circuit breaker, ended by a probe, and bridged as the policy says.
+//!
+//! Nobody is ever logged out by one: a request that can't be served is answered 503, and its cookies stay as they are.
+
+mod breaker;
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use stayput_core::{Operation, StoreError, StoreErrorKind};
+
+use self::breaker::Turn;
+pub(crate) use self::breaker::{Breaker, Pass};
+use crate::events::EventKind;
+use crate::sessions::Inner;
+use crate::{Error, Sessions, meter};
+
+impl Sessions {
+    /// Whether the store is taken for out, so that it is asked for nothing but whether it is back. For health checks: a
+    /// server in this state still serves what it can.
+    pub fn store_is_out(&self) -> bool {
+        self.inner.breaker.is_out()
+    }
+
+    /// Notes what became of a call that was sent.
+    pub(crate) fn note_outcome(&self, pass: Pass<'_>, failed: Option<StoreErrorKind>) {
+        match pass.end(failed) {
+            None => {}
+            Some(Turn::Out) => {
+                meter::store_out(self.inner.store.name(), true);
+                self.emit(EventKind::StoreOut, None, None, None);
+                tokio::spawn(probe(Arc::downgrade(&self.inner)));
+            }
+            Some(Turn::Back) => {
+                meter::store_out(self.inner.store.name(), false);
+                self.emit(EventKind::StoreBack, None, None, None);
+            }
+        }
+    }
+
+    /// The error of a call that isn't sent.
+    pub(crate) fn out(&self, operation: Operation) -> StoreError {
+        let error = StoreError::new(StoreErrorKind::Unavailable, self.inner.store.name(), operation);
+        error.with_source("it is out, and asked for nothing until it answers a probe")
+    }
+}
+
+/// Whether an error says that the store is out, and not only short of room.
+pub(crate) fn is_outage(error: &Error) -> bool {
+    matches!(error, Error::Store(error) if breaker::is_outage(error.kind()))
+}
+
+/// Asks the store whether it is back until it is: users' calls are not what finds that out.
+async fn probe(inner: Weak<Inner>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        // Servers that noticed together don't all ask together.
+        let mut chance = [0];
+        let Some(random) = inner.upgrade().map(|inner| Arc::clone(&inner.random)) else { return };
+        random.fill(&mut chance);
+        tokio::time::sleep(pause.mul_f64(0.5 + f64::from(chance[0]) / 256.0)).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let answer = tokio::time::timeout(inner.policy.store_timeout, inner.store.marker()).await;
+        if answer.is_ok_and(|answer| !answer.is_err_and(|error| means_out(error.kind()))) {
+            inner.breaker.probed();
+            return;
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Whether a probe that failed like this says that the store isn't back.
+fn means_out(kind: StoreErrorKind) -> bool {
+    breaker::is_outage(kind) || kind == StoreErrorKind::Overloaded
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
