@@ -15,7 +15,7 @@ use super::cluster::{Slot, Way};
 use super::config::{Address, RedisConfig};
 use super::error_of;
 use super::fault::{self, Fault};
-use super::link::Link;
+use super::link::{Late, Link};
 use super::replicas::{Replicas, TooFew};
 use super::script::{Run, is_forgotten};
 use super::servers::{NoStop, Servers, Stop};
@@ -137,7 +137,8 @@ impl Call<'_> {
         let mut way = Way::to(slot.or_else(|| self.client.servers.slot(&command)));
         loop {
             let stop = self.stop(&way).await?;
-            let error = match self.within(stop.send(&command), effect).await? {
+            let answer = stop.send(&command, self.deadline).await;
+            let error = match answer.map_err(|Late| self.late(effect))? {
                 Err(error) => error,
                 answer => return self.settle(&stop.link, answer, effect),
             };
@@ -252,6 +253,9 @@ impl Call<'_> {
         if let Some(replicas) = self.replicas {
             return self.replicated(replicas).await.map(Stop::at);
         }
+        if let Some(stop) = self.client.servers.stop_now(way) {
+            return Ok(stop);
+        }
         match timeout_at(self.deadline, self.client.servers.stop(way)).await {
             Ok(Ok(stop)) => Ok(stop),
             Ok(Err(NoStop::Unconnected(error))) => {
@@ -295,11 +299,12 @@ impl Call<'_> {
     }
 
     async fn within<T>(&self, answer: impl Future<Output = T>, effect: Effect) -> Result<T, StoreError> {
-        let late = |_| {
-            self.client.servers.doubt();
-            self.error(unanswered(effect)).with_source(Late(self.client.timeout))
-        };
-        timeout_at(self.deadline, answer).await.map_err(late)
+        timeout_at(self.deadline, answer).await.map_err(|_| self.late(effect))
+    }
+
+    fn late(&self, effect: Effect) -> StoreError {
+        self.client.servers.doubt();
+        self.error(unanswered(effect)).with_source(Unanswered(self.client.timeout))
     }
 
     fn settle<T>(&mut self, link: &Link, answer: RedisResult<T>, effect: Effect) -> Result<T, StoreError> {
@@ -338,15 +343,15 @@ fn unanswered(effect: Effect) -> StoreErrorKind {
 
 /// There was no answer in time.
 #[derive(Debug)]
-struct Late(Duration);
+struct Unanswered(Duration);
 
-impl std::fmt::Display for Late {
+impl std::fmt::Display for Unanswered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "no answer within {:?}", self.0)
     }
 }
 
-impl std::error::Error for Late {}
+impl std::error::Error for Unanswered {}
 
 /// How many commands are sent together: others' calls get their turn in between.
 const TOGETHER: usize = 128;

@@ -61,6 +61,14 @@ impl Connector {
         matches!(&*self.state.borrow(), State::Up(link) if !link.is_over())
     }
 
+    /// The connection, if there is one, as far as is known.
+    pub(super) fn link_now(&self) -> Option<Arc<Link>> {
+        match &*self.state.borrow() {
+            State::Up(link) if !link.is_over() => Some(Arc::clone(link)),
+            _ => None,
+        }
+    }
+
     /// The connection, or why there is none. Waits only for the first attempt after one was lost.
     pub(super) async fn link(&self) -> RedisResult<Arc<Link>> {
         let mut state = self.state.clone();

@@ -2,20 +2,23 @@
 //!
 //! It never reconnects. When its driver has ended, or it was given up, it is over.
 
-use std::convert::Infallible;
+mod driver;
+mod login;
+mod queue;
+mod replies;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Cmd, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult,
-    Value,
-};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::driver::Driver;
+pub(super) use self::queue::Late;
+use self::queue::{Answer, Queue};
 use super::config::RedisConfig;
 use super::pulse::Pulse;
 use super::stream::Stream;
@@ -23,11 +26,11 @@ use super::tls::Tls;
 
 /// An open connection, logged in, with its database selected. Dropped, it is closed, whatever is still to be answered.
 pub(super) struct Link {
-    connection: MultiplexedConnection,
+    queue: Arc<Queue>,
     pulse: Arc<Pulse>,
     end: Arc<End>,
-    /// Calls whose answers nobody waits for any more.
-    abandoned: AtomicUsize,
+    /// How many answers may be due before who gives up waiting ends the connection.
+    most: usize,
     driver: JoinHandle<()>,
 }
 
@@ -39,7 +42,9 @@ struct End {
 
 impl Link {
     pub(super) async fn open(config: &RedisConfig, tls: Option<&Tls>) -> RedisResult<Self> {
-        Self::open_with(config, tls, &login(config), untimed()).await
+        let link = Self::begin(config, tls, None).await?;
+        link.log_in(config, false).await?;
+        Ok(link)
     }
 
     /// Opens one that also listens on a channel: each message is told to `heard`, which then may ask what it is about.
@@ -49,41 +54,33 @@ impl Link {
         channel: &str,
         heard: Arc<Notify>,
     ) -> RedisResult<Self> {
-        let login = login(config).set_protocol(ProtocolVersion::RESP3);
-        let tell = move |_| {
-            heard.notify_one();
-            Ok::<_, Infallible>(())
-        };
-        let link = Self::open_with(config, tls, &login, untimed().set_push_sender(tell)).await?;
-        link.connection.clone().subscribe(channel).await?;
+        let link = Self::begin(config, tls, Some(heard)).await?;
+        link.log_in(config, true).await?;
+        link.subscribe(channel).await?;
         Ok(link)
     }
 
-    async fn open_with(
-        config: &RedisConfig,
-        tls: Option<&Tls>,
-        login: &RedisConnectionInfo,
-        options: AsyncConnectionConfig,
-    ) -> RedisResult<Self> {
+    async fn begin(config: &RedisConfig, tls: Option<&Tls>, heard: Option<Arc<Notify>>) -> RedisResult<Self> {
         let pulse = Arc::new(Pulse::new());
         let stream = Stream::open(config, tls, Arc::clone(&pulse)).await?;
-        let (connection, driver) = MultiplexedConnection::new_with_config(login, stream, options).await?;
-        let end = Arc::new(End::default());
-        let driver = tokio::spawn({
-            let end = Arc::clone(&end);
-            async move {
-                driver.await;
-                end.come();
-            }
-        });
-        Ok(Self { connection, pulse, end, abandoned: AtomicUsize::new(0), driver })
+        let (queue, end) = (Arc::new(Queue::default()), Arc::new(End::default()));
+        let driver = Driver::new(stream, Arc::clone(&queue), Arc::clone(&end), heard);
+        let most = config.in_flight.saturating_add(ABANDONED);
+        Ok(Self { queue, pulse, end, most, driver: tokio::spawn(driver) })
     }
 
-    /// Sends one command.
+    /// Sends one command. It waits without a limit.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
+        self.send_by(command, None).await.unwrap_or_else(|Late| unreachable!("there is no deadline"))
+    }
+
+    /// Sends one command, and waits for its answer until the deadline.
+    pub(super) async fn send_by(&self, command: &Cmd, deadline: Option<Instant>) -> Answer {
         let waiting = Waiting::on(self);
-        let outcome = self.connection.clone().send_packed_command(command).await;
-        waiting.end(outcome)?.extract_error()
+        match self.queue.push(command, deadline) {
+            Ok(answer) => Ok(waiting.end(answer.await.unwrap_or_else(|_| Ok(Err(unanswered())))?)),
+            Err(error) => Ok(waiting.end(Err(error))),
+        }
     }
 
     /// Sends one command for a slot that is on its way to this node: the word that lets it in goes in the same message, so that
@@ -97,8 +94,18 @@ impl Link {
     /// Sends several at once; each has an answer of its own.
     pub(super) async fn send_all(&self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
         let waiting = Waiting::on(self);
-        let outcome = self.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
-        Ok(waiting.end(outcome)?.into_iter().map(Value::extract_error).collect())
+        let answers = match self.queue.push_all(commands.cmd_iter()) {
+            Ok(answers) => answers,
+            Err(error) => return waiting.end(Err(error)),
+        };
+        let mut values = Vec::with_capacity(answers.len());
+        for answer in answers {
+            values.push(answer.await.ok().and_then(Result::ok).unwrap_or_else(|| Err(unanswered())));
+        }
+        // Of a connection that ended, no answer counts.
+        let broken = values.iter().find_map(|value| value.as_ref().err().filter(|error| error.is_io_error()));
+        let outcome = broken.cloned().map_or(Ok(()), Err);
+        waiting.end(outcome).map(|()| values)
     }
 
     /// Gives the connection up: it gets no more calls. Those under way may still be answered.
@@ -123,8 +130,7 @@ impl Link {
     /// whatever is between: the next call is to have a new connection, and this one's queue an end.
     fn abandon(&self, since: Instant) {
         let is_silent = since.elapsed() >= SILENCE && self.pulse.last() < since;
-        let count = self.abandoned.fetch_add(1, Ordering::Relaxed);
-        if is_silent || count >= ABANDONED {
+        if is_silent || self.queue.is_longer_than(self.most) {
             self.give_up();
         }
     }
@@ -172,30 +178,13 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The store has time limits of its own.
-fn untimed() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None)
-}
-
-fn login(config: &RedisConfig) -> RedisConnectionInfo {
-    let mut login = RedisConnectionInfo::default()
-        .set_db(config.database.into())
-        .set_lib_name("stayput", env!("CARGO_PKG_VERSION"));
-    if let Some(user) = &config.user {
-        login = login.set_username(user);
-    }
-    if let Some(password) = &config.password {
-        login = login.set_password(password);
-    }
-    login
-}
-
 fn unanswered() -> RedisError {
-    std::io::Error::other("there is no answer to the last of several commands").into()
+    std::io::Error::other("there is no answer to one of several commands").into()
 }
 
 /// A caller that waited for less and gave up says nothing about the server.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// So many answers that nobody waits for may be due on one connection, slow as it is, before its memory counts.
+/// So many answers that nobody waits for may be due on one connection, slow as it is, before its memory counts. Those that are
+/// waited for are bounded elsewhere.
 const ABANDONED: usize = 4096;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use redis::{Cmd, RedisError, RedisResult, Value};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
 use super::cluster::{Cluster, Node, Slot, Way};
 use super::config::{Address, RedisConfig};
 use super::connector::Connector;
-use super::link::Link;
+use super::link::{Late, Link};
 
 pub(super) enum Servers {
     One(Connector),
@@ -53,6 +54,18 @@ impl Servers {
         match self {
             Self::One(_) => None,
             Self::Cluster(_) => Slot::of(command),
+        }
+    }
+
+    /// The next stop, if there is no need to wait for it.
+    pub(super) fn stop_now(&self, way: &Way) -> Option<Stop> {
+        match self {
+            Self::One(connector) => connector.link_now().map(Stop::at),
+            Self::Cluster(cluster) => {
+                let node = cluster.node(way).ok()?;
+                let (link, permit) = (node.connector.link_now()?, node.admit()?);
+                Some(Stop { link, node: Some((node, permit)), is_asking: way.is_asking() })
+            }
         }
     }
 
@@ -107,7 +120,10 @@ impl Stop {
         Self { link, node: None, is_asking: false }
     }
 
-    pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        if self.is_asking { self.link.send_asking(command).await } else { self.link.send(command).await }
+    pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<RedisResult<Value>, Late> {
+        if self.is_asking {
+            return timeout_at(deadline, self.link.send_asking(command)).await.map_err(|_| Late);
+        }
+        self.link.send_by(command, Some(deadline)).await
     }
 }
