@@ -33,8 +33,9 @@ impl RedisStore {
 
     pub(super) async fn load_record(&self, key: StorageKey) -> Result<Option<Arc<Record>>, StoreError> {
         let mut call = self.client.begin(Operation::Load)?;
-        let mut get = redis::cmd("GET");
-        get.arg(self.keys.record(&key));
+        let name = self.keys.record(&key);
+        let mut get = Cmd::with_capacity(2, 3 + name.len());
+        get.arg("GET").arg(name);
         let value = call.send(&get, Effect::Nothing).await?;
         Ok(record_in(Operation::Load, value)?.map(Arc::new))
     }
@@ -48,8 +49,7 @@ impl RedisStore {
         let mut call = self.client.begin_write(Operation::Replace, is_vital(&record, expected))?;
         let expected = [expected.count.to_be_bytes(), expected.tag.0.to_be_bytes()].concat();
         let (name, record) = (self.keys.record(&key), record.encode());
-        let lasting = &record[layout::lasting(&record)];
-        let run = Run { script: &REPLACE, keys: &[&name], arguments: &[&record, &expected, lasting] };
+        let run = Run { script: &REPLACE, keys: &[&name], arguments: &[&record, &expected] };
         let answer = call.run(run, Effect::Something).await?;
         call.confirm().await?;
         match answer {

@@ -40,9 +40,12 @@ impl Run<'_> {
     }
 
     fn command(&self, name: &str, script: &str) -> Cmd {
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(self.keys.len());
-        for argument in self.keys.iter().chain(self.arguments) {
+        let arguments = self.keys.iter().chain(self.arguments);
+        let length = arguments.clone().map(|argument| argument.len()).sum::<usize>();
+        let mut command =
+            Cmd::with_capacity(3 + self.keys.len() + self.arguments.len(), 10 + script.len() + length);
+        command.arg(name).arg(script).arg(self.keys.len());
+        for argument in arguments {
             command.arg(*argument);
         }
         command
@@ -74,5 +77,6 @@ fn with_records(first: &str, then: &str) -> Script {
         ("HEADER", layout::SUBJECT.end),
     ];
     let constants: Vec<_> = places.iter().map(|(name, place)| format!("local {name} = {place}\n")).collect();
-    Script::new(&[&constants.concat(), first, include_str!("lua/record.lua"), then].concat())
+    let last = format!("local LAST = '{}'\n", layout::SUBJECT.end - 1);
+    Script::new(&[&constants.concat(), &last, first, include_str!("lua/record.lua"), then].concat())
 }

@@ -16,7 +16,7 @@ end
 
 -- The header of the record under the key, if one is there that these scripts can read.
 local function header(key)
-  local bytes = redis.call('GETRANGE', key, 0, HEADER - 1)
+  local bytes = redis.call('GETRANGE', key, '0', LAST)
   local is_readable = #bytes >= SUBJECT - 1 and bytes:byte(1) > 0 and bytes:byte(1) <= NEWEST_FORMAT
   return is_readable and bytes or nil, bytes
 end

@@ -1,5 +1,4 @@
 -- The rest of replace.lua, behind record.lua: most writes have no need of that, which costs time in every run.
-local record = ARGV[1]
 local absolute = time(record, ABSOLUTE)
 if absolute > time(stored, ABSOLUTE)
   or subject(record) ~= subject(stored)
