@@ -13,6 +13,7 @@ mod fault;
 mod keys;
 mod link;
 mod marker;
+mod message;
 mod pulse;
 mod records;
 mod replicas;

@@ -2,11 +2,10 @@
 //!
 //! It makes no call twice, but for a script that the server had forgotten, and what a cluster's node had certainly not done.
 
-use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{Cmd, RedisError, RedisResult, Value};
 use stayput_core::{Operation, StoreError, StoreErrorKind};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -16,6 +15,7 @@ use super::config::{Address, RedisConfig};
 use super::error_of;
 use super::fault::{self, Fault};
 use super::link::{Late, Link};
+use super::message::Message;
 use super::replicas::{Replicas, TooFew};
 use super::script::{Run, is_forgotten};
 use super::servers::{NoStop, Servers, Stop};
@@ -96,16 +96,14 @@ pub(super) enum Effect {
     Something,
 }
 
-/// What is sent: a command, or a script by its hash and, to a server that has forgotten it, by its text.
-#[derive(Clone, Copy)]
-enum Message<'a> {
-    Command(&'a Cmd),
-    Run(Run<'a>),
-}
-
 impl Call<'_> {
     pub(super) async fn send(&mut self, command: &Cmd, effect: Effect) -> Result<Value, StoreError> {
         self.deliver(Message::Command(command), None, effect).await
+    }
+
+    /// Reads what is under a key.
+    pub(super) async fn get(&mut self, key: &[u8]) -> Result<Value, StoreError> {
+        self.deliver(Message::Get(key), None, Effect::Nothing).await
     }
 
     /// Runs a script by its hash, or by its text if the server has forgotten it.
@@ -129,28 +127,31 @@ impl Call<'_> {
     /// `slot`, or else of its own key.
     async fn deliver(
         &mut self,
-        message: Message<'_>,
+        mut message: Message<'_>,
         slot: Option<Slot>,
         effect: Effect,
     ) -> Result<Value, StoreError> {
-        let mut command = message.command();
-        let mut way = Way::to(slot.or_else(|| self.client.servers.slot(&command)));
+        let mut way = Way::to(slot.or_else(|| self.client.servers.slot(&message)));
         loop {
-            let stop = self.stop(&way).await?;
-            let answer = stop.send(&command, self.deadline).await;
+            // What rarely happens is boxed, or every call's future had room for it.
+            let stop = match self.stop_now(&way) {
+                Some(stop) => stop,
+                None => Box::pin(self.stop(&way)).await?,
+            };
+            let answer = stop.send(message, self.deadline).await;
             let error = match answer.map_err(|Late| self.late(effect))? {
                 Err(error) => error,
                 answer => return self.settle(&stop.link, answer, effect),
             };
             if let (true, Message::Run(run)) = (is_forgotten(&error), message) {
-                command = Cow::Owned(run.by_text());
+                message = Message::Tell(run);
             } else if let Some(pause) = self.client.servers.turn(&mut way, &error, &stop) {
                 drop(stop);
                 if Instant::now() + pause >= self.deadline {
                     let cause = fault::cause_on_the_way(error);
                     return Err(self.error(StoreErrorKind::Unavailable).with_source(cause));
                 }
-                sleep(pause).await;
+                Box::pin(sleep(pause)).await;
             } else {
                 return self.settle(&stop.link, Err(error), effect);
             }
@@ -193,8 +194,7 @@ impl Call<'_> {
         if !self.client.servers.is_cluster() {
             return vec![None; messages.len()];
         }
-        let slots: Vec<_> =
-            messages.iter().map(|message| self.client.servers.slot(&message.command())).collect();
+        let slots: Vec<_> = messages.iter().map(|message| self.client.servers.slot(message)).collect();
         let first = slots.iter().find_map(|slot| *slot);
         slots.into_iter().map(|slot| slot.or(first)).collect()
     }
@@ -207,11 +207,8 @@ impl Call<'_> {
         effect: Effect,
     ) -> Result<(Stop, RedisResult<Vec<RedisResult<Value>>>), StoreError> {
         let stop = self.stop(&Way::to(slots[group[0]])).await?;
-        let mut pipeline = Pipeline::with_capacity(group.len());
-        for number in group {
-            pipeline.add_command(messages[*number].command().into_owned());
-        }
-        let answers = self.within(stop.link.send_all(&pipeline), effect).await?;
+        let messages = group.iter().map(|number| messages[*number]);
+        let answers = self.within(stop.link.send_all(messages), effect).await?;
         Ok((stop, answers))
     }
 
@@ -249,12 +246,14 @@ impl Call<'_> {
         self.client.timeout
     }
 
+    /// The next stop, if there is no need to wait for it.
+    fn stop_now(&self, way: &Way) -> Option<Stop> {
+        if self.replicas.is_some() { None } else { self.client.servers.stop_now(way) }
+    }
+
     async fn stop(&self, way: &Way) -> Result<Stop, StoreError> {
         if let Some(replicas) = self.replicas {
             return self.replicated(replicas).await.map(Stop::at);
-        }
-        if let Some(stop) = self.client.servers.stop_now(way) {
-            return Ok(stop);
         }
         match timeout_at(self.deadline, self.client.servers.stop(way)).await {
             Ok(Ok(stop)) => Ok(stop),
@@ -322,15 +321,6 @@ impl Call<'_> {
         }
         let kind = if fault.is_answer { fault.kind } else { unanswered(effect) };
         Err(self.error(kind).with_source(fault::cause(error)))
-    }
-}
-
-impl Message<'_> {
-    fn command(&self) -> Cow<'_, Cmd> {
-        match self {
-            Self::Command(command) => Cow::Borrowed(command),
-            Self::Run(run) => Cow::Owned(run.by_hash()),
-        }
     }
 }
 

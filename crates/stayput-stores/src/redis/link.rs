@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{Cmd, RedisError, RedisResult, Value};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use self::driver::Driver;
 pub(super) use self::queue::Late;
 use self::queue::{Answer, Queue};
 use super::config::RedisConfig;
+use super::message::Message;
 use super::pulse::Pulse;
 use super::stream::Stream;
 use super::tls::Tls;
@@ -63,21 +64,26 @@ impl Link {
     async fn begin(config: &RedisConfig, tls: Option<&Tls>, heard: Option<Arc<Notify>>) -> RedisResult<Self> {
         let pulse = Arc::new(Pulse::new());
         let stream = Stream::open(config, tls, Arc::clone(&pulse)).await?;
+        Ok(Self::over_stream(stream, pulse, config.in_flight.saturating_add(ABANDONED), heard))
+    }
+
+    fn over_stream(stream: Stream, pulse: Arc<Pulse>, most: usize, heard: Option<Arc<Notify>>) -> Self {
         let (queue, end) = (Arc::new(Queue::default()), Arc::new(End::default()));
         let driver = Driver::new(stream, Arc::clone(&queue), Arc::clone(&end), heard);
-        let most = config.in_flight.saturating_add(ABANDONED);
-        Ok(Self { queue, pulse, end, most, driver: tokio::spawn(driver) })
+        Self { queue, pulse, end, most, driver: tokio::spawn(driver) }
     }
 
     /// Sends one command. It waits without a limit.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        self.send_by(command, None).await.unwrap_or_else(|Late| unreachable!("there is no deadline"))
+        self.send_by(Message::Command(command), None)
+            .await
+            .unwrap_or_else(|Late| unreachable!("there is no deadline"))
     }
 
     /// Sends one command, and waits for its answer until the deadline.
-    pub(super) async fn send_by(&self, command: &Cmd, deadline: Option<Instant>) -> Answer {
+    pub(super) async fn send_by(&self, message: Message<'_>, deadline: Option<Instant>) -> Answer {
         let waiting = Waiting::on(self);
-        match self.queue.push(command, deadline) {
+        match self.queue.push(message, deadline) {
             Ok(answer) => Ok(waiting.end(answer.await.unwrap_or_else(|_| Ok(Err(unanswered())))?)),
             Err(error) => Ok(waiting.end(Err(error))),
         }
@@ -85,16 +91,18 @@ impl Link {
 
     /// Sends one command for a slot that is on its way to this node: the word that lets it in goes in the same message, so that
     /// no other call's command comes between.
-    pub(super) async fn send_asking(&self, command: &Cmd) -> RedisResult<Value> {
-        let mut both = Pipeline::with_capacity(2);
-        both.cmd("ASKING").add_command(command.clone());
-        self.send_all(&both).await?.pop().unwrap_or_else(|| Err(unanswered()))
+    pub(super) async fn send_asking(&self, message: Message<'_>) -> RedisResult<Value> {
+        let asking = redis::cmd("ASKING");
+        self.send_all([Message::Command(&asking), message]).await?.pop().unwrap_or_else(|| Err(unanswered()))
     }
 
     /// Sends several at once; each has an answer of its own.
-    pub(super) async fn send_all(&self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
+    pub(super) async fn send_all<'a>(
+        &self,
+        messages: impl IntoIterator<Item = Message<'a>>,
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
         let waiting = Waiting::on(self);
-        let answers = match self.queue.push_all(commands.cmd_iter()) {
+        let answers = match self.queue.push_all(messages) {
             Ok(answers) => answers,
             Err(error) => return waiting.end(Err(error)),
         };
@@ -188,3 +196,6 @@ const SILENCE: Duration = Duration::from_millis(100);
 /// So many answers that nobody waits for may be due on one connection, slow as it is, before its memory counts. Those that are
 /// waited for are bounded elsewhere.
 const ABANDONED: usize = 4096;
+
+#[cfg(test)]
+mod tests;

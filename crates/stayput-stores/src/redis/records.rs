@@ -33,10 +33,7 @@ impl RedisStore {
 
     pub(super) async fn load_record(&self, key: StorageKey) -> Result<Option<Arc<Record>>, StoreError> {
         let mut call = self.client.begin(Operation::Load)?;
-        let name = self.keys.record(&key);
-        let mut get = Cmd::with_capacity(2, 3 + name.len());
-        get.arg("GET").arg(name);
-        let value = call.send(&get, Effect::Nothing).await?;
+        let value = call.get(&self.keys.record(&key)).await?;
         Ok(record_in(Operation::Load, value)?.map(Arc::new))
     }
 

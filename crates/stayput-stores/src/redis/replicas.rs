@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Pipeline, RedisError, RedisResult, Value};
+use redis::{RedisError, RedisResult, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use super::config::RedisConfig;
 use super::connector::Connector;
 use super::keys::Keys;
 use super::link::Link;
+use super::message::Message;
 use super::script::{BARRIER, Run, is_forgotten};
 
 /// The connection for what replicas must have.
@@ -97,10 +98,10 @@ impl Barrier {
     async fn wait(&self, link: &Link, is_known: bool) -> RedisResult<u32> {
         let keys = [self.key.as_slice()];
         let run = Run { script: &BARRIER, keys: &keys, arguments: &[] };
-        let mut commands = Pipeline::new();
-        commands.add_command(if is_known { run.by_hash() } else { run.by_text() });
-        commands.cmd("WAIT").arg(self.wanted).arg(self.limit.as_millis().max(1).to_string());
-        let mut answers = link.send_all(&commands).await?.into_iter();
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(self.wanted).arg(self.limit.as_millis().max(1).to_string());
+        let barrier = if is_known { Message::Run(run) } else { Message::Tell(run) };
+        let mut answers = link.send_all([barrier, Message::Command(&wait)]).await?.into_iter();
         answers.next().unwrap_or(Ok(Value::Nil))?;
         match answers.next().unwrap_or(Ok(Value::Nil))? {
             Value::Int(found) => Ok(found.try_into().unwrap_or(0)),

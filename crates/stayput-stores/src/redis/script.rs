@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 use stayput_core::layout;
 
 /// A script's text, and the hash that the server knows it by.
@@ -30,31 +30,17 @@ pub(super) struct Run<'a> {
     pub(super) arguments: &'a [&'a [u8]],
 }
 
-impl Run<'_> {
-    pub(super) fn by_hash(&self) -> Cmd {
-        self.command("EVALSHA", &self.script.hash)
-    }
-
-    pub(super) fn by_text(&self) -> Cmd {
-        self.command("EVAL", &self.script.text)
-    }
-
-    fn command(&self, name: &str, script: &str) -> Cmd {
-        let arguments = self.keys.iter().chain(self.arguments);
-        let length = arguments.clone().map(|argument| argument.len()).sum::<usize>();
-        let mut command =
-            Cmd::with_capacity(3 + self.keys.len() + self.arguments.len(), 10 + script.len() + length);
-        command.arg(name).arg(script).arg(self.keys.len());
-        for argument in arguments {
-            command.arg(*argument);
-        }
-        command
-    }
-}
-
 impl Script {
     fn new(text: &str) -> Self {
         Self { text: text.to_owned(), hash: redis::Script::new(text).get_hash().to_owned() }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, RedisError, RedisResult, Value};
+use redis::{RedisError, RedisResult, Value};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
@@ -13,6 +13,7 @@ use super::cluster::{Cluster, Node, Slot, Way};
 use super::config::{Address, RedisConfig};
 use super::connector::Connector;
 use super::link::{Late, Link};
+use super::message::Message;
 
 pub(super) enum Servers {
     One(Connector),
@@ -50,10 +51,10 @@ impl Servers {
     }
 
     /// Where a command's key is; `None` where that makes no difference.
-    pub(super) fn slot(&self, command: &Cmd) -> Option<Slot> {
+    pub(super) fn slot(&self, message: &Message<'_>) -> Option<Slot> {
         match self {
             Self::One(_) => None,
-            Self::Cluster(_) => Slot::of(command),
+            Self::Cluster(_) => message.slot(),
         }
     }
 
@@ -120,10 +121,15 @@ impl Stop {
         Self { link, node: None, is_asking: false }
     }
 
-    pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<RedisResult<Value>, Late> {
+    pub(super) async fn send(
+        &self,
+        message: Message<'_>,
+        deadline: Instant,
+    ) -> Result<RedisResult<Value>, Late> {
         if self.is_asking {
-            return timeout_at(deadline, self.link.send_asking(command)).await.map_err(|_| Late);
+            let asked = Box::pin(timeout_at(deadline, self.link.send_asking(message)));
+            return asked.await.map_err(|_| Late);
         }
-        self.link.send_by(command, Some(deadline)).await
+        self.link.send_by(message, Some(deadline)).await
     }
 }

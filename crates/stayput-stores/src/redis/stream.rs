@@ -53,6 +53,17 @@ impl Stream {
     }
 }
 
+#[cfg(test)]
+impl Stream {
+    /// One to somebody in the same process.
+    pub(super) fn of(inner: tokio::io::DuplexStream, pulse: Arc<Pulse>) -> Self {
+        Self { inner: Box::new(inner), pulse }
+    }
+}
+
+#[cfg(test)]
+impl Duplex for tokio::io::DuplexStream {}
+
 /// So that an idle connection whose other end vanished without a word is replaced before somebody needs it.
 fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5))

@@ -11,14 +11,13 @@ pub(in crate::redis) struct Slot(u16);
 impl Slot {
     pub(in crate::redis) const COUNT: usize = 16_384;
 
-    /// The slot of a command's keys; `None` if it has none, so that any node can answer it.
+    /// The slot of a command's keys, if it is no script; `None` if it has none, so that any node can answer it.
     pub(in crate::redis) fn of(command: &Cmd) -> Option<Self> {
         let mut words = command.args_iter().map_while(|word| match word {
             Arg::Simple(word) => Some(word),
             _ => None,
         });
         let key = match words.next()? {
-            b"EVAL" | b"EVALSHA" => words.nth(2),
             b"TIME" | b"INFO" => None,
             _ => words.next(),
         };
@@ -99,10 +98,7 @@ mod tests {
     fn a_commands_slot_is_that_of_its_first_key() {
         let mut get = redis::cmd("GET");
         get.arg("a");
-        let mut script = redis::cmd("EVALSHA");
-        script.arg("hash").arg(2).arg("{a}1").arg("{a}2").arg("b");
         assert_eq!(Slot::of(&get), Some(Slot::of_key(b"a")));
-        assert_eq!(Slot::of(&script), Some(Slot::of_key(b"a")));
         assert_eq!(Slot::of(&redis::cmd("TIME")), None);
     }
 

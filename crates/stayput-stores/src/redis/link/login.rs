@@ -4,6 +4,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
 
 use super::Link;
 use crate::redis::config::RedisConfig;
+use crate::redis::message::Message;
 
 impl Link {
     /// Logs in. A connection that also listens speaks RESP3, in which messages can't be mistaken for answers.
@@ -20,7 +21,9 @@ impl Link {
         // A server that doesn't know these words is as good.
         words.cmd("CLIENT").arg("SETINFO").arg("LIB-NAME").arg("stayput");
         words.cmd("CLIENT").arg("SETINFO").arg("LIB-VER").arg(env!("CARGO_PKG_VERSION"));
-        for (number, answer) in self.send_all(&words).await?.into_iter().enumerate().take(needed) {
+        for (number, answer) in
+            self.send_all(words.cmd_iter().map(Message::Command)).await?.into_iter().enumerate().take(needed)
+        {
             match answer {
                 Err(error) if number == 0 && login.is_some() => return Err(refusal(error)),
                 answer => drop(answer?),

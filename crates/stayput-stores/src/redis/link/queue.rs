@@ -7,9 +7,11 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use redis::{Cmd, RedisError, RedisResult, Value};
+use redis::{RedisError, RedisResult, Value};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+
+use crate::redis::message::Message;
 
 /// An answer did not come by the deadline. It is not waited for any more.
 #[derive(Debug)]
@@ -44,11 +46,11 @@ impl Queue {
     /// Leaves a command.
     pub(super) fn push(
         &self,
-        command: &Cmd,
+        message: Message<'_>,
         deadline: Option<Instant>,
     ) -> RedisResult<oneshot::Receiver<Answer>> {
         let mut state = self.open()?;
-        let answer = state.add(command, deadline);
+        let answer = state.add(message, deadline);
         wake(state);
         Ok(answer)
     }
@@ -56,10 +58,10 @@ impl Queue {
     /// Leaves commands that are sent with nothing in between.
     pub(super) fn push_all<'a>(
         &self,
-        commands: impl Iterator<Item = &'a Cmd>,
+        messages: impl IntoIterator<Item = Message<'a>>,
     ) -> RedisResult<Vec<oneshot::Receiver<Answer>>> {
         let mut state = self.open()?;
-        let answers = commands.map(|command| state.add(command, None)).collect();
+        let answers = messages.into_iter().map(|message| state.add(message, None)).collect();
         wake(state);
         Ok(answers)
     }
@@ -129,9 +131,9 @@ impl Queue {
 }
 
 impl State {
-    fn add(&mut self, command: &Cmd, deadline: Option<Instant>) -> oneshot::Receiver<Answer> {
+    fn add(&mut self, message: Message<'_>, deadline: Option<Instant>) -> oneshot::Receiver<Answer> {
         let (caller, answer) = oneshot::channel();
-        command.write_packed_command(&mut self.unsent);
+        message.write(&mut self.unsent);
         self.waiting.push_back(Waiter { caller: Some(caller), deadline });
         self.soonest = earlier(self.soonest, deadline);
         answer

@@ -1,7 +1,7 @@
 //! What a server sends, cut into values.
 //!
 //! It reads the short and frequent ones itself: strings, numbers, and a word of assent. Where others end it finds out, and
-//! leaves their meaning to the driver's own parser.
+//! leaves their meaning to redis-rs.
 
 use std::io;
 use std::pin::Pin;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_the_parsers_however_they_arrive() {
+    fn values_are_those_of_the_librarys_parser_however_they_arrive() {
         let long = vec![b'x'; 3 * ROOM];
         let parts: [&[u8]; 16] = [
             b"$5\r\na\r\nbc\r\n",

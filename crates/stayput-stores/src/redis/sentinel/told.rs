@@ -4,6 +4,7 @@ use redis::{ErrorKind, Pipeline, RedisResult, Value};
 
 use super::Host;
 use crate::redis::link::Link;
+use crate::redis::message::Message;
 
 /// Where the master is, by the word of one sentinel.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(super) async fn by(link: &Link, service: &str) -> RedisResult<Told> {
     for word in ["GET-MASTER-ADDR-BY-NAME", "MASTER"] {
         questions.cmd("SENTINEL").arg(word).arg(service);
     }
-    let mut answers = link.send_all(&questions).await?.into_iter();
+    let mut answers = link.send_all(questions.cmd_iter().map(Message::Command)).await?.into_iter();
     let address = answers.next().unwrap_or(Ok(Value::Nil))?;
     let Some(master) = host_in(&address) else {
         return Err((ErrorKind::InvalidClientConfig, UNKNOWN, service.to_owned()).into());
