@@ -1,8 +1,10 @@
 //! The contract of [`SessionStore`], as tests that any store can be put to.
 //!
-//! Each public function here is one promise. [`store_conformance!`](crate::store_conformance) makes a test of each.
+//! Each public function here is one promise. [`store_conformance!`](crate::store_conformance) makes a test of each;
+//! [`broken_promises`] says which of them a store doesn't keep.
 
 mod admission;
+mod broken;
 mod concurrency;
 mod history;
 mod parallel_logins;
@@ -17,6 +19,8 @@ use stayput_core::{Created, Record, SessionStore, StorageKey};
 use crate::{ManualClock, Records};
 
 pub use admission::*;
+pub(crate) use broken::Promise;
+pub use broken::{Broken, broken_promises};
 pub use concurrency::*;
 pub use history::*;
 pub use parallel_logins::*;
@@ -97,8 +101,36 @@ impl Bench {
 /// `servers::RedisServer` is. Needs `tokio` with `macros` and `rt-multi-thread` among the dependencies.
 #[macro_export]
 macro_rules! store_conformance {
+    (@tests $make:expr, $($promise:ident)+) => {
+        mod conformance {
+            #[allow(unused_imports)]
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $promise() {
+                    let bench = $crate::conformance::Bench::new($make).await;
+                    $crate::conformance::$promise(&bench).await;
+                }
+            )+
+        }
+    };
+    (@list $($promise:ident)+) => {
+        &[$($crate::conformance::Promise {
+            name: stringify!($promise),
+            check: |bench| Box::pin(async move { $crate::conformance::$promise(&bench).await }),
+        }),+]
+    };
     ($make:expr) => {
-        $crate::store_conformance!(@each $make,
+        $crate::__store_promises!(tests $make,);
+    };
+}
+
+/// The names of all promises, for [`store_conformance!`](crate::store_conformance) to do something with each.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __store_promises {
+    ($($what:tt)+) => {
+        $crate::store_conformance! { @$($what)+
             create_is_loaded_as_it_was_written
             create_leaves_a_live_record_alone
             create_takes_the_place_of_an_expired_record
@@ -144,19 +176,6 @@ macro_rules! store_conformance {
             what_is_ended_among_parallel_logins_stays_ended
             an_end_among_writes_of_its_sessions_is_final
             random_histories_go_as_in_the_model
-        );
-    };
-    (@each $make:expr, $($promise:ident)+) => {
-        mod conformance {
-            #[allow(unused_imports)]
-            use super::*;
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $promise() {
-                    let bench = $crate::conformance::Bench::new($make).await;
-                    $crate::conformance::$promise(&bench).await;
-                }
-            )+
         }
     };
 }

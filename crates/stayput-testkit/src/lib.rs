@@ -4,13 +4,26 @@
 //!
 //! Nothing in here waits for a time to pass; tests wait for conditions.
 //!
-//! A store of your own is tested by
+//! # A store of your own
 //!
-//! ```ignore
-//! stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
+//! It is tested by these lines in a file of its `tests` folder, which make a test of each promise of the contract:
+//!
+//! ```
+//! # use stayput_testkit::ModelStore as MyStore;
+//! use std::sync::Arc;
+//!
+//! use stayput_core::SessionStore;
+//! use stayput_testkit::{ManualClock, store_conformance};
+//!
+//! store_conformance!(|clock: Arc<ManualClock>| async move {
 //!     Arc::new(MyStore::new(clock)) as Arc<dyn SessionStore>
 //! });
+//! # fn main() {}
 //! ```
+//!
+//! Its `[dev-dependencies]` are this crate and `tokio` with `macros` and `rt-multi-thread`. The folder `examples/own-store` has
+//! all of it. [`store_conformance!`] says what to do about a store in a directory, one whose server tells the time by itself, and one whose
+//! server deletes by itself; [`conformance`] what is promised. The kit's own tests put it to stores with one fault each.
 
 #[cfg(feature = "browser")]
 mod browser;

@@ -16,11 +16,11 @@ pub struct ModelStore {
 }
 
 #[derive(Debug, Default)]
-struct Entries {
+pub(crate) struct Entries {
     /// What is under each key, with its deadline; `None` is a tombstone.
-    records: HashMap<StorageKey, (Timestamp, Option<Record>)>,
+    pub(crate) records: HashMap<StorageKey, (Timestamp, Option<Record>)>,
     /// In the order of their admission.
-    admitted: Vec<StorageKey>,
+    pub(crate) admitted: Vec<StorageKey>,
     epochs: HashMap<SubjectKey, Epoch>,
 }
 
@@ -30,7 +30,7 @@ impl ModelStore {
         Self { entries: Mutex::default(), clock }
     }
 
-    fn answer<T: Send + 'static>(
+    pub(crate) fn answer<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Entries, Timestamp) -> T,
     ) -> StoreFuture<'_, T> {
@@ -40,16 +40,16 @@ impl ModelStore {
 }
 
 impl Entries {
-    fn put(&mut self, key: StorageKey, record: Record) {
+    pub(crate) fn put(&mut self, key: StorageKey, record: Record) {
         self.records.insert(key, (record.header.expires, Some(record)));
     }
 
-    fn remove(&mut self, key: StorageKey, now: Timestamp) {
+    pub(crate) fn remove(&mut self, key: StorageKey, now: Timestamp) {
         self.admitted.retain(|admitted| *admitted != key);
         self.records.insert(key, (now.after(TOMBSTONE_LIFETIME), None));
     }
 
-    fn raise_epoch(&mut self, subject: SubjectKey, now: Timestamp) {
+    pub(crate) fn raise_epoch(&mut self, subject: SubjectKey, now: Timestamp) {
         let raised = self.epoch(&subject, now).raised(now);
         self.epochs.insert(subject, raised);
     }
@@ -61,7 +61,7 @@ impl Entries {
         swept + epochs.take(limit - swept).count()
     }
 
-    fn live(&self, key: &StorageKey, now: Timestamp) -> Option<Record> {
+    pub(crate) fn live(&self, key: &StorageKey, now: Timestamp) -> Option<Record> {
         let (expires, record) = self.records.get(key)?;
         record.clone().filter(|_| *expires > now)
     }

@@ -40,6 +40,9 @@ pub async fn a_subjects_sessions_are_listed_until_they_are_gone(bench: &Bench) {
     assert_eq!(bench.admit(&alice, second).await, Admitted::Admitted { ended: vec![] });
     let touched = bench.store.touch(first, record.header.expires.after(SECOND)).await.unwrap();
     assert_eq!(touched, Touched::Touched);
+    // Beyond the deadline that it began with: its place in the list goes on as long as it does.
+    bench.clock.set(record.header.expires);
+    assert_eq!(bench.listed(&alice).await, [first, second]);
     bench.becomes_remainder(first, record.header.absolute).await;
     assert_eq!(bench.listed(&alice).await, [first, second]);
 
