@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use stayput_core::{Created, Replaced, Touched};
+use tokio::sync::Barrier;
 
 use super::Bench;
 
@@ -33,10 +34,13 @@ pub async fn parallel_swaps_lose_no_update(bench: &Bench) {
     const TASKS: u64 = 16;
     const ROUNDS: u64 = 5;
     let (key, _) = bench.created(&0u64.to_be_bytes()).await;
+    // Of a fast store's tasks the first would be done before the last is there.
+    let together = Arc::new(Barrier::new(16));
     let tasks: Vec<_> = (0..TASKS)
         .map(|_| {
-            let bench = bench.clone();
+            let (bench, together) = (bench.clone(), Arc::clone(&together));
             tokio::spawn(async move {
+                together.wait().await;
                 for _ in 0..ROUNDS {
                     increment(&bench, key).await;
                 }
@@ -62,12 +66,15 @@ pub async fn parallel_touches_lose_no_swap(bench: &Bench) {
             assert_eq!(touched, Touched::Touched);
         }
     });
-    for _ in 0..ROUNDS {
+    let mut rounds = 0u64;
+    // However fast either is, all touches are among swaps.
+    while rounds < ROUNDS || !touches.is_finished() {
         increment(bench, key).await;
+        rounds += 1;
     }
     touches.await.unwrap();
     let record = bench.load(key).await.unwrap();
-    assert_eq!(bench.records.open(&key, &record), ROUNDS.to_be_bytes());
+    assert_eq!(bench.records.open(&key, &record), rounds.to_be_bytes());
 }
 
 /// A removal among parallel swaps and touches is final, whatever they had read before it.

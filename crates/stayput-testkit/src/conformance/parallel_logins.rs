@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use stayput_core::{Admitted, Created, Overflow, Replaced, StorageKey, Subject};
+use tokio::sync::Barrier;
 
 use super::Bench;
 
@@ -11,11 +12,16 @@ pub async fn of_50_parallel_admissions_with_limit_1_one_is_left(bench: &Bench) {
     for overflow in [Overflow::Reject, Overflow::EndOldest] {
         let alice = Subject::new("alice");
         let admission = bench.admission(&alice, Some((1, overflow)), None).await;
+        // Half of them come to their admission at the same moment, the others as they come.
+        let together = Arc::new(Barrier::new(25));
         let logins: Vec<_> = (0..50)
-            .map(|_| {
-                let (bench, alice) = (bench.clone(), alice.clone());
+            .map(|number| {
+                let (bench, alice, together) = (bench.clone(), alice.clone(), Arc::clone(&together));
                 tokio::spawn(async move {
                     let (key, _) = bench.logged_in(&alice).await;
+                    if number % 2 == 0 {
+                        together.wait().await;
+                    }
                     (key, bench.store.admit(alice.key(), key, admission).await.unwrap())
                 })
             })

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use stayput_core::{
     Admission, Admitted, Clock, Created, Epoch, Overflow, Record, Replaced, SessionStore, StorageKey,
     StoreFuture, SubjectKey, Timestamp, Touched, Version, WriteTag,
 };
-use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use crate::model::Entries;
 use crate::{ManualClock, ModelStore};
@@ -332,11 +333,9 @@ impl SessionStore for BrokenStore {
     }
 }
 
-/// Long enough for others to come between.
+/// As long as a server's answer takes.
 async fn moment() {
-    for _ in 0..3 {
-        yield_now().await;
-    }
+    sleep(Duration::from_millis(1)).await;
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
