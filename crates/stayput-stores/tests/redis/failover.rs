@@ -13,6 +13,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use self::load::{Load, Lost};
+use crate::gauge::{Gauge, Reading};
 use crate::sentinel::url;
 use crate::support::{records, story};
 
@@ -41,6 +42,15 @@ fn millis(from: Instant, to: Instant) -> i128 {
     i128::try_from(after).unwrap() - i128::try_from(before).unwrap()
 }
 
+/// Traffic resumes within two seconds of the servers' own failover, or as much later as a sleeper on this machine was woken.
+fn is_soon(millis: i128, gauge: &Gauge) {
+    let Reading { lateness, memory } = gauge.take();
+    println!(
+        "resumed after {millis} ms; this machine is late by up to {lateness:?}, this process has {memory} KiB"
+    );
+    assert!(millis < (Duration::from_secs(2) + lateness).as_millis().try_into().unwrap(), "{millis} ms");
+}
+
 /// What the replicas have of the master when it dies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Replication {
@@ -61,6 +71,7 @@ async fn lost_with_the_master(replication: Replication, options: &str) -> Lost {
         service.servers()[0].run("CLIENT KILL TYPE replica");
         load.runs_for(Duration::from_millis(500)).await;
     }
+    let gauge = Gauge::start();
     service.servers_mut()[0].kill();
     let killed = Instant::now();
     service.servers()[1..].iter().for_each(RedisServer::resume);
@@ -72,8 +83,7 @@ async fn lost_with_the_master(replication: Replication, options: &str) -> Lost {
         millis(switch.at, read),
         millis(switch.at, write),
     );
-    assert!(millis(switch.at, read) < (Duration::from_secs(2) + SLACK).as_millis().try_into().unwrap());
-    assert!(millis(switch.at, write) < (Duration::from_secs(2) + SLACK).as_millis().try_into().unwrap());
+    is_soon(millis(switch.at, read).max(millis(switch.at, write)), &gauge);
     load.runs_for(Duration::from_millis(500)).await;
     let lost = load.end().await;
     println!("{replication:?}, {options:?}: {lost:?}");
@@ -110,7 +120,7 @@ async fn with_wait_for_writes_nothing_is_lost() {
 async fn a_master_that_is_told_to_step_down_is_followed_at_once() {
     let service = start().await;
     let load = Load::start(connect(&service, "").await, || service.settle()).await;
-    let switches = service.switches();
+    let (switches, gauge) = (service.switches(), Gauge::start());
     let told = Instant::now();
     let sentinel = &service.sentinels()[0];
     let reply = sentinel.run(&format!("SENTINEL FAILOVER {}", RedisSentinels::SERVICE));
@@ -119,7 +129,7 @@ async fn a_master_that_is_told_to_step_down_is_followed_at_once() {
     let (read, write) = load.resumes(switch.at).await;
     let (read, write) = (millis(switch.at, read), millis(switch.at, write));
     println!("failover after {} ms; then reads in {read} ms, writes in {write} ms", millis(told, switch.at));
-    assert!(read.max(write) < (Duration::from_secs(2) + SLACK).as_millis().try_into().unwrap());
+    is_soon(read.max(write), &gauge);
     load.end().await;
 }
 

@@ -4,6 +4,8 @@
 mod cluster;
 mod errors;
 mod failover;
+#[path = "../redis_hang/gauge.rs"]
+mod gauge;
 mod outage;
 mod sentinel;
 mod support;
