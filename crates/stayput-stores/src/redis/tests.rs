@@ -78,6 +78,65 @@ mod over_a_cluster {
     use super::*;
 }
 
+mod under_sentinel_through_slow_proxies {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use stayput_testkit::servers::{RedisSentinels, RedisSentinelsOptions};
+    use stayput_testkit::{FaultProxy, Weather};
+
+    stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
+        let service = RedisSentinelsOptions::default().replicas(0).sentinels(1).clock(clock).start();
+        let (sentinel, name) = (&service.sentinels()[0], RedisSentinels::SERVICE);
+        let mut proxies = Vec::new();
+        for server in [sentinel, &service.servers()[0]] {
+            proxies.push(FaultProxy::start((Ipv4Addr::LOCALHOST, server.port()).into()).await.unwrap());
+        }
+        // The sentinel knows the master by its proxy's address, and tells everybody so.
+        sentinel.run(&format!("SENTINEL REMOVE {name}"));
+        sentinel.run(&format!("SENTINEL MONITOR {name} 127.0.0.1 {} 1", proxies[1].address().port()));
+        let url = format!("redis+sentinel://{}/{name}", proxies[0].address());
+        let config: RedisConfig = url.parse().unwrap();
+        let store = RedisStore::connect_with(config.timeout(Duration::from_mins(1))).await.unwrap();
+        for proxy in &proxies {
+            proxy.set(Weather::Slow(Duration::ZERO..Duration::from_micros(1_040)));
+        }
+        let place = (service, proxies);
+        StoreUnderTest::from((Arc::new(store) as Arc<dyn SessionStore>, place)).deletes_by_itself()
+    });
+
+    use super::*;
+}
+
+mod over_a_cluster_through_slow_proxies {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use stayput_testkit::servers::RedisClusterOptions;
+    use stayput_testkit::{FaultProxy, Weather};
+
+    stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
+        let cluster = RedisClusterOptions::default().clock(clock).start();
+        let mut proxies = Vec::new();
+        for node in 0..cluster.len() {
+            let server = (Ipv4Addr::LOCALHOST, cluster.server(node).port()).into();
+            proxies.push(FaultProxy::start(server).await.unwrap());
+        }
+        // The nodes name each other by their proxies' ports.
+        cluster.announce(&proxies.iter().map(|proxy| proxy.address().port()).collect::<Vec<_>>());
+        let config: RedisConfig = format!("redis+cluster://{}", proxies[0].address()).parse().unwrap();
+        let store = RedisStore::connect_with(config.timeout(Duration::from_mins(1))).await.unwrap();
+        for proxy in &proxies {
+            // One piece in a hundred is late by a millisecond or two; there are many.
+            proxy.set(Weather::Slow(Duration::ZERO..Duration::from_micros(1_010)));
+        }
+        let place = (cluster, proxies);
+        StoreUnderTest::from((Arc::new(store) as Arc<dyn SessionStore>, place)).deletes_by_itself()
+    });
+
+    use super::*;
+}
+
 async fn store_by(clock: Arc<ManualClock>) -> (RedisStore, RedisServer) {
     let server = RedisServerOptions::default().clock(clock).start();
     let store = RedisStore::connect(&format!("redis://127.0.0.1:{}", server.port())).await.unwrap();

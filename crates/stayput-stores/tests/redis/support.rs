@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stayput_core::{Clock, StoreError, SystemClock};
 use stayput_stores::{RedisConfig, RedisStore};
-use stayput_testkit::servers::{RedisCluster, RedisServer};
+use stayput_testkit::servers::{RedisCluster, RedisSentinels, RedisServer};
 use stayput_testkit::{FaultProxy, Records};
 
 pub(crate) fn url(server: &RedisServer) -> String {
@@ -39,6 +39,25 @@ pub(crate) async fn behind_proxies(
     let ports: Vec<_> = proxies.iter().map(|proxy| proxy.address().port()).collect();
     cluster.announce(&ports);
     let config: RedisConfig = format!("redis+cluster://{}", proxies[0].address()).parse().unwrap();
+    let config = config.timeout(timeout).connect_timeout(timeout);
+    (Arc::new(RedisStore::connect_with(config).await.unwrap()), proxies)
+}
+
+/// A store that reaches a master without replicas, and the one sentinel that names it, through a proxy each, and whose calls
+/// end after `timeout`.
+pub(crate) async fn behind_sentinels_proxies(
+    service: &RedisSentinels,
+    timeout: Duration,
+) -> (Arc<RedisStore>, Vec<FaultProxy>) {
+    let (sentinel, name) = (&service.sentinels()[0], RedisSentinels::SERVICE);
+    let mut proxies = Vec::new();
+    for server in [sentinel, &service.servers()[0]] {
+        proxies.push(FaultProxy::start((Ipv4Addr::LOCALHOST, server.port()).into()).await.unwrap());
+    }
+    // The sentinel knows the master by its proxy's address, and tells everybody so.
+    sentinel.run(&format!("SENTINEL REMOVE {name}"));
+    sentinel.run(&format!("SENTINEL MONITOR {name} 127.0.0.1 {} 1", proxies[1].address().port()));
+    let config: RedisConfig = format!("redis+sentinel://{}/{name}", proxies[0].address()).parse().unwrap();
     let config = config.timeout(timeout).connect_timeout(timeout);
     (Arc::new(RedisStore::connect_with(config).await.unwrap()), proxies)
 }

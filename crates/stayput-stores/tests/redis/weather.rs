@@ -9,11 +9,11 @@ use stayput_core::{
     StoreError, StoreErrorKind, Subject,
 };
 use stayput_stores::RedisStore;
-use stayput_testkit::servers::{RedisClusterOptions, RedisServer};
+use stayput_testkit::servers::{RedisClusterOptions, RedisSentinelsOptions, RedisServer};
 use stayput_testkit::{FaultProxy, Records, Seed, Weather};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{behind_proxies, behind_proxy, records};
+use crate::support::{behind_proxies, behind_proxy, behind_sentinels_proxies, records};
 
 const WRITERS: usize = 4;
 const WRITES: u64 = 200;
@@ -65,6 +65,13 @@ async fn no_weather_loses_an_update_or_makes_it_twice() {
 async fn no_weather_in_a_cluster_loses_an_update_or_makes_it_twice() {
     let cluster = RedisClusterOptions::default().without_replicas().start();
     let (store, proxies) = behind_proxies(&cluster, LIMIT).await;
+    updates_are_made_once(store, &proxies).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_weather_under_sentinel_loses_an_update_or_makes_it_twice() {
+    let service = RedisSentinelsOptions::default().replicas(0).sentinels(1).start();
+    let (store, proxies) = behind_sentinels_proxies(&service, LIMIT).await;
     updates_are_made_once(store, &proxies).await;
 }
 
@@ -167,6 +174,13 @@ async fn no_weather_leaves_more_sessions_than_the_limit() {
 async fn no_weather_in_a_cluster_leaves_more_sessions_than_the_limit() {
     let cluster = RedisClusterOptions::default().without_replicas().start();
     let (store, proxies) = behind_proxies(&cluster, LIMIT).await;
+    limits_are_kept(store, &proxies, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_weather_under_sentinel_leaves_more_sessions_than_the_limit() {
+    let service = RedisSentinelsOptions::default().replicas(0).sentinels(1).start();
+    let (store, proxies) = behind_sentinels_proxies(&service, LIMIT).await;
     limits_are_kept(store, &proxies, 20).await;
 }
 
