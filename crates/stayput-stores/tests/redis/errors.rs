@@ -177,6 +177,40 @@ async fn what_is_no_record_is_an_error_and_left_alone() {
     assert_eq!(store.load(key).await.unwrap(), None);
 }
 
+/// A fleet in which some servers are newer, or were and have been taken back.
+#[tokio::test]
+async fn a_record_of_a_format_to_come_is_neither_missing_nor_overwritten_and_is_there_for_who_reads_it() {
+    let server = RedisServer::plain();
+    let (store, records, alice) = (connect(&server).await, records(), Subject::new("alice"));
+    let (key, record) = records.logged_in(&alice, b"cart");
+    assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
+    let set_format = |format: u8| {
+        let place = "for _, key in ipairs(redis.call('KEYS', 'stayput:*')) do
+            if redis.call('TYPE', key).ok == 'string' and #key == 40 then";
+        server.eval(&format!(
+            "{place} redis.call('SETRANGE', key, 0, '\\{format}') return redis.call('GET', key) end end"
+        ))
+    };
+    let newer = set_format(2);
+    let next = records.next(&key, &record, b"");
+    for error in [
+        store.load(key).await.unwrap_err(),
+        store.touch(key, record.header.absolute).await.unwrap_err(),
+        store.replace(key, next, record.header.version()).await.unwrap_err(),
+        store.admit(alice.key(), key, Admission::default()).await.unwrap_err(),
+    ] {
+        assert_eq!((error.kind(), error.is_retryable()), (StoreErrorKind::Unreadable, false), "{error}");
+    }
+    let told = story(&store.load(key).await.unwrap_err());
+    assert!(told.contains("record format 2 is newer than this Stayput"), "{told}");
+    assert_eq!(store.create(key, records.under(&key, b"")).await.unwrap(), Created::Exists);
+    assert_eq!(store.subject_sessions(alice.key()).await.unwrap(), [key]);
+    assert_eq!(set_format(2), newer);
+    // Whoever reads it finds all of it, deadline included.
+    set_format(1);
+    assert_eq!(store.load(key).await.unwrap(), Some(record.into()));
+}
+
 #[tokio::test]
 async fn a_key_of_another_kind_is_somebody_elses() {
     let server = RedisServer::plain();
