@@ -2,6 +2,8 @@
 //!
 //! It makes no call twice, but for a script that the server had forgotten, and what a cluster's node had certainly not done.
 
+mod nodes;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,10 +12,12 @@ use stayput_core::{Operation, StoreError, StoreErrorKind};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use self::nodes::Nodes;
 use super::cluster::{Slot, Way};
 use super::config::{Address, RedisConfig};
 use super::error_of;
 use super::fault::{self, Fault};
+use super::keys::Keys;
 use super::link::{Late, Link};
 use super::message::Message;
 use super::replicas::{Replicas, TooFew};
@@ -26,6 +30,9 @@ pub(super) struct Client {
     servers: Servers,
     /// For writes that a failover must not undo, if there is anything to wait for.
     replicas: Option<Replicas>,
+    /// What they are confirmed on. A cluster's nodes have their own replicas.
+    barrier: Vec<u8>,
+    nodes_wait: bool,
     waits_for_writes: bool,
     timeout: Duration,
     permits: Semaphore,
@@ -36,14 +43,13 @@ impl Client {
         let (timeout, permits) =
             (config.timeout, Semaphore::new(config.in_flight.min(Semaphore::MAX_PERMITS)));
         let (waits_for_writes, mut replicas) = (config.waits_for_writes, None);
-        if config.wait_replicas > 0 {
-            if let Address::Cluster(_) = config.address {
-                let cause = "there is no waiting for replicas in a cluster yet; leave wait_replicas out";
-                return Err((redis::ErrorKind::InvalidClientConfig, cause).into());
-            }
+        let barrier = Keys::new(config.prefix.clone()).barrier();
+        let nodes_wait = config.wait_replicas > 0 && matches!(config.address, Address::Cluster(_));
+        if config.wait_replicas > 0 && !nodes_wait {
             replicas = Some(Replicas::connect(&config).await?);
         }
-        Ok(Self { servers: Servers::connect(config).await?, replicas, waits_for_writes, timeout, permits })
+        let servers = Servers::connect(config).await?;
+        Ok(Self { servers, replicas, barrier, nodes_wait, waits_for_writes, timeout, permits })
     }
 
     /// Begins a call, or says that there are too many.
@@ -61,6 +67,7 @@ impl Client {
             has_begun: false,
             replicas: None,
             used: OnceLock::new(),
+            nodes: None,
             _permit: permit,
         })
     }
@@ -68,8 +75,10 @@ impl Client {
     /// Begins one that writes, and is ended by [`Call::confirm`]. It waits for replicas if it is vital that no failover undoes
     /// it, or if all writes do.
     pub(super) fn begin_write(&self, operation: Operation, is_vital: bool) -> Result<Call<'_>, StoreError> {
-        let replicas = self.replicas.as_ref().filter(|_| is_vital || self.waits_for_writes);
-        Ok(Call { replicas, ..self.begin(operation)? })
+        let waits = is_vital || self.waits_for_writes;
+        let replicas = self.replicas.as_ref().filter(|_| waits);
+        let nodes = (waits && self.nodes_wait).then(Nodes::default);
+        Ok(Call { replicas, nodes, ..self.begin(operation)? })
     }
 }
 
@@ -84,6 +93,8 @@ pub(super) struct Call<'a> {
     replicas: Option<&'a Replicas>,
     /// The connection that it stays on if it does: of what another one did nothing could be confirmed on this.
     used: OnceLock<Arc<Link>>,
+    /// The same in a cluster, where it may be several.
+    nodes: Option<Nodes>,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -219,9 +230,19 @@ impl Call<'_> {
 
     /// Ends a write: if it waits for replicas, returns when they have whatever its answers tell of, done by it or found done.
     pub(super) async fn confirm(&self) -> Result<(), StoreError> {
+        if let Some(nodes) = &self.nodes {
+            return self.confirm_on(nodes).await;
+        }
         let (Some(replicas), Some(link)) = (self.replicas, self.used.get()) else { return Ok(()) };
-        let (wanted, unconfirmed) = (replicas.wanted, unanswered(Effect::Something));
-        match self.within(replicas.confirm(Arc::clone(link)), Effect::Something).await? {
+        let confirmation = replicas.confirm(Arc::clone(link), self.client.barrier.clone());
+        let found = self.within(confirmation, Effect::Something).await?;
+        self.judge(replicas.wanted, link, found)
+    }
+
+    /// What it means that so many replicas have what was done on this connection.
+    fn judge(&self, wanted: u32, link: &Link, found: RedisResult<u32>) -> Result<(), StoreError> {
+        let unconfirmed = unanswered(Effect::Something);
+        match found {
             Ok(found) if found >= wanted => Ok(()),
             Ok(found) => Err(self.error(unconfirmed).with_source(TooFew { found, wanted })),
             Err(error) => {
@@ -248,15 +269,16 @@ impl Call<'_> {
 
     /// The next stop, if there is no need to wait for it.
     fn stop_now(&self, way: &Way) -> Option<Stop> {
-        if self.replicas.is_some() { None } else { self.client.servers.stop_now(way) }
+        let is_bound = self.replicas.is_some() || self.nodes.is_some();
+        if is_bound { None } else { self.client.servers.stop_now(way) }
     }
 
     async fn stop(&self, way: &Way) -> Result<Stop, StoreError> {
         if let Some(replicas) = self.replicas {
             return self.replicated(replicas).await.map(Stop::at);
         }
-        match timeout_at(self.deadline, self.client.servers.stop(way)).await {
-            Ok(Ok(stop)) => Ok(stop),
+        match timeout_at(self.deadline, self.next_stop(way)).await {
+            Ok(Ok(stop)) => self.stay(stop),
             Ok(Err(NoStop::Unconnected(error))) => {
                 self.client.servers.doubt();
                 Err(self.unconnected(error))

@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, RedisResult};
+use stayput_core::{Random, SystemRandom};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -83,6 +84,21 @@ impl Cluster {
         node.ok_or_else(|| std::io::Error::other("no node of the cluster is known").into())
     }
 
+    /// A key in one of the node's slots, and not always the same: on its way to another node a slot takes nothing new. `None` if
+    /// it has none, as far as is known.
+    pub(super) fn key_on(&self, node: &Arc<Node>) -> Option<Vec<u8>> {
+        let map = self.shared.map();
+        let is_its =
+            |key: &Vec<u8>| map.owner(Slot::of_key(key)).is_some_and(|owner| Arc::ptr_eq(&owner, node));
+        let mut bytes = [0; 2];
+        SystemRandom.fill(&mut bytes);
+        let first = u16::from_ne_bytes(bytes);
+        let prefix = &self.shared.config.prefix;
+        let mut keys =
+            (0..TRIES).map(|at| format!("{prefix}{{{}}}barrier", first.wrapping_add(at)).into_bytes());
+        keys.find(is_its)
+    }
+
     /// Learns from an answer of `from` that it was not for it. Says how long to wait before the next attempt; `None` if the
     /// answer is no redirection.
     pub(super) fn turn(&self, way: &mut Way, error: &RedisError, from: &Node) -> Option<Duration> {
@@ -123,6 +139,11 @@ impl Drop for Cluster {
 impl Way {
     pub(super) fn to(slot: Option<Slot>) -> Self {
         Self { slot, asked: None, turns: 0, pause: Pause::up_to(LONGEST_PAUSE) }
+    }
+
+    /// Whether an answer of this node says that another would do what it was asked.
+    pub(super) fn is_sent_on(error: &RedisError, from: &Node) -> bool {
+        Redirect::of(error, &from.endpoint).is_some()
     }
 
     /// Whether the next node has to be told that it was named by another.
@@ -218,6 +239,9 @@ async fn view_of(link: &Link, from: &Endpoint) -> RedisResult<View> {
         std::io::Error::other("the node belongs to no cluster, or to one that nobody has joined").into()
     })
 }
+
+/// Among so many keys there is one for whoever has a thousandth of all slots.
+const TRIES: u16 = 8192;
 
 /// How often a call is sent on at once.
 const PROMPT: u32 = 3;

@@ -2,7 +2,7 @@
 //!
 //! `WAIT` stops its connection, and only what was written on the same one counts. So what waits has a connection of its own,
 //! which loads never share; and however many wait, the server is asked once for all that have come meanwhile. No wait is
-//! longer than its limit, so that a replica that hangs doesn't make a queue.
+//! longer than its limit, so that a replica that hangs doesn't make a queue. In a cluster each primary has one of these.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use tokio::time::timeout;
 
 use super::config::RedisConfig;
 use super::connector::Connector;
-use super::keys::Keys;
 use super::link::Link;
 use super::message::Message;
 use super::script::{BARRIER, Run, is_forgotten};
+use super::tls::Tls;
 
 /// The connection for what replicas must have.
 pub(super) struct Replicas {
@@ -31,23 +31,34 @@ pub(super) struct Replicas {
 
 struct Request {
     link: Arc<Link>,
+    /// What the barrier writes.
+    key: Vec<u8>,
     answer: oneshot::Sender<RedisResult<u32>>,
 }
 
 impl Replicas {
     pub(super) async fn connect(config: &RedisConfig) -> RedisResult<Self> {
-        let connector = Connector::start(config.clone()).await?;
-        // No more calls than that can be under way.
-        let (asked, requests) = mpsc::channel(config.in_flight.max(1));
-        let (wanted, key) = (config.wait_replicas, Keys::new(config.prefix.clone()).barrier());
-        let barrier = Barrier { key, wanted, limit: config.timeout / 4 };
-        Ok(Self { connector, wanted, asked, task: tokio::spawn(barrier.answer(requests)) })
+        Ok(Self::over(Connector::start(config.clone()).await?, config))
     }
 
-    /// How many replicas have what was done on this connection: as many as wanted, unless that takes too long.
-    pub(super) async fn confirm(&self, link: Arc<Link>) -> RedisResult<u32> {
+    /// Those of a cluster's node. Begins to connect, without waiting for it.
+    pub(super) fn begin(config: &RedisConfig, tls: Option<Tls>) -> Self {
+        Self::over(Connector::begin(config.clone(), tls), config)
+    }
+
+    fn over(connector: Connector, config: &RedisConfig) -> Self {
+        // No more calls than that can be under way.
+        let (asked, requests) = mpsc::channel(config.in_flight.max(1));
+        let barrier = Barrier { wanted: config.wait_replicas, limit: config.timeout / 4 };
+        let task = tokio::spawn(barrier.answer(requests));
+        Self { connector, wanted: config.wait_replicas, asked, task }
+    }
+
+    /// How many replicas have what was done on this connection: as many as wanted, unless that takes too long. Something is
+    /// written under `key` for that.
+    pub(super) async fn confirm(&self, link: Arc<Link>, key: Vec<u8>) -> RedisResult<u32> {
         let (answer, answered) = oneshot::channel();
-        self.asked.send(Request { link, answer }).await.map_err(|_| ended())?;
+        self.asked.send(Request { link, key, answer }).await.map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))
     }
 }
@@ -60,7 +71,6 @@ impl Drop for Replicas {
 
 /// What asks the server.
 struct Barrier {
-    key: Vec<u8>,
     wanted: u32,
     limit: Duration,
 }
@@ -71,8 +81,9 @@ impl Barrier {
         while requests.recv_many(&mut waiting, usize::MAX).await > 0 {
             // Whose deadline has passed doesn't wait any more.
             waiting.retain(|request: &Request| !request.answer.is_closed());
-            while let Some(link) = waiting.first().map(|request| Arc::clone(&request.link)) {
-                let outcome = self.confirm(&link).await;
+            while let Some(first) = waiting.first_mut() {
+                let (link, key) = (Arc::clone(&first.link), std::mem::take(&mut first.key));
+                let outcome = self.confirm(&link, &key).await;
                 for request in waiting.extract_if(.., |request| Arc::ptr_eq(&request.link, &link)) {
                     let _ = request.answer.send(outcome.clone());
                 }
@@ -82,10 +93,10 @@ impl Barrier {
 
     /// A server may count only what a connection itself wrote; and who finds something done already has to know that it is
     /// safe, too. So something is written that comes after everything else.
-    async fn confirm(&self, link: &Link) -> RedisResult<u32> {
-        let by_hash = self.within(self.wait(link, true)).await;
+    async fn confirm(&self, link: &Link, key: &[u8]) -> RedisResult<u32> {
+        let by_hash = self.within(self.wait(link, key, true)).await;
         if by_hash.as_ref().is_err_and(is_forgotten) {
-            return self.within(self.wait(link, false)).await;
+            return self.within(self.wait(link, key, false)).await;
         }
         by_hash
     }
@@ -95,8 +106,8 @@ impl Barrier {
         timeout(self.limit * 2, found).await.unwrap_or(Ok(0))
     }
 
-    async fn wait(&self, link: &Link, is_known: bool) -> RedisResult<u32> {
-        let keys = [self.key.as_slice()];
+    async fn wait(&self, link: &Link, key: &[u8], is_known: bool) -> RedisResult<u32> {
+        let keys = [key];
         let run = Run { script: &BARRIER, keys: &keys, arguments: &[] };
         let mut wait = redis::cmd("WAIT");
         wait.arg(self.wanted).arg(self.limit.as_millis().max(1).to_string());

@@ -23,7 +23,7 @@ pub(super) enum Servers {
 /// A stop on a command's way.
 pub(super) struct Stop {
     pub(super) link: Arc<Link>,
-    node: Option<(Arc<Node>, OwnedSemaphorePermit)>,
+    pub(super) node: Option<(Arc<Node>, OwnedSemaphorePermit)>,
     is_asking: bool,
 }
 
@@ -79,6 +79,24 @@ impl Servers {
                 let link = node.connector.link().await.map_err(NoStop::Unconnected)?;
                 Ok(Stop { link, node: Some((node, permit)), is_asking: way.is_asking() })
             }
+        }
+    }
+
+    /// The next stop of a call that waits for replicas of the nodes it goes to: over the connection that each has for that.
+    pub(super) async fn replicated_stop(&self, way: &Way) -> Result<Stop, NoStop> {
+        let Self::Cluster(cluster) = self else { return self.stop(way).await };
+        let node = cluster.node(way).map_err(NoStop::Unconnected)?;
+        let permit = node.admit().ok_or(NoStop::Crowded)?;
+        let connector = node.replicas.as_ref().map_or(&node.connector, |replicas| &replicas.connector);
+        let link = connector.link().await.map_err(NoStop::Unconnected)?;
+        Ok(Stop { link, node: Some((node, permit)), is_asking: way.is_asking() })
+    }
+
+    /// What may be written on a node of a cluster for its replicas to confirm.
+    pub(super) fn key_on(&self, node: &Arc<Node>) -> Option<Vec<u8>> {
+        match self {
+            Self::One(_) => None,
+            Self::Cluster(cluster) => cluster.key_on(node),
         }
     }
 

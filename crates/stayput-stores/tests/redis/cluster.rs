@@ -1,6 +1,7 @@
 //! A cluster whose nodes die, hang and hand over slots under load.
 
 mod load;
+mod replicas;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! A master that dies, hangs, or is told to step down while many write: what the sentinels' failover costs, and what it doesn't.
 
-mod load;
+pub(crate) mod load;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -7,11 +7,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::redis::config::{Address, Endpoint, RedisConfig};
 use crate::redis::connector::Connector;
+use crate::redis::replicas::Replicas;
 use crate::redis::tls::Tls;
 
 pub(in crate::redis) struct Node {
     pub(super) endpoint: Endpoint,
     pub(in crate::redis) connector: Connector,
+    /// For writes that a failover must not undo, if there is anything to wait for.
+    pub(in crate::redis) replicas: Option<Replicas>,
     permits: Arc<Semaphore>,
     /// Since the cluster was last looked at.
     is_used: AtomicBool,
@@ -21,8 +24,10 @@ impl Node {
     /// Begins to connect.
     pub(super) fn new(endpoint: Endpoint, config: &RedisConfig, tls: Option<&Tls>) -> Self {
         let most = (config.in_flight / 2).clamp(1, Semaphore::MAX_PERMITS);
+        let config = at(&endpoint, config);
         Self {
-            connector: Connector::begin(at(&endpoint, config), tls.cloned()),
+            replicas: (config.wait_replicas > 0).then(|| Replicas::begin(&config, tls.cloned())),
+            connector: Connector::begin(config, tls.cloned()),
             permits: Arc::new(Semaphore::new(most)),
             is_used: AtomicBool::new(false),
             endpoint,

@@ -28,7 +28,7 @@ const GUESTS: usize = 1500;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Load on a store, until it is ended.
-pub(super) struct Load {
+pub(crate) struct Load {
     book: Arc<Book>,
     tasks: JoinSet<()>,
 }
@@ -64,13 +64,13 @@ struct Pages {
 /// What of it was there no more, or there again.
 #[derive(Debug, Default)]
 #[expect(dead_code, reason = "some of it is for whoever reads what a test prints")]
-pub(super) struct Lost {
-    pub(super) logins: usize,
-    pub(super) rotations: usize,
-    pub(super) logouts: usize,
-    pub(super) visits: usize,
-    pub(super) updates: u64,
-    pub(super) longest_call: Duration,
+pub(crate) struct Lost {
+    pub(crate) logins: usize,
+    pub(crate) rotations: usize,
+    pub(crate) logouts: usize,
+    pub(crate) visits: usize,
+    pub(crate) updates: u64,
+    pub(crate) longest_call: Duration,
     acknowledged: usize,
     errors: usize,
     calls: usize,
@@ -78,7 +78,7 @@ pub(super) struct Lost {
 
 impl Load {
     /// Begins it, when replicas have the sessions that are read: `settle` returns then.
-    pub(super) async fn start(store: Arc<RedisStore>, settle: impl FnOnce()) -> Self {
+    pub(crate) async fn start(store: Arc<RedisStore>, settle: impl FnOnce()) -> Self {
         let (is_over, pages) = (AtomicBool::new(false), Mutex::default());
         let (settled, guests) = (Vec::new(), Mutex::default());
         let mut book = Book { store, records: records(), settled, guests, is_over, pages };
@@ -101,12 +101,12 @@ impl Load {
         Self { book, tasks }
     }
 
-    pub(super) async fn runs_for(&self, time: Duration) {
+    pub(crate) async fn runs_for(&self, time: Duration) {
         sleep(time).await;
     }
 
     /// When the first read and the first write succeeded that were begun after `since`.
-    pub(super) async fn resumes(&self, since: Instant) -> (Instant, Instant) {
+    pub(crate) async fn resumes(&self, since: Instant) -> (Instant, Instant) {
         let began = Instant::now();
         loop {
             {
@@ -124,7 +124,7 @@ impl Load {
     }
 
     /// Ends it, and sees what is there of what was acknowledged.
-    pub(super) async fn end(mut self) -> Lost {
+    pub(crate) async fn end(mut self) -> Lost {
         self.book.is_over.store(true, Ordering::Relaxed);
         while let Some(task) = self.tasks.join_next().await {
             task.unwrap();
