@@ -4,8 +4,8 @@
 use axum::Router;
 use axum::routing::get;
 
-const USER: &str = "alice-0123456789-0123456789-0123";
-const CSRF: &str = "csrf-0123456789-0123456789-0123456789-0123456789";
+pub(crate) const USER: &str = "alice-0123456789-0123456789-0123";
+pub(crate) const CSRF: &str = "csrf-0123456789-0123456789-0123456789-0123456789";
 
 /// The application over a version of tower-sessions: the Redis store is made for the one before the newest.
 macro_rules! tower_routes {

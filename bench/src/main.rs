@@ -2,6 +2,7 @@
 //!
 //! `stayput-bench LAYER serve ADDR` serves it on one thread; `stayput-bench LAYER count ROUTE N` calls it N times without
 //! a network, to be counted under callgrind, and `base` the same application without a layer with the same requests.
+//! `stayput-bench fill WHAT N` puts N sessions into the Redis at BENCH_STORE.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use stayput::NearCache;
 use tower::ServiceExt;
 
 mod apps;
+mod fill;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -29,7 +31,10 @@ async fn main() {
         [layer, "base", route, times] => {
             count(app(layer).await, app("none").await, route, times.parse().expect("a number")).await;
         }
-        _ => panic!("usage: stayput-bench none|tower|stayput|stayput-near|stayput-sqlite|tower-redis|tower-redis-sliding|stayput-redis|stayput-redis-near serve ADDR | count ROUTE N | base ROUTE N"),
+        ["fill", what, count] => fill::fill(what, count.parse().expect("a number"), &store()).await,
+        _ => panic!(
+            "usage: stayput-bench fill tower|plain|anonymous|SESSIONS-A-SUBJECT N | none|tower|stayput|stayput-near|stayput-sqlite|tower-redis|tower-redis-sliding|stayput-redis|stayput-redis-near serve ADDR | count ROUTE N | base ROUTE N"
+        ),
     }
 }
 

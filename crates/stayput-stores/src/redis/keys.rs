@@ -1,9 +1,7 @@
 //! The names of everything on the server.
 //!
-//! A record has a name, and a slot of a cluster, of its own. What belongs to a subject shares one slot by its hash tag. No two
-//! kinds of names are equally long, so none can be mistaken for another.
-
-use std::fmt::Write as _;
+//! A record has a name, and a slot of a cluster, of its own. What belongs to a subject shares one slot by its hash tag. No name
+//! of a subject's is as long as a record's, so none can be mistaken for another. They are short: each is in memory once for each key.
 
 use stayput_core::{StorageKey, SubjectKey, Timestamp};
 
@@ -42,12 +40,11 @@ impl Keys {
     }
 
     pub(super) fn subject(&self, subject: &SubjectKey) -> SubjectKeys {
-        let mut stem = format!("{}{{", self.prefix);
-        for byte in subject.as_bytes() {
-            let _ = write!(stem, "{byte:02x}");
-        }
-        let name = |last: &str| format!("{stem}}}{last}").into_bytes();
-        SubjectKeys { index: name("index"), admitted: name("admitted"), epoch: name("epoch") }
+        // All 32 bytes as they are could end the tag early, or leave it empty; two in hex are enough for every slot.
+        let [first, second, ..] = subject.as_bytes();
+        let tag = format!("{}{{{first:02x}{second:02x}}}", self.prefix);
+        let name = |last: &str| [tag.as_bytes(), subject.as_bytes(), last.as_bytes()].concat();
+        SubjectKeys { index: name("index"), admitted: name("admit"), epoch: name("epoch") }
     }
 }
 

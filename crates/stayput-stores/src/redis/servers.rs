@@ -88,8 +88,8 @@ impl Servers {
         let node = cluster.node(way).map_err(NoStop::Unconnected)?;
         let permit = node.admit().ok_or(NoStop::Crowded)?;
         let connector = node.replicas.as_ref().map_or(&node.connector, |replicas| &replicas.connector);
-        let link = connector.link().await.map_err(NoStop::Unconnected)?;
-        Ok(Stop { link, node: Some((node, permit)), is_asking: way.is_asking() })
+        let (link, is_asking) = (connector.link().await.map_err(NoStop::Unconnected)?, way.is_asking());
+        Ok(Stop { link, node: Some((node, permit)), is_asking })
     }
 
     /// What may be written on a node of a cluster for its replicas to confirm.
