@@ -16,6 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("example-behind-nginx", &["stayput", "stayput-stores"]),
     ("example-cart", &["stayput", "stayput-stores"]),
     ("example-devices", &["stayput", "stayput-stores"]),
+    // Who writes a store needs the contract alone.
+    ("example-own-store", &["stayput-core"]),
     ("example-typed", &["stayput", "stayput-stores"]),
 ];
 
