@@ -65,7 +65,7 @@ impl Servers {
             Self::Cluster(cluster) => {
                 let node = cluster.node(way).ok()?;
                 let (link, permit) = (node.connector.link_now()?, node.admit()?);
-                Some(Stop { link, node: Some((node, permit)), is_asking: way.is_asking() })
+                Some(Stop::on(link, node, permit, way))
             }
         }
     }
@@ -77,7 +77,7 @@ impl Servers {
                 let node = cluster.node(way).map_err(NoStop::Unconnected)?;
                 let permit = node.admit().ok_or(NoStop::Crowded)?;
                 let link = node.connector.link().await.map_err(NoStop::Unconnected)?;
-                Ok(Stop { link, node: Some((node, permit)), is_asking: way.is_asking() })
+                Ok(Stop::on(link, node, permit, way))
             }
         }
     }
@@ -88,8 +88,8 @@ impl Servers {
         let node = cluster.node(way).map_err(NoStop::Unconnected)?;
         let permit = node.admit().ok_or(NoStop::Crowded)?;
         let connector = node.replicas.as_ref().map_or(&node.connector, |replicas| &replicas.connector);
-        let (link, is_asking) = (connector.link().await.map_err(NoStop::Unconnected)?, way.is_asking());
-        Ok(Stop { link, node: Some((node, permit)), is_asking })
+        let link = connector.link().await.map_err(NoStop::Unconnected)?;
+        Ok(Stop::on(link, node, permit, way))
     }
 
     /// What may be written on a node of a cluster for its replicas to confirm.
@@ -137,6 +137,11 @@ impl Stop {
     /// A stop at the only server there is.
     pub(super) fn at(link: Arc<Link>) -> Self {
         Self { link, node: None, is_asking: false }
+    }
+
+    /// A stop at a node of a cluster.
+    fn on(link: Arc<Link>, node: Arc<Node>, permit: OwnedSemaphorePermit, way: &Way) -> Self {
+        Self { link, node: Some((node, permit)), is_asking: way.is_asking() }
     }
 
     pub(super) async fn send(
