@@ -10,6 +10,7 @@ mod cluster;
 mod config;
 mod connector;
 mod fault;
+mod invalidations;
 mod keys;
 mod link;
 mod marker;
@@ -29,8 +30,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use stayput_core::{
-    Admission, Admitted, Created, Epoch, Marker, Operation, Record, Replaced, SessionStore, StorageKey,
-    StoreError, StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
+    Admission, Admitted, Created, Epoch, Invalidations, Marker, Operation, Record, Replaced, SessionStore,
+    StorageKey, StoreError, StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
 };
 
 use self::client::Client;
@@ -131,6 +132,11 @@ impl SessionStore for RedisStore {
 
     fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
         StoreFuture::new(self.read_marker())
+    }
+
+    /// By a connection of its own to each primary. A server that refuses to tell has a stream on which nothing comes.
+    fn invalidations(&self) -> Option<Invalidations> {
+        Some(Box::pin(self.listen()))
     }
 
     fn is_remote(&self) -> bool {

@@ -52,6 +52,11 @@ impl Client {
         Ok(Self { servers, replicas, barrier, nodes_wait, waits_for_writes, timeout, permits })
     }
 
+    /// What calls go to.
+    pub(super) fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
     /// Begins a call, or says that there are too many.
     pub(super) fn begin(&self, operation: Operation) -> Result<Call<'_>, StoreError> {
         let overloaded = |_| {

@@ -7,15 +7,17 @@
 mod map;
 mod node;
 mod redirect;
+mod shares;
 mod slot;
 mod view;
+mod watched;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, RedisResult};
 use stayput_core::{Random, SystemRandom};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -24,6 +26,7 @@ pub(super) use self::node::Node;
 use self::redirect::Redirect;
 pub(super) use self::slot::Slot;
 use self::view::View;
+pub(super) use self::watched::{Layout, Watched, question};
 use super::config::{Endpoint, RedisConfig};
 use super::connector::{Pause, silent};
 use super::link::Link;
@@ -49,6 +52,8 @@ struct Shared {
     tls: Option<Tls>,
     seeds: Vec<Endpoint>,
     map: RwLock<Map>,
+    /// The map's generation, for who has to know of every change.
+    changes: watch::Sender<u64>,
     doubt: Notify,
 }
 
@@ -63,8 +68,8 @@ impl Cluster {
                 .into());
         }
         let tls = config.tls.as_ref().map(Tls::new).transpose()?;
-        let (map, doubt) = (RwLock::new(Map::empty()), Notify::new());
-        let shared = Arc::new(Shared { config, tls, seeds, map, doubt });
+        let (map, changes, doubt) = (RwLock::new(Map::empty()), watch::Sender::new(0), Notify::new());
+        let shared = Arc::new(Shared { config, tls, seeds, map, changes, doubt });
         shared.find().await?;
         let task = tokio::spawn(Arc::clone(&shared).keep_looking());
         Ok(Self { shared, task })
@@ -124,6 +129,10 @@ impl Cluster {
         Some(if is_prompt { Duration::ZERO } else { way.pause.next() })
     }
 
+    pub(super) fn watch(&self) -> Watched {
+        Watched::of(&self.shared)
+    }
+
     /// Has the cluster looked at again, soon.
     pub(super) fn doubt(&self) {
         self.shared.doubt.notify_one();
@@ -157,8 +166,12 @@ impl Shared {
         self.map.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn map_mut(&self) -> RwLockWriteGuard<'_, Map> {
-        self.map.write().unwrap_or_else(PoisonError::into_inner)
+    /// Changes the map, and says so while nobody can see it yet.
+    fn change<T>(&self, change: impl FnOnce(&mut Map) -> T) -> T {
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        let outcome = change(&mut map);
+        self.changes.send_if_modified(|before| std::mem::replace(before, map.generation) != map.generation);
+        outcome
     }
 
     fn begin(&self, endpoint: Endpoint) -> Node {
@@ -166,13 +179,14 @@ impl Shared {
     }
 
     fn reach(&self, endpoint: Endpoint) -> Arc<Node> {
-        self.map_mut().reach(endpoint, |endpoint| self.begin(endpoint))
+        self.change(|map| map.reach(endpoint, |endpoint| self.begin(endpoint)))
     }
 
     fn give(&self, slot: Slot, endpoint: Endpoint) {
-        let mut map = self.map_mut();
-        let node = map.reach(endpoint, |endpoint| self.begin(endpoint));
-        map.give(slot, node);
+        self.change(|map| {
+            let node = map.reach(endpoint, |endpoint| self.begin(endpoint));
+            map.give(slot, node);
+        });
     }
 
     async fn keep_looking(self: Arc<Self>) {
@@ -222,14 +236,12 @@ impl Shared {
     }
 
     fn adopt(&self, view: View) {
-        self.map_mut().adopt(view, |endpoint| self.begin(endpoint));
+        self.change(|map| map.adopt(view, |endpoint| self.begin(endpoint)));
     }
 }
 
 async fn view_of(link: &Link, from: &Endpoint) -> RedisResult<View> {
-    let mut slots = redis::cmd("CLUSTER");
-    slots.arg("SLOTS");
-    let answer = link.send(&slots).await.map_err(|error| match error.detail() {
+    let answer = link.send(&question()).await.map_err(|error| match error.detail() {
         Some(detail) if detail.contains("cluster support disabled") => {
             (ErrorKind::InvalidClientConfig, "it is no node of a cluster; its URL begins with redis:").into()
         }

@@ -11,15 +11,23 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::config::RedisConfig;
+use super::config::{Address, RedisConfig};
 use super::link::Link;
 use super::sentinel::Sentinels;
 use super::tls::Tls;
 
 /// Where a call finds the connection of the moment.
 pub(super) struct Connector {
-    state: watch::Receiver<State>,
+    following: Following,
     task: JoinHandle<()>,
+}
+
+/// What others need who make connections of their own to the same server. It keeps no connection up.
+#[derive(Clone)]
+pub(super) struct Following {
+    pub(super) config: Arc<RedisConfig>,
+    pub(super) tls: Option<Tls>,
+    state: watch::Receiver<State>,
 }
 
 #[derive(Clone)]
@@ -36,29 +44,33 @@ impl Connector {
     pub(super) async fn start(config: RedisConfig) -> RedisResult<Self> {
         let tls = config.tls.as_ref().map(Tls::new).transpose()?;
         let sentinels = Sentinels::of(&config, tls.as_ref());
-        let mut dial = Dial { config, tls, sentinels };
+        let mut dial = Dial { config: config.clone(), tls: tls.clone(), sentinels };
         let first = Arc::new(dial.attempt().await?);
         let (sender, state) = watch::channel(State::Up(Arc::clone(&first)));
         let task = tokio::spawn(dial.keep_up(first, sender));
-        Ok(Self { state, task })
+        Ok(Self { following: Following { config: Arc::new(config), tls, state }, task })
     }
 
     /// Begins to make one, without waiting for it.
     pub(super) fn begin(config: RedisConfig, tls: Option<Tls>) -> Self {
         // A node of a cluster, which no sentinel watches.
-        let mut dial = Dial { config, tls, sentinels: None };
+        let mut dial = Dial { config: config.clone(), tls: tls.clone(), sentinels: None };
         let (sender, state) = watch::channel(State::Connecting);
         let task = tokio::spawn(async move {
             let first = dial.redial(&sender, &mut Pause::default()).await;
             sender.send_replace(State::Up(Arc::clone(&first)));
             dial.keep_up(first, sender).await;
         });
-        Self { state, task }
+        Self { following: Following { config: Arc::new(config), tls, state }, task }
+    }
+
+    pub(super) fn follow(&self) -> Following {
+        self.following.clone()
     }
 
     /// Whether there is one, as far as is known.
     pub(super) fn is_up(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Up(link) if !link.is_over())
+        matches!(&*self.following.state.borrow(), State::Up(link) if !link.is_over())
     }
 
     /// The connection, if there is one, as far as is known.
@@ -71,7 +83,7 @@ impl Connector {
 
     /// The connection, or why there is none. Waits only for the first attempt after one was lost.
     pub(super) async fn link(&self) -> RedisResult<Arc<Link>> {
-        let mut state = self.state.clone();
+        let mut state = self.following.state.clone();
         loop {
             match &*state.borrow_and_update() {
                 State::Up(link) if !link.is_over() => return Ok(Arc::clone(link)),
@@ -82,6 +94,29 @@ impl Connector {
                 return Err(ended());
             }
         }
+    }
+}
+
+impl Following {
+    /// The server of the moment: the one of the configuration, or whom the last connection led to. `None` if the sentinels'
+    /// word on it is still to come.
+    pub(super) fn server(&self) -> Option<RedisConfig> {
+        match (&self.config.address, &*self.state.borrow()) {
+            (Address::Service(_), State::Up(link)) => {
+                Some(RedisConfig { address: link.address.clone(), ..(*self.config).clone() })
+            }
+            (Address::Service(_), _) => None,
+            _ => Some((*self.config).clone()),
+        }
+    }
+
+    /// Returns when there is something else to be seen; `false` if there never will be, since the connector is gone.
+    pub(super) async fn changed(&mut self) -> bool {
+        self.state.changed().await.is_ok()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.state.has_changed().is_err()
     }
 }
 

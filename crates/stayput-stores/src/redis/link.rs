@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::{Cmd, RedisError, RedisResult, Value};
+use redis::{Cmd, PushInfo, RedisError, RedisResult, Value};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::driver::Driver;
+use self::driver::{Driver, Heard};
 pub(super) use self::queue::Late;
 use self::queue::{Answer, Queue};
-use super::config::RedisConfig;
+use super::config::{Address, RedisConfig};
 use super::message::Message;
 use super::pulse::Pulse;
 use super::stream::Stream;
@@ -27,6 +27,8 @@ use super::tls::Tls;
 
 /// An open connection, logged in, with its database selected. Dropped, it is closed, whatever is still to be answered.
 pub(super) struct Link {
+    /// Where it leads.
+    pub(super) address: Address,
     queue: Arc<Queue>,
     pulse: Arc<Pulse>,
     end: Arc<End>,
@@ -55,22 +57,40 @@ impl Link {
         channel: &str,
         heard: Arc<Notify>,
     ) -> RedisResult<Self> {
-        let link = Self::begin(config, tls, Some(heard)).await?;
-        link.log_in(config, true).await?;
+        let link = Self::hear(config, tls, move |_| heard.notify_one()).await?;
         link.subscribe(channel).await?;
         Ok(link)
     }
 
-    async fn begin(config: &RedisConfig, tls: Option<&Tls>, heard: Option<Arc<Notify>>) -> RedisResult<Self> {
-        let pulse = Arc::new(Pulse::new());
-        let stream = Stream::open(config, tls, Arc::clone(&pulse)).await?;
-        Ok(Self::over_stream(stream, pulse, config.in_flight.saturating_add(ABANDONED), heard))
+    /// Opens one on which the server may speak without being asked. What it says goes to `heard`, in order with its answers;
+    /// all of them wait for that meanwhile.
+    pub(super) async fn hear(
+        config: &RedisConfig,
+        tls: Option<&Tls>,
+        heard: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> RedisResult<Self> {
+        let link = Self::begin(config, tls, Some(Box::new(heard))).await?;
+        link.log_in(config, true).await?;
+        Ok(link)
     }
 
-    fn over_stream(stream: Stream, pulse: Arc<Pulse>, most: usize, heard: Option<Arc<Notify>>) -> Self {
+    async fn begin(config: &RedisConfig, tls: Option<&Tls>, heard: Option<Heard>) -> RedisResult<Self> {
+        let pulse = Arc::new(Pulse::new());
+        let stream = Stream::open(config, tls, Arc::clone(&pulse)).await?;
+        let most = config.in_flight.saturating_add(ABANDONED);
+        Ok(Self::over_stream(config.address.clone(), stream, pulse, most, heard))
+    }
+
+    fn over_stream(
+        address: Address,
+        stream: Stream,
+        pulse: Arc<Pulse>,
+        most: usize,
+        heard: Option<Heard>,
+    ) -> Self {
         let (queue, end) = (Arc::new(Queue::default()), Arc::new(End::default()));
         let driver = Driver::new(stream, Arc::clone(&queue), Arc::clone(&end), heard);
-        Self { queue, pulse, end, most, driver: tokio::spawn(driver) }
+        Self { address, queue, pulse, end, most, driver: tokio::spawn(driver) }
     }
 
     /// Sends one command. It waits without a limit.

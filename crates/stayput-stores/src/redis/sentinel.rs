@@ -145,7 +145,7 @@ impl Asker {
     }
 }
 
-fn is_master(role: &Value) -> bool {
+pub(super) fn is_master(role: &Value) -> bool {
     let Value::Array(parts) = role else { return false };
     matches!(parts.first(), Some(Value::BulkString(word)) if word == b"master")
 }

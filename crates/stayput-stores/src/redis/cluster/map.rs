@@ -6,6 +6,7 @@ use std::sync::Arc;
 use stayput_core::{Random, SystemRandom};
 
 use super::node::Node;
+use super::shares::Shares;
 use super::slot::Slot;
 use super::view::View;
 use crate::redis::config::Endpoint;
@@ -15,11 +16,13 @@ pub(super) struct Map {
     /// All with a connection: owners, and those that a slot is moving to.
     nodes: HashMap<Endpoint, Arc<Node>>,
     replicas: Vec<Endpoint>,
+    /// Counts its changes.
+    pub(super) generation: u64,
 }
 
 impl Map {
     pub(super) fn empty() -> Self {
-        Self { owners: vec![None; Slot::COUNT], nodes: HashMap::new(), replicas: Vec::new() }
+        Self { owners: vec![None; Slot::COUNT], nodes: HashMap::new(), replicas: Vec::new(), generation: 0 }
     }
 
     pub(super) fn owner(&self, slot: Slot) -> Option<Arc<Node>> {
@@ -36,19 +39,33 @@ impl Map {
         nodes
     }
 
+    /// Where all of them are.
+    pub(super) fn endpoints(&self) -> Vec<Endpoint> {
+        self.nodes.keys().cloned().collect()
+    }
+
+    pub(super) fn shares(&self) -> Shares {
+        let owned = self.owners.iter().enumerate();
+        Shares::of(owned.filter_map(|(slot, node)| Some((slot, slot, &node.as_ref()?.endpoint))))
+    }
+
     pub(super) fn replicas(&self) -> &[Endpoint] {
         &self.replicas
     }
 
     /// The node there, with a connection that is made now if there is none.
     pub(super) fn reach(&mut self, endpoint: Endpoint, begin: impl FnOnce(Endpoint) -> Node) -> Arc<Node> {
-        let node =
-            self.nodes.entry(endpoint).or_insert_with_key(|endpoint| Arc::new(begin(endpoint.clone())));
+        let generation = &mut self.generation;
+        let node = self.nodes.entry(endpoint).or_insert_with_key(|endpoint| {
+            *generation += 1;
+            Arc::new(begin(endpoint.clone()))
+        });
         Arc::clone(node)
     }
 
     pub(super) fn give(&mut self, slot: Slot, node: Arc<Node>) {
-        self.owners[slot.index()] = Some(node);
+        let before = self.owners[slot.index()].replace(node);
+        self.generation += u64::from(!is_same(before.as_ref(), self.owners[slot.index()].as_ref()));
     }
 
     /// Takes a view for what is so. Of others' connections only those in use stay.
@@ -60,11 +77,19 @@ impl Map {
             nodes.insert(endpoint, Arc::clone(&node));
             owners[first.index()..=last.index()].fill(Some(node));
         }
+        let before = self.nodes.len();
         for (endpoint, node) in self.nodes.drain() {
             if node.take_used() && node.connector.is_up() {
                 nodes.entry(endpoint).or_insert(node);
             }
         }
-        *self = Self { owners, nodes, replicas: view.replicas };
+        let is_same = nodes.len() == before
+            && owners.iter().zip(&self.owners).all(|(a, b)| is_same(a.as_ref(), b.as_ref()));
+        let generation = self.generation + u64::from(!is_same);
+        *self = Self { owners, nodes, replicas: view.replicas, generation };
     }
+}
+
+fn is_same(one: Option<&Arc<Node>>, other: Option<&Arc<Node>>) -> bool {
+    one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
 }

@@ -4,6 +4,7 @@
 
 use redis::Value;
 
+use super::shares::Shares;
 use super::slot::Slot;
 use crate::redis::config::Endpoint;
 
@@ -31,6 +32,10 @@ impl View {
             view.replicas.extend(nodes.flatten());
         }
         (!view.ranges.is_empty()).then_some(view)
+    }
+
+    pub(super) fn shares(&self) -> Shares {
+        Shares::of(self.ranges.iter().map(|(first, last, owner)| (first.index(), last.index(), owner)))
     }
 }
 

@@ -7,9 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use redis::{PushKind, RedisError, RedisResult, Value};
+use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::io::AsyncWrite;
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::End;
@@ -17,13 +16,16 @@ use super::queue::Queue;
 use super::replies::Replies;
 use crate::redis::stream::Stream;
 
+/// Takes what the server says without being asked.
+pub(super) type Heard = Box<dyn Fn(PushInfo) + Send + Sync>;
+
 /// Runs until the connection is over, or nobody holds it any more.
 pub(super) struct Driver {
     stream: Stream,
     queue: Arc<Queue>,
     end: Arc<End>,
-    /// Whom to tell of messages that nobody asked for.
-    heard: Option<Arc<Notify>>,
+    /// What is done with messages that nobody asked for.
+    heard: Option<Heard>,
     replies: Replies,
     sending: Vec<u8>,
     sent: usize,
@@ -34,7 +36,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(stream: Stream, queue: Arc<Queue>, end: Arc<End>, heard: Option<Arc<Notify>>) -> Self {
+    pub(super) fn new(stream: Stream, queue: Arc<Queue>, end: Arc<End>, heard: Option<Heard>) -> Self {
         Self {
             stream,
             queue,
@@ -78,9 +80,9 @@ impl Driver {
             while let Some(value) = self.replies.next()? {
                 match value {
                     // A subscription's answer looks like a message.
-                    Value::Push { ref kind, .. } if *kind != PushKind::Subscribe => {
+                    Value::Push { kind, data } if kind != PushKind::Subscribe => {
                         if let Some(heard) = &self.heard {
-                            heard.notify_one();
+                            heard(PushInfo { kind, data });
                         }
                     }
                     value => self.queue.answer(value)?,

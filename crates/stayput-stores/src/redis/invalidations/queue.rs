@@ -1,0 +1,144 @@
+//! What waits for the reader of a stream: so much and no more.
+//!
+//! Nobody ever waits to put something in: that is done by the driver of a connection.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use stayput_core::{Invalidation, PULSE_LIMIT, StorageKey, Uptime};
+
+/// Messages in order.
+#[derive(Default)]
+pub(super) struct Queue(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    waiting: VecDeque<Message>,
+    state: State,
+    reader: Option<Waker>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Message {
+    Changed(StorageKey),
+    /// When the servers were asked that have answered.
+    Pulse(Uptime),
+    Lost,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    /// Nothing was told yet: the first message is still to come.
+    #[default]
+    Silent,
+    /// Every change is told.
+    InForce,
+    /// Some connection is missing.
+    Interrupted,
+    /// Nothing will be told any more.
+    Ended,
+}
+
+impl Queue {
+    pub(super) fn changed(&self, key: StorageKey) {
+        let mut inner = self.lock();
+        if inner.state != State::Silent {
+            inner.put(Message::Changed(key));
+        }
+    }
+
+    /// All servers that were asked at `asked` have answered.
+    pub(super) fn pulse(&self, asked: Uptime) {
+        let mut inner = self.lock();
+        // A reader who is late needs only the last one.
+        while let Some(Message::Pulse(_)) = inner.waiting.back() {
+            inner.waiting.pop_back();
+        }
+        inner.put(Message::Pulse(asked));
+    }
+
+    /// Everything before this is void, and every change from now on is told.
+    pub(super) fn begin(&self) {
+        let mut inner = self.lock();
+        inner.state = State::InForce;
+        inner.restart();
+    }
+
+    /// Some changes may go untold from now on, until it begins again.
+    pub(super) fn interrupt(&self) {
+        let mut inner = self.lock();
+        if inner.state == State::InForce {
+            inner.state = State::Interrupted;
+        }
+    }
+
+    /// The server has forgotten everything at once, and told that as one.
+    pub(super) fn flushed(&self) {
+        self.lock().restart();
+    }
+
+    pub(super) fn is_in_force(&self) -> bool {
+        self.lock().state == State::InForce
+    }
+
+    /// Nothing comes after what is there.
+    pub(super) fn end(&self) {
+        let mut inner = self.lock();
+        inner.state = State::Ended;
+        inner.wake();
+    }
+
+    /// The next message. A pulse that has waited for too long is none any more.
+    pub(super) fn poll(&self, context: &mut Context<'_>, now: Uptime) -> Poll<Option<Invalidation>> {
+        let mut inner = self.lock();
+        while let Some(message) = inner.waiting.pop_front() {
+            return Poll::Ready(Some(match message {
+                Message::Changed(key) => Invalidation::Changed(key),
+                Message::Lost => Invalidation::Lost,
+                Message::Pulse(asked) if now.since(asked) <= PULSE_LIMIT => Invalidation::Pulse,
+                Message::Pulse(_) => continue,
+            }));
+        }
+        if inner.state == State::Ended {
+            return Poll::Ready(None);
+        }
+        inner.reader = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn put(&mut self, message: Message) {
+        if self.waiting.len() < MOST {
+            self.waiting.push_back(message);
+            self.wake();
+        } else {
+            self.restart();
+            // This one came after what the reader is told to distrust.
+            self.waiting.push_back(message);
+        }
+    }
+
+    /// Has all that waits replaced by one message. While a connection is missing that has to come later, when it is true.
+    fn restart(&mut self) {
+        self.waiting.clear();
+        if self.state == State::InForce {
+            self.waiting.push_back(Message::Lost);
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+/// How many messages wait at most: about a second's worth on a busy server, and 160 KB.
+const MOST: usize = 4096;
