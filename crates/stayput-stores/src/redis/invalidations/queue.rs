@@ -29,7 +29,7 @@ enum Message {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum State {
-    /// Nothing was told yet: the first message is still to come.
+    /// Whatever is told is of no use: the message that everything before it is void is still to come.
     #[default]
     Silent,
     /// Every change is told.
@@ -42,10 +42,7 @@ enum State {
 
 impl Queue {
     pub(super) fn changed(&self, key: StorageKey) {
-        let mut inner = self.lock();
-        if inner.state != State::Silent {
-            inner.put(Message::Changed(key));
-        }
+        self.lock().put(Message::Changed(key));
     }
 
     /// All servers that were asked at `asked` have answered.
@@ -114,22 +111,25 @@ impl Queue {
 
 impl Inner {
     fn put(&mut self, message: Message) {
-        if self.waiting.len() < MOST {
+        if self.waiting.len() >= MOST {
+            self.restart();
+        }
+        if self.state != State::Silent {
             self.waiting.push_back(message);
             self.wake();
-        } else {
-            self.restart();
-            // This one came after what the reader is told to distrust.
-            self.waiting.push_back(message);
         }
     }
 
     /// Has all that waits replaced by one message. While a connection is missing that has to come later, when it is true.
     fn restart(&mut self) {
         self.waiting.clear();
-        if self.state == State::InForce {
-            self.waiting.push_back(Message::Lost);
-            self.wake();
+        match self.state {
+            State::InForce => {
+                self.waiting.push_back(Message::Lost);
+                self.wake();
+            }
+            State::Interrupted => self.state = State::Silent,
+            State::Silent | State::Ended => {}
         }
     }
 
@@ -142,3 +142,73 @@ impl Inner {
 
 /// How many messages wait at most: about a second's worth on a busy server, and 160 KB.
 const MOST: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn read(queue: &Queue, now: Uptime) -> Option<Invalidation> {
+        match queue.poll(&mut Context::from_waker(Waker::noop()), now) {
+            Poll::Ready(message) => message,
+            Poll::Pending => None,
+        }
+    }
+
+    fn key(number: usize) -> StorageKey {
+        StorageKey::named(&number.to_string())
+    }
+
+    #[test]
+    fn nothing_comes_before_the_first_loss_and_nothing_old_after_any() {
+        let (queue, now) = (Queue::default(), Uptime::default());
+        queue.changed(key(1));
+        queue.flushed();
+        assert_eq!(read(&queue, now), None);
+        for number in 1..3 {
+            queue.begin();
+            queue.changed(key(number));
+            queue.interrupt();
+        }
+        assert_eq!(read(&queue, now), Some(Invalidation::Lost));
+        assert_eq!(read(&queue, now), Some(Invalidation::Changed(key(2))));
+        queue.end();
+        assert_eq!(queue.poll(&mut Context::from_waker(Waker::noop()), now), Poll::Ready(None));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_a_loss_unless_one_is_to_come_anyway() {
+        let (queue, now) = (Queue::default(), Uptime::default());
+        queue.begin();
+        for number in 0..=MOST {
+            queue.changed(key(number));
+        }
+        assert_eq!(read(&queue, now), Some(Invalidation::Lost));
+        let left = std::iter::from_fn(|| read(&queue, now)).collect::<Vec<_>>();
+        assert_eq!(left, [MOST - 1, MOST].map(|number| Invalidation::Changed(key(number))));
+        queue.interrupt();
+        for number in 0..=MOST {
+            queue.changed(key(number));
+        }
+        assert_eq!(read(&queue, now), None);
+        queue.begin();
+        assert_eq!(read(&queue, now), Some(Invalidation::Lost));
+    }
+
+    #[test]
+    fn a_pulse_that_waited_for_too_long_is_none() {
+        let (queue, now) = (Queue::default(), Uptime::from_millis(1));
+        queue.begin();
+        queue.pulse(now);
+        assert_eq!(read(&queue, now.after(PULSE_LIMIT)), Some(Invalidation::Lost));
+        assert_eq!(read(&queue, now.after(PULSE_LIMIT)), Some(Invalidation::Pulse));
+        queue.pulse(now);
+        assert_eq!(read(&queue, now.after(PULSE_LIMIT + Duration::from_millis(1))), None);
+        for later in 0..1000 {
+            queue.pulse(now.after(Duration::from_millis(later)));
+        }
+        assert_eq!(read(&queue, now.after(PULSE_LIMIT)), Some(Invalidation::Pulse));
+        assert_eq!(read(&queue, now.after(PULSE_LIMIT)), None);
+    }
+}
