@@ -21,6 +21,8 @@ use self::listener::Listener;
 use self::places::Places;
 use self::queue::Queue;
 use super::RedisStore;
+use super::client::Call;
+use super::script::{Run, TELL_AGAIN};
 
 impl RedisStore {
     /// Begins to listen, in a task that ends with the stream, or with the store.
@@ -28,6 +30,22 @@ impl RedisStore {
         let queue = Arc::new(Queue::default());
         let listener = Listener::new(Places::of(self.client.servers()), Arc::clone(&queue));
         Told { queue, task: tokio::spawn(listener.keep_listening()) }
+    }
+}
+
+impl RedisStore {
+    /// Has the removal of records told by a message of its own, after it was answered.
+    ///
+    /// The server makes one message of all that it does to a key before it looks at its connections again: a removal and a swap
+    /// just before it. Who made that swap would take the message for its own, and keep what it wrote. One that fails leaves the
+    /// removal as it is; it is then told when a lease is over.
+    pub(super) async fn tell_again(&self, call: &mut Call<'_>, names: &[&[u8]]) {
+        let keys: Vec<_> = names.iter().map(|name| [*name]).collect();
+        let runs: Vec<_> =
+            keys.iter().map(|keys| Run { script: &TELL_AGAIN, keys, arguments: &[] }).collect();
+        if let Err(error) = call.run_all(&runs).await {
+            tracing::debug!(%error, "a removal may not be told at once");
+        }
     }
 }
 
@@ -50,3 +68,6 @@ impl Drop for Told {
         self.task.abort();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,6 +82,7 @@ impl RedisStore {
         let (name, lifetime) = (self.keys.record(&key), tombstone_lifetime());
         let run = Run { script: &REMOVE, keys: &[&name], arguments: &[lifetime.as_bytes()] };
         let removed = call.run(run, Effect::Something).await?;
+        self.tell_again(&mut call, &[&name]).await;
         if let Some(Record { header, .. }) = header_in(&removed)
             && let Some(subject) = header.subject
         {

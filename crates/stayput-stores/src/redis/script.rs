@@ -17,6 +17,8 @@ pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| with_records("", in
 pub(super) static REMOVE: LazyLock<Script> =
     LazyLock::new(|| with_records("", include_str!("lua/remove.lua")));
 pub(super) static END: LazyLock<Script> = LazyLock::new(|| with_records("", include_str!("lua/end.lua")));
+pub(super) static TELL_AGAIN: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/tell_again.lua")));
 pub(super) static LIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/list.lua")));
 pub(super) static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/admit.lua")));
 pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/raise.lua")));

@@ -147,7 +147,10 @@ impl RedisStore {
             .collect();
         let runs: Vec<_> =
             own.iter().map(|(keys, arguments)| Run { script: &END, keys, arguments }).collect();
-        call.run_all(&runs).await
+        let removed = call.run_all(&runs).await?;
+        let names: Vec<_> = names.iter().map(Vec::as_slice).collect();
+        self.tell_again(call, &names).await;
+        Ok(removed)
     }
 }
 
