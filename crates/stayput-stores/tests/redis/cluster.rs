@@ -15,7 +15,8 @@ use stayput_testkit::Records;
 use stayput_testkit::servers::{RedisCluster, RedisClusterOptions, RedisServer, RedisServerOptions, slot};
 use tokio::time::sleep;
 
-use self::load::{Load, is_outage, slot_of};
+pub(crate) use self::load::slot_of;
+use self::load::{Load, is_outage};
 use crate::support::{records, story};
 
 const PATIENCE: Duration = Duration::from_secs(30);

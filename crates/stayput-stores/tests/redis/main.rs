@@ -6,6 +6,7 @@ mod errors;
 mod failover;
 #[path = "../redis_hang/gauge.rs"]
 mod gauge;
+mod invalidations;
 mod outage;
 mod sentinel;
 mod support;

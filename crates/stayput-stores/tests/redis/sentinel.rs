@@ -36,7 +36,7 @@ async fn until<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) -> D
 
 /// Has the sentinels of a master believe that there was a failover, as they believe each other: nothing happens to the master, as
 /// in a network that is cut between the two.
-fn claim(listened_to: &RedisServer, master: &RedisServer, epoch: u32) {
+pub(crate) fn claim(listened_to: &RedisServer, master: &RedisServer, epoch: u32) {
     let (name, port) = (RedisSentinels::SERVICE, master.port());
     let me = format!("127.0.0.1,1,{},{epoch}", "f".repeat(40));
     listened_to.run(&format!("PUBLISH __sentinel__:hello {me},{name},127.0.0.1,{port},{epoch}"));

@@ -6,12 +6,16 @@ use tokio::time::timeout;
 
 use super::*;
 
+fn nowhere() -> Address {
+    Address::Tcp { host: "localhost".into(), port: 0 }
+}
+
 /// A link, and the server's end of it.
 fn link() -> (Arc<Link>, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let pulse = Arc::new(Pulse::new());
     let stream = Stream::of(ours, Arc::clone(&pulse));
-    (Arc::new(Link::over_stream(stream, pulse, usize::MAX, None)), theirs)
+    (Arc::new(Link::over_stream(nowhere(), stream, pulse, usize::MAX, None)), theirs)
 }
 
 async fn expect(server: &mut DuplexStream, words: &str) {
@@ -95,7 +99,9 @@ async fn an_answer_that_nobody_asked_for_ends_it() {
     let (ours, mut server) = tokio::io::duplex(1 << 20);
     let (pulse, heard) = (Arc::new(Pulse::new()), Arc::new(Notify::new()));
     let stream = Stream::of(ours, Arc::clone(&pulse));
-    let link = Link::over_stream(stream, pulse, usize::MAX, Some(Arc::clone(&heard)));
+    let told = Arc::clone(&heard);
+    let hear: Heard = Box::new(move |_| told.notify_one());
+    let link = Link::over_stream(nowhere(), stream, pulse, usize::MAX, Some(hear));
     server.write_all(b">3\r\n+message\r\n$1\r\nc\r\n$2\r\nhi\r\n").await.unwrap();
     timeout(Duration::from_secs(10), heard.notified()).await.unwrap();
     assert!(!link.is_over());

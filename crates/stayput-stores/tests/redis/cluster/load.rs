@@ -106,7 +106,7 @@ impl Counter {
     }
 }
 
-pub(super) fn slot_of(key: &StorageKey) -> u16 {
+pub(crate) fn slot_of(key: &StorageKey) -> u16 {
     slot(&[b"stayput:", &key.as_bytes()[..]].concat())
 }
 
