@@ -75,7 +75,7 @@ impl Connector {
 
     /// The connection, if there is one, as far as is known.
     pub(super) fn link_now(&self) -> Option<Arc<Link>> {
-        match &*self.state.borrow() {
+        match &*self.following.state.borrow() {
             State::Up(link) if !link.is_over() => Some(Arc::clone(link)),
             _ => None,
         }

@@ -118,6 +118,7 @@ async fn after_a_slot_moved_under_load_its_changes_are_told_by_its_new_node() {
         // Nobody here has any call that would show it, but for the question itself.
         reader.until_lost().await;
         println!("noticed after {:?}", moved.elapsed());
+        assert!(moved.elapsed() < PATIENCE / 6);
         // Before all know, it may be lost more than once.
         reader.until_pulse().await;
         for _ in 0..20 {
