@@ -199,6 +199,7 @@ impl Builder {
         });
         let Self { mut store, near_cache, policy, clock, random, events, reach, .. } = self;
         let near = near_cache.map(|config| Near::start(Arc::clone(&store), Arc::clone(&clock), config));
+        let breaker = if store.is_remote() { Breaker::default() } else { Breaker::of_local_store() };
         if let Some(near) = &near {
             store = Arc::clone(near) as Arc<dyn SessionStore>;
         }
@@ -206,7 +207,7 @@ impl Builder {
         let inner = Arc::new(Inner {
             store,
             near,
-            breaker: Breaker::default(),
+            breaker,
             keyring,
             policy,
             clock,

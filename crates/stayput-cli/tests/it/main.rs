@@ -3,6 +3,7 @@
 mod hostile;
 mod keys;
 mod mistakes;
+mod outage;
 mod page;
 mod redis;
 mod rotation;

@@ -1,7 +1,6 @@
 //! What stores tell of changes: everything that others do, in order, and that something may be missing when it may be.
 
 mod cluster;
-mod cost;
 mod outage;
 mod reader;
 mod removal;

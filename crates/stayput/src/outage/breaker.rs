@@ -10,6 +10,8 @@ use stayput_core::StoreErrorKind;
 /// Decides which calls are sent.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
+    /// A store in this process can be slow, but not away: nothing would be gained by not asking it.
+    is_local: bool,
     state: AtomicU8,
     /// Calls that failed one after another, while the store is taken for well.
     failures: AtomicU32,
@@ -36,6 +38,11 @@ pub(crate) enum Turn {
 }
 
 impl Breaker {
+    /// A breaker that lets everything through.
+    pub(crate) fn of_local_store() -> Self {
+        Self { is_local: true, ..Self::default() }
+    }
+
     /// Lets a call be sent, unless the store is out, or on its way back and busy with as much as is asked of it then.
     pub(crate) fn admit(&self) -> Option<Pass<'_>> {
         match self.state.load(Ordering::Acquire) {
@@ -62,6 +69,9 @@ impl Breaker {
     }
 
     fn note(&self, is_answered: bool) -> Option<Turn> {
+        if self.is_local {
+            return None;
+        }
         match (self.state.load(Ordering::Acquire), is_answered) {
             (WELL, true) => {
                 if self.failures.load(Ordering::Relaxed) > 0 {
@@ -149,6 +159,14 @@ mod tests {
             assert_eq!(call(&breaker, None), None);
         }
         assert!(out().admit().is_none());
+    }
+
+    #[test]
+    fn a_store_in_this_process_is_never_out() {
+        let breaker = Breaker::of_local_store();
+        for _ in 0..100 {
+            assert_eq!(call(&breaker, FAILED), None);
+        }
     }
 
     #[test]

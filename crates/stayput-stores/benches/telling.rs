@@ -1,21 +1,30 @@
-//! What telling everybody costs the server: printed, not judged. docs/operations.md has what came of it.
+//! What telling everybody of changes costs Redis: printed, not judged. `cargo bench -p stayput-stores --all-features` on a
+//! machine without other work; docs/operations.md has what came of it.
+
+#[expect(dead_code, reason = "the tests need more of it")]
+#[path = "../tests/redis/invalidations/reader.rs"]
+mod reader;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stayput_core::Invalidation;
+use stayput_core::{Clock, Invalidation, SystemClock};
 use stayput_stores::RedisStore;
+use stayput_testkit::Records;
 use stayput_testkit::servers::{RedisClusterOptions, RedisServer, Reply};
 use tokio::task::JoinSet;
 
-use super::reader::{Reader, Writer};
-use crate::support::{connect, records};
+use self::reader::{Reader, Writer};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement, which wants a machine to itself: cargo test --release … cost -- --ignored --nocapture"]
-async fn a_swaps_cost_by_the_number_of_those_who_listen() {
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    swaps_by_listeners().await;
+    pulses_of_a_cluster().await;
+}
+
+async fn swaps_by_listeners() {
     let server = RedisServer::plain();
-    let store = Arc::new(connect(&server).await);
+    let store = connect(&format!("redis://127.0.0.1:{}", server.port())).await;
     for round in 0..3 {
         for listeners in [0, 1, 3, 40] {
             let readers = listen(&store, listeners).await;
@@ -36,18 +45,19 @@ async fn a_swaps_cost_by_the_number_of_those_who_listen() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement, which wants a machine to itself: cargo test --release … cost -- --ignored --nocapture"]
-async fn a_clusters_cost_of_pulses() {
+async fn pulses_of_a_cluster() {
     let cluster = RedisClusterOptions::default().without_replicas().start();
-    let url = format!("redis+cluster://{}", cluster.seeds());
-    let store = Arc::new(RedisStore::connect(&url).await.unwrap());
+    let store = connect(&format!("redis+cluster://{}", cluster.seeds())).await;
     for listeners in [0, 40] {
         let readers = listen(&store, listeners).await;
         let idle = cpu_over(cluster.server(0), tokio::time::sleep(Duration::from_secs(10))).await;
         println!("{listeners} listen: {:.2} % of a node's core", idle.as_secs_f64() * 10.0);
         drop(readers);
     }
+}
+
+async fn connect(url: &str) -> Arc<RedisStore> {
+    Arc::new(RedisStore::connect(url).await.expect("the server was just started"))
 }
 
 async fn listen(store: &Arc<RedisStore>, listeners: usize) -> JoinSet<()> {
@@ -63,7 +73,8 @@ async fn listen(store: &Arc<RedisStore>, listeners: usize) -> JoinSet<()> {
 async fn swaps(store: &Arc<RedisStore>, writers: usize, count: usize) {
     let mut all = JoinSet::new();
     for _ in 0..writers {
-        let (store, records) = (Arc::clone(store), records());
+        let (store, records) = (Arc::clone(store), Records::seeded());
+        records.clock().set(SystemClock.now());
         all.spawn(async move {
             let mut writer = Writer::new(&*store, &records).await;
             for _ in 0..count {
@@ -83,9 +94,11 @@ async fn cpu_over(server: &RedisServer, work: impl Future<Output = ()>) -> Durat
 /// What the server has used so far, by its own account.
 fn cpu(server: &RedisServer) -> Duration {
     let Reply::Bytes(info) = server.run("INFO cpu") else { panic!("a text is expected") };
-    let info = String::from_utf8(info).unwrap();
+    let info = String::from_utf8(info).expect("a text");
     let of = |name: &str| -> f64 {
-        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok()).unwrap()
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok())
+            .expect("a time")
     };
     Duration::from_secs_f64(of("used_cpu_sys") + of("used_cpu_user"))
 }
