@@ -210,6 +210,16 @@ async fn one_failed_write_is_not_served_as_if_it_was_done() {
     assert_eq!(browser.get("/read/color").await.text, "red");
 }
 
+#[tokio::test]
+async fn who_wrote_in_vain_when_it_began_reads_on() {
+    let server = server(Outage::ReadOnly);
+    let browser = logged_in(&server).await;
+    server.store.plan(Operation::Replace, Fault::Before);
+    assert_eq!(browser.post("/set/color/blue").await.status, 503);
+    server.store.break_down(Fault::Before);
+    assert_eq!(browser.get("/read/color").await.text, "red");
+}
+
 /// Returns when all traffic is back.
 async fn back(server: &Server) {
     for _ in 0..10_000 {
