@@ -19,6 +19,8 @@ const SLACK: Duration = Duration::from_millis(400);
 async fn after_a_cut_all_that_happens_after_the_loss_is_told() {
     let (server, records, mut rng) = (RedisServer::plain(), records(), Seed::announce().rng());
     let (near, far) = (connect(&server).await, Arc::new(connect(&server).await));
+    // Its creation is not to be told.
+    let mut writer = Writer::new(&*far, &records).await;
     let mut reader = Reader::of(&near);
     let is_over = Arc::new(AtomicBool::new(false));
     let load = {
@@ -30,7 +32,6 @@ async fn after_a_cut_all_that_happens_after_the_loss_is_told() {
             }
         })
     };
-    let mut writer = Writer::new(&*far, &records).await;
     for _ in 0..20 {
         reader.until_lost().await;
         let swaps = rng.usize(1..50);
