@@ -26,16 +26,20 @@ impl Sessions {
     pub(crate) fn note_outcome(&self, pass: Pass<'_>, failed: Option<StoreErrorKind>) {
         match pass.end(failed) {
             None => {}
-            Some(Turn::Out) => {
-                meter::store_out(self.inner.store.name(), true);
-                self.emit(EventKind::StoreOut, None, None, None);
-                tokio::spawn(probe(Arc::downgrade(&self.inner)));
-            }
+            Some(Turn::Suspect) => drop(tokio::spawn(examine(Arc::downgrade(&self.inner)))),
+            Some(Turn::Out) => self.wait_for_store(),
             Some(Turn::Back) => {
                 meter::store_out(self.inner.store.name(), false);
                 self.emit(EventKind::StoreBack, None, None, None);
             }
         }
+    }
+
+    /// Says that the store is out, and has it asked whether it is back.
+    fn wait_for_store(&self) {
+        meter::store_out(self.inner.store.name(), true);
+        self.emit(EventKind::StoreOut, None, None, None);
+        tokio::spawn(probe(Arc::downgrade(&self.inner)));
     }
 
     /// The error of a call that isn't sent.
@@ -50,6 +54,15 @@ pub(crate) fn is_outage(error: &Error) -> bool {
     matches!(error, Error::Store(error) if breaker::is_outage(error.kind()))
 }
 
+/// Asks a store for which a call failed whether it is there at all: where few users come, they are not to find that out one
+/// after another, each by waiting.
+async fn examine(inner: Weak<Inner>) {
+    let Some(inner) = inner.upgrade() else { return };
+    if ask(&inner).await == Probe::Unanswered && inner.breaker.condemn() {
+        Sessions { inner }.wait_for_store();
+    }
+}
+
 /// Asks the store whether it is back until it is: users' calls are not what finds that out.
 async fn probe(inner: Weak<Inner>) {
     let mut pause = FIRST_PAUSE;
@@ -60,8 +73,7 @@ async fn probe(inner: Weak<Inner>) {
         random.fill(&mut chance);
         tokio::time::sleep(pause.mul_f64(0.5 + f64::from(chance[0]) / 256.0)).await;
         let Some(inner) = inner.upgrade() else { return };
-        let answer = tokio::time::timeout(inner.policy.store_timeout, inner.store.marker()).await;
-        if answer.is_ok_and(|answer| !answer.is_err_and(|error| means_out(error.kind()))) {
+        if ask(&inner).await == Probe::Answered {
             inner.breaker.probed();
             return;
         }
@@ -69,9 +81,21 @@ async fn probe(inner: Weak<Inner>) {
     }
 }
 
-/// Whether a probe that failed like this says that the store isn't back.
-fn means_out(kind: StoreErrorKind) -> bool {
-    breaker::is_outage(kind) || kind == StoreErrorKind::Overloaded
+/// What came of asking the store whether it is there.
+#[derive(PartialEq, Eq)]
+enum Probe {
+    Answered,
+    Busy,
+    Unanswered,
+}
+
+async fn ask(inner: &Inner) -> Probe {
+    match tokio::time::timeout(inner.policy.store_timeout, inner.store.marker()).await {
+        Ok(Err(error)) if error.kind() == StoreErrorKind::Overloaded => Probe::Busy,
+        Ok(Err(error)) if breaker::is_outage(error.kind()) => Probe::Unanswered,
+        Ok(_) => Probe::Answered,
+        Err(_) => Probe::Unanswered,
+    }
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -31,6 +31,8 @@ pub(crate) struct Pass<'a> {
 /// What a call's outcome changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Turn {
+    /// A call failed after others had not: a probe is to say whether that was more than an accident.
+    Suspect,
     /// The store is taken for out from now on.
     Out,
     /// It is taken for well again.
@@ -62,6 +64,11 @@ impl Breaker {
         self.state.load(Ordering::Acquire) == OUT
     }
 
+    /// A probe failed, too: says whether that is news.
+    pub(crate) fn condemn(&self) -> bool {
+        self.turn(WELL, OUT)
+    }
+
     /// A probe was answered: traffic comes back, one call at a time to begin with, and then twice as many after each answer.
     pub(crate) fn probed(&self) {
         self.limit.store(1, Ordering::Release);
@@ -79,8 +86,12 @@ impl Breaker {
                 }
                 None
             }
-            (WELL, false) if self.failures.fetch_add(1, Ordering::Relaxed) + 1 < ENOUGH => None,
-            (state @ (WELL | COMING_BACK), false) => self.turn(state, OUT).then_some(Turn::Out),
+            (WELL, false) => match self.failures.fetch_add(1, Ordering::Relaxed) + 1 {
+                1 => Some(Turn::Suspect),
+                count if count < ENOUGH => None,
+                _ => self.turn(WELL, OUT).then_some(Turn::Out),
+            },
+            (COMING_BACK, false) => self.turn(COMING_BACK, OUT).then_some(Turn::Out),
             (COMING_BACK, true) => {
                 let limit = self.limit.load(Ordering::Acquire).saturating_mul(2);
                 self.limit.store(limit, Ordering::Release);
@@ -140,11 +151,17 @@ mod tests {
         breaker.admit().expect("calls are let through").end(failed)
     }
 
+    /// Lets calls fail, but for one as many as are enough.
+    fn fail(breaker: &Breaker, failed: Option<StoreErrorKind>) {
+        assert_eq!(call(breaker, failed), Some(Turn::Suspect));
+        for _ in 2..ENOUGH {
+            assert_eq!(call(breaker, failed), None);
+        }
+    }
+
     fn out() -> Breaker {
         let breaker = Breaker::default();
-        for _ in 1..ENOUGH {
-            assert_eq!(call(&breaker, FAILED), None);
-        }
+        fail(&breaker, FAILED);
         assert_eq!(call(&breaker, FAILED), Some(Turn::Out));
         breaker
     }
@@ -153,12 +170,19 @@ mod tests {
     fn a_store_is_out_after_failures_one_after_another_and_only_then() {
         let breaker = Breaker::default();
         for _ in 0..100 {
-            for _ in 1..ENOUGH {
-                assert_eq!(call(&breaker, Some(StoreErrorKind::OutcomeUnknown)), None);
-            }
+            fail(&breaker, Some(StoreErrorKind::OutcomeUnknown));
             assert_eq!(call(&breaker, None), None);
         }
         assert!(out().admit().is_none());
+    }
+
+    #[test]
+    fn a_probe_that_fails_too_is_enough_once() {
+        let breaker = Breaker::default();
+        assert_eq!(call(&breaker, FAILED), Some(Turn::Suspect));
+        assert!(breaker.condemn());
+        assert!(breaker.admit().is_none());
+        assert!(!breaker.condemn());
     }
 
     #[test]
@@ -182,9 +206,7 @@ mod tests {
     #[test]
     fn what_was_turned_away_says_nothing() {
         let breaker = Breaker::default();
-        for _ in 1..ENOUGH {
-            assert_eq!(call(&breaker, FAILED), None);
-        }
+        fail(&breaker, FAILED);
         for _ in 0..100 {
             assert_eq!(call(&breaker, Some(StoreErrorKind::Overloaded)), None);
         }

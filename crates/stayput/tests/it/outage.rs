@@ -174,6 +174,25 @@ async fn a_store_that_hangs_is_out() {
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_user_who_waited_in_vain_is_enough_if_a_probe_does_too() {
+    let server = server(Outage::ReadOnly);
+    let browser = logged_in(&server).await;
+    // An accident is none.
+    server.store.plan(Operation::Load, Fault::Before);
+    browser.get("/who").await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(!server.sessions.store_is_out());
+    browser.get("/who").await;
+    server.clock.advance(Duration::from_secs(2));
+
+    server.store.break_down(Fault::Hang);
+    assert_eq!(browser.get("/who").await.text, "alice");
+    tokio::time::sleep(server.sessions.policy().store_timeout).await;
+    heard().await;
+    assert!(server.sessions.store_is_out());
+}
+
 #[tokio::test]
 async fn a_store_that_is_busy_is_not_out_and_sets_nobody_adrift() {
     let server = server(Outage::ReadOnly);
