@@ -23,11 +23,17 @@ class Server:
         assert self.process.stdout.readline() == b"ready\n", layer
 
     def login(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        connection.request("GET", "/login")
-        answer = connection.getresponse()
-        answer.read()
-        return (answer.getheader("Set-Cookie") or "").split(";")[0]
+        """The cookies that a browser has after a login and two reads."""
+        connection, jar = http.client.HTTPConnection("127.0.0.1", self.port), {}
+        for route in ["/login", "/read", "/read"]:
+            cookies = "; ".join(f"{name}={value}" for name, value in jar.items())
+            connection.request("GET", route, headers={"Cookie": cookies} if jar else {})
+            answer = connection.getresponse()
+            answer.read()
+            for cookie in answer.headers.get_all("Set-Cookie") or []:
+                name, value = cookie.split(";")[0].split("=", 1)
+                jar.pop(name, None) if value == "" else jar.update({name: value})
+        return "; ".join(f"{name}={value}" for name, value in jar.items())
 
     def load(self, script, route, seconds):
         return self.requests(script, route, seconds)[0]
