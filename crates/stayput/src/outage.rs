@@ -58,7 +58,8 @@ pub(crate) fn is_outage(error: &Error) -> bool {
 /// after another, each by waiting.
 async fn examine(inner: Weak<Inner>) {
     let Some(inner) = inner.upgrade() else { return };
-    if ask(&inner).await == Probe::Unanswered && inner.breaker.condemn() {
+    let is_answered = ask(&inner).await != Probe::Unanswered;
+    if inner.breaker.examined(is_answered) {
         Sessions { inner }.wait_for_store();
     }
 }

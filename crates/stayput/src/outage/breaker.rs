@@ -3,7 +3,7 @@
 //! It is fed by calls that were sent, and by nothing else: what was turned away here, or by the store for want of room, says
 //! nothing of the store's health.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use stayput_core::StoreErrorKind;
 
@@ -15,6 +15,8 @@ pub(crate) struct Breaker {
     state: AtomicU8,
     /// Calls that failed one after another, while the store is taken for well.
     failures: AtomicU32,
+    /// Whether a probe is under way because a call failed: one at a time is enough.
+    is_suspected: AtomicBool,
     /// While traffic comes back: how many calls there may be at a time, and how many there are.
     limit: AtomicU32,
     in_flight: AtomicU32,
@@ -64,9 +66,10 @@ impl Breaker {
         self.state.load(Ordering::Acquire) == OUT
     }
 
-    /// A probe failed, too: says whether that is news.
-    pub(crate) fn condemn(&self) -> bool {
-        self.turn(WELL, OUT)
+    /// The probe of a suspected store was answered, or wasn't. Says whether it is taken for out because of that.
+    pub(crate) fn examined(&self, is_answered: bool) -> bool {
+        self.is_suspected.store(false, Ordering::Release);
+        !is_answered && self.turn(WELL, OUT)
     }
 
     /// A probe was answered: traffic comes back, one call at a time to begin with, and then twice as many after each answer.
@@ -87,7 +90,7 @@ impl Breaker {
                 None
             }
             (WELL, false) => match self.failures.fetch_add(1, Ordering::Relaxed) + 1 {
-                1 => Some(Turn::Suspect),
+                1 => (!self.is_suspected.swap(true, Ordering::AcqRel)).then_some(Turn::Suspect),
                 count if count < ENOUGH => None,
                 _ => self.turn(WELL, OUT).then_some(Turn::Out),
             },
@@ -171,6 +174,7 @@ mod tests {
         let breaker = Breaker::default();
         for _ in 0..100 {
             fail(&breaker, Some(StoreErrorKind::OutcomeUnknown));
+            assert!(!breaker.examined(true));
             assert_eq!(call(&breaker, None), None);
         }
         assert!(out().admit().is_none());
@@ -180,9 +184,22 @@ mod tests {
     fn a_probe_that_fails_too_is_enough_once() {
         let breaker = Breaker::default();
         assert_eq!(call(&breaker, FAILED), Some(Turn::Suspect));
-        assert!(breaker.condemn());
+        assert!(breaker.examined(false));
         assert!(breaker.admit().is_none());
-        assert!(!breaker.condemn());
+        assert!(!breaker.examined(false));
+    }
+
+    #[test]
+    fn a_store_of_which_some_calls_fail_is_probed_once_at_a_time() {
+        let breaker = Breaker::default();
+        assert_eq!(call(&breaker, FAILED), Some(Turn::Suspect));
+        for _ in 0..100 {
+            assert_eq!(call(&breaker, None), None);
+            assert_eq!(call(&breaker, FAILED), None);
+        }
+        assert!(!breaker.examined(true));
+        assert_eq!(call(&breaker, None), None);
+        assert_eq!(call(&breaker, FAILED), Some(Turn::Suspect));
     }
 
     #[test]
