@@ -47,5 +47,5 @@ pub use model::ModelStore;
 #[cfg(feature = "servers")]
 pub use proxy::{FaultProxy, Weather};
 pub use records::Records;
-pub use telling::TellingStore;
+pub use telling::{Cause, Change, Ear, TellingStore};
 pub use time::ManualClock;

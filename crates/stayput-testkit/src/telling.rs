@@ -35,8 +35,34 @@ struct Line {
 #[derive(Debug, Default)]
 struct Listener {
     told: VecDeque<Invalidation>,
+    /// What it would have been told, if the test tells it itself.
+    kept: Option<Vec<Change>>,
     waker: Option<Waker>,
     is_gone: bool,
+}
+
+/// One of those who listen to a [`TellingStore`], which the test tells what it likes.
+#[derive(Clone, Debug)]
+pub struct Ear(Arc<Mutex<Listener>>);
+
+/// A change of which the store has told nobody yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// What was changed.
+    pub key: StorageKey,
+    /// How.
+    pub cause: Cause,
+}
+
+/// How a record was changed, as far as messages differ by it: [`Invalidation::Changed`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// By a swap, which has one message.
+    Swap,
+    /// By a removal, which may have several.
+    Removal,
+    /// By a creation or a touch, which may share a swap's.
+    Other,
 }
 
 impl TellingStore {
@@ -94,6 +120,17 @@ impl TellingStore {
         self.line().tell(Invalidation::Lost);
     }
 
+    /// Who began to listen last. From now on they hear only what the test tells them.
+    ///
+    /// # Panics
+    ///
+    /// If nobody listens.
+    pub fn newest_ear(&self) -> Ear {
+        let newest = self.line().listeners.last().cloned().expect("somebody listens");
+        lock(&newest).kept.get_or_insert_default();
+        Ear(newest)
+    }
+
     fn line(&self) -> MutexGuard<'_, Line> {
         lock(&self.line)
     }
@@ -102,13 +139,14 @@ impl TellingStore {
     fn change<'a, T: Send + 'a>(
         &'a self,
         key: StorageKey,
+        cause: Cause,
         mut call: StoreFuture<'a, T>,
         is_change: impl Fn(&T) -> bool + Send + 'a,
     ) -> StoreFuture<'a, T> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let tell = move |outcome: &T| {
             if is_change(outcome) {
-                self.line().tell(Invalidation::Changed(key));
+                self.line().change(key, cause);
             }
         };
         // A store that does its work when it is called is told of at once: changes are told in their order.
@@ -124,7 +162,38 @@ impl TellingStore {
     }
 }
 
+impl Ear {
+    /// What was changed since this was asked last, in its order. Its listener hears nothing of it by that.
+    pub fn changes(&self) -> Vec<Change> {
+        lock(&self.0).kept.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Has its listener hear `message`.
+    pub fn hear(&self, message: Invalidation) {
+        lock(&self.0).hear(message);
+    }
+}
+
+impl Listener {
+    fn hear(&mut self, message: Invalidation) {
+        self.told.push_back(message);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
 impl Line {
+    /// Tells of a change, but for those who hear of it from the test.
+    fn change(&mut self, key: StorageKey, cause: Cause) {
+        for listener in &self.listeners {
+            if let Some(kept) = &mut lock(listener).kept {
+                kept.push(Change { key, cause });
+            }
+        }
+        self.tell(Invalidation::Changed(key));
+    }
+
     fn tell(&mut self, message: Invalidation) {
         if self.is_held {
             self.waiting.push_back(message);
@@ -136,9 +205,8 @@ impl Line {
     fn deliver(&mut self, message: Invalidation) {
         self.listeners.retain(|listener| {
             let mut listener = lock(listener);
-            listener.told.push_back(message);
-            if let Some(waker) = listener.waker.take() {
-                waker.wake();
+            if listener.kept.is_none() {
+                listener.hear(message);
             }
             !listener.is_gone
         });
@@ -151,7 +219,7 @@ impl SessionStore for TellingStore {
     }
 
     fn create(&self, key: StorageKey, record: Record) -> StoreFuture<'_, Created> {
-        self.change(key, self.store.create(key, record), |created| *created == Created::Created)
+        self.change(key, Cause::Other, self.store.create(key, record), |created| *created == Created::Created)
     }
 
     fn load(&self, key: StorageKey) -> StoreFuture<'_, Option<Arc<Record>>> {
@@ -161,15 +229,15 @@ impl SessionStore for TellingStore {
 
     fn replace(&self, key: StorageKey, record: Record, expected: Version) -> StoreFuture<'_, Replaced> {
         let call = self.store.replace(key, record, expected);
-        self.change(key, call, |replaced| *replaced == Replaced::Replaced)
+        self.change(key, Cause::Swap, call, |replaced| *replaced == Replaced::Replaced)
     }
 
     fn touch(&self, key: StorageKey, expires: Timestamp) -> StoreFuture<'_, Touched> {
-        self.change(key, self.store.touch(key, expires), |touched| *touched == Touched::Touched)
+        self.change(key, Cause::Other, self.store.touch(key, expires), |touched| *touched == Touched::Touched)
     }
 
     fn remove(&self, key: StorageKey) -> StoreFuture<'_, ()> {
-        self.change(key, self.store.remove(key), |()| true)
+        self.change(key, Cause::Removal, self.store.remove(key), |()| true)
     }
 
     fn admit(&self, subject: SubjectKey, key: StorageKey, admission: Admission) -> StoreFuture<'_, Admitted> {
@@ -178,7 +246,7 @@ impl SessionStore for TellingStore {
             let outcome = self.store.admit(subject, key, admission).await?;
             if let Admitted::Admitted { ended } = &outcome {
                 for key in ended {
-                    self.line().tell(Invalidation::Changed(*key));
+                    self.line().change(*key, Cause::Removal);
                 }
             }
             Ok(outcome)
@@ -196,7 +264,7 @@ impl SessionStore for TellingStore {
             let ended = self.store.end_subject(subject, except).await?;
             if ended.is_some() {
                 for key in keys.into_iter().filter(|key| Some(*key) != except) {
-                    self.line().tell(Invalidation::Changed(key));
+                    self.line().change(key, Cause::Removal);
                 }
             }
             Ok(ended)
