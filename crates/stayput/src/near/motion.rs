@@ -97,17 +97,21 @@ impl Motion {
     ///
     /// Of a store that doesn't tell of changes, or not now, none will come.
     pub(super) fn end_swap(&mut self, now: Uptime, is_told: bool) -> bool {
+        let (own, told) = (self.due + 1, self.told);
         self.end_write();
-        let own = self.due + 1;
-        let is_newest = !self.is_tangled && self.told <= own;
-        self.due = if is_newest && is_told { own - self.told } else { 0 };
+        let is_newest = !self.is_tangled && told <= own;
+        self.due = if is_newest && is_told { own - told } else { 0 };
         self.due_until = now.after(LATE);
         is_newest
     }
 
     /// Any other write ended, or one whose outcome is unknown, or it was given up.
+    ///
+    /// Messages that came meanwhile may be those that were still to come: whose they were isn't known, and to wait for them
+    /// once more would be to take somebody else's for them.
     pub(super) fn end_write(&mut self) {
         self.writes -= 1;
+        self.due = self.due.saturating_sub(std::mem::take(&mut self.told));
         self.changes = self.changes.wrapping_add(1);
     }
 

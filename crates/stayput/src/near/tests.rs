@@ -65,6 +65,17 @@ fn of_writes_that_overlap_none_is_known_to_be_the_newest() {
 }
 
 #[test]
+fn a_message_that_comes_during_another_write_is_not_waited_for_again() {
+    let mut motion = Motion::default();
+    assert!(swap(&mut motion, 0));
+    motion.begin_write(NOW);
+    assert!(motion.is_news(NOW), "whose it is can't be known yet");
+    // It was refused, say, and there will be no message of it.
+    motion.end_write();
+    assert!(motion.is_news(NOW), "this one is somebody else's");
+}
+
+#[test]
 fn after_a_loss_no_message_is_waited_for() {
     let mut motion = Motion::default();
     assert!(swap(&mut motion, 0));
