@@ -21,7 +21,7 @@ use stayput_core::{Clock, SessionStore, StorageKey, Uptime};
 pub(crate) use self::copy::Copy;
 use self::copy::{Held, Weigher};
 use self::motion::Motions;
-pub(crate) use self::seen::SeenVersion;
+pub(crate) use self::seen::{Seen, SeenVersion};
 use crate::session::Current;
 
 /// How much the near cache may hold, and for how long its copies are good.
@@ -80,8 +80,8 @@ impl Near {
         near
     }
 
-    /// What may be said of the session under `key` without asking the store, to a client that has seen it at version `seen`.
-    pub(crate) fn known(&self, key: &StorageKey, seen: Option<SeenVersion>) -> Option<Known> {
+    /// What may be said of the session under `key` without asking the store, to a client that has `seen` it.
+    pub(crate) fn known(&self, key: &StorageKey, seen: Seen) -> Option<Known> {
         let held = self.copies.get(key)?;
         let now = self.clock.uptime();
         match held {
@@ -101,13 +101,13 @@ impl Near {
     pub(crate) fn adrift(
         &self,
         key: &StorageKey,
-        seen: Option<SeenVersion>,
+        seen: Seen,
         max_age: Duration,
     ) -> Option<Arc<Copy>> {
         let Held::Copy(copy) = self.copies.get(key)? else { return None };
         let is_good = self.clock.uptime() < copy.sent.after(max_age)
             && !copy.record.header.is_expired(self.clock.now())
-            && seen.is_none_or(|seen| copy.version() >= seen);
+            && seen.is_in(&copy.record.header);
         is_good.then_some(copy)
     }
 
@@ -123,11 +123,11 @@ impl Near {
 
     /// A copy of what a client has seen, or of something newer. A client that claims to have seen more than there is doesn't
     /// get the store asked for each of its requests: the answer to its last claim counts for one short lease.
-    fn satisfies(&self, copy: &Copy, seen: Option<SeenVersion>, now: Uptime) -> bool {
-        seen.is_none_or(|seen| {
-            copy.version() >= seen
-                || copy.asked_for >= Some(seen) && now < copy.sent.after(self.config.short_lease)
-        })
+    fn satisfies(&self, copy: &Copy, seen: Seen, now: Uptime) -> bool {
+        let was_asked_for =
+            |version| copy.asked_for >= Some(version) && now < copy.sent.after(self.config.short_lease);
+        seen.is_in(&copy.record.header)
+            || seen.generation_is_in(&copy.record.header) && seen.version.is_some_and(was_asked_for)
     }
 
     fn lease(&self, now: Uptime) -> Duration {

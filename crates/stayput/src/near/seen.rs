@@ -2,7 +2,27 @@
 //!
 //! It is a hint and no secret: who makes it up gets the store asked, at most once in a short lease.
 
-use stayput_core::{Header, StorageKey};
+use stayput_core::{Generation, Header, StorageKey};
+
+/// What a client has seen of its session, as its cookies say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) version: Option<SeenVersion>,
+    /// The generation of its session cookie, which nobody can make up.
+    pub(crate) generation: Generation,
+}
+
+impl Seen {
+    /// Whether a record with this header is what the client has seen, or newer.
+    pub(super) fn is_in(&self, header: &Header) -> bool {
+        self.generation_is_in(header) && self.version.is_none_or(|version| version <= SeenVersion::of(header))
+    }
+
+    /// By its generation alone. A late answer may have put an older version cookie beside a newer session cookie.
+    pub(super) fn generation_is_in(&self, header: &Header) -> bool {
+        self.generation.0 <= header.generation.0
+    }
+}
 
 /// How often a session's record had been written when its client last saw it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

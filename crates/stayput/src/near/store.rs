@@ -25,7 +25,11 @@ impl SessionStore for Near {
         StoreFuture::new(async move {
             let watched = self.watch(key);
             let found = self.store.load(key).await?;
-            Ok(found.inspect(|record| drop(watched.keep(Arc::clone(record), None))))
+            match &found {
+                Some(record) => drop(watched.keep(Arc::clone(record), None)),
+                None => watched.find_nothing(),
+            }
+            Ok(found)
         })
     }
 

@@ -16,7 +16,7 @@ use crate::data::Data;
 use crate::events::{EventKind, Refusal};
 use crate::guesses::Guess;
 use crate::meter;
-use crate::near::{Copy, Known, Near, SeenVersion};
+use crate::near::{Copy, Known, Near, Seen, SeenVersion};
 use crate::outage::is_outage;
 
 impl Session {
@@ -28,7 +28,10 @@ impl Session {
         if let Some(cookie) = self.genuine(&names.session, &keyring)? {
             let key = cookie.value.id.storage_key();
             let fetched = self.fetch(&cookie, key, &keyring, true).await?;
-            let is_live = fetched.as_ref().is_ok_and(|found| found.current.header.state == RecordState::Live);
+            // Whoever has a spare cookie beside this one has logged in since: a copy in which it lives is an old one.
+            let is_live = fetched.as_ref().is_ok_and(|found| {
+                found.current.header.state == RecordState::Live && found.source == Source::Store
+            });
             found = if is_live { None } else { self.find_spare(key, &keyring).await? };
             found = found.or(self.unless_refused(fetched, &names.session)?);
         }
@@ -146,16 +149,18 @@ impl Session {
             let found = self.fit_if_any(cookie, key, record, keyring, with_subject)?;
             return Ok(found.map(|found| Found { seen, ..found }));
         }
-        let (copy, source) = match near.known(&key, seen) {
-            Some(Known::Copy(copy)) => (Some(copy), Source::Copy),
-            Some(Known::Gone) => (None, Source::Copy),
-            None => match sessions.call(Operation::Load, |_| near.read(key, seen)).await {
-                Ok(copy) => (copy, Source::Store),
-                Err(error) => (Some(self.adrift(near, &key, seen, error)?), Source::Adrift),
+        let has_seen = Seen { version: seen, generation: cookie.value.generation };
+        let known = near.known(&key, has_seen);
+        meter::near(if known.is_some() { "hit" } else { "miss" });
+        let found = match known {
+            Some(Known::Copy(copy)) => Some((copy, Source::Copy)),
+            Some(Known::Gone) => None,
+            None => match sessions.call(Operation::Load, |_| near.read(key, has_seen)).await {
+                Ok(found) => found,
+                Err(error) => Some((self.adrift(near, &key, has_seen, error)?, Source::Adrift)),
             },
         };
-        meter::near(if source == Source::Copy { "hit" } else { "miss" });
-        let Some(copy) = copy else { return Ok(Err(Refusal::NoSession)) };
+        let Some((copy, source)) = found else { return Ok(Err(Refusal::NoSession)) };
         let found = self.fit(cookie, key, &copy.record, Some(&copy.opened), keyring, with_subject)?;
         Ok(found.map(|found| Found { source, seen, ..found }))
     }
@@ -165,7 +170,7 @@ impl Session {
         &self,
         near: &Near,
         key: &StorageKey,
-        seen: Option<SeenVersion>,
+        seen: Seen,
         error: Error,
     ) -> Result<Arc<Copy>, Error> {
         let policy = &self.sessions().inner.policy;

@@ -283,6 +283,8 @@ async fn a_fresh_session_that_was_ended_is_an_error_and_no_copy() {
         Ok(())
     });
     assert_eq!(browser.tab().at(&fresh).post("/own").await.status, 200);
+    // Now that the server knows, it doesn't go back to its copy.
+    assert_eq!(browser.get("/who").await.text, "nobody");
     assert_eq!(browser.at(&pair.a.guarded()).get("/who").await.text, "nobody");
 }
 
@@ -296,6 +298,36 @@ async fn a_write_that_changes_nothing_in_a_copy_is_made_again_on_what_there_is()
     // Its copy says that it is red already.
     browser.post("/set/color/red").await;
     assert_eq!(browser.at(&pair.b).get("/read/color").await.text, "red");
+}
+
+#[tokio::test]
+async fn a_renewed_cookie_is_good_wherever_a_copy_is_from_before_the_renewal() {
+    let pair = Pair::new();
+    let browser = pair.logged_in().await;
+    let interval = pair.a.sessions.policy().renewal_interval;
+    pair.clock.advance(interval.saturating_sub(Duration::from_secs(1)));
+    for _ in 0..2 {
+        assert_eq!(browser.get("/read/color").await.text, "red");
+    }
+    pair.store.hold();
+    pair.clock.advance(Duration::from_secs(1));
+    let renewed = browser.at(&pair.b).get("/read/color").await;
+    assert!(renewed.cookies.iter().any(|cookie| cookie.starts_with(crate::support::SESSION)), "{renewed:?}");
+    // An answer that was late, or the browser, has it without the version that it came with.
+    browser.jar.lock().unwrap().remove(VERSION);
+    let (loads, reply) = pair.loads(browser.get("/read/color")).await;
+    assert_eq!((loads, reply.text.as_str()), (1, "red"));
+}
+
+#[tokio::test]
+async fn who_logged_in_elsewhere_is_not_put_back_by_a_late_answer_and_a_copy() {
+    let pair = Pair::new();
+    let browser = pair.logged_in().await;
+    let before = browser.cookie(crate::support::SESSION).unwrap();
+    pair.store.hold();
+    browser.at(&pair.b).post("/login/bob").await;
+    browser.jar.lock().unwrap().insert(crate::support::SESSION.to_owned(), before);
+    assert_eq!(browser.get("/who").await.text, "bob");
 }
 
 #[tokio::test]
@@ -379,6 +411,75 @@ async fn a_read_that_was_overtaken_by_a_change_is_not_kept() {
         pair.faults.resume();
         assert_eq!(slow.await.unwrap(), "red", "it began before");
         assert_eq!(read(browser.tab()).await, if is_own { "" } else { "blue" });
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_is_out_of_date_is_not_shared() {
+    for is_told in [true, false] {
+        let pair = Pair::new();
+        let browser = pair.logged_in().await;
+        pair.store.lose();
+        heard().await;
+        pair.faults.plan(Operation::Load, Fault::PauseAfter);
+        let slow = tokio::spawn(read(browser.tab()));
+        pair.faults.paused().await;
+        if !is_told {
+            pair.store.hold();
+        }
+        browser.tab().at(&pair.b).post("/set/color/blue").await;
+        heard().await;
+        if !is_told {
+            // It was sent longer ago than a copy might be used.
+            pair.clock.advance(Duration::from_secs(2));
+        }
+        assert_eq!(read(browser.tab()).await, "blue");
+        pair.faults.resume();
+        assert_eq!(slow.await.unwrap(), "red");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_changes_nothing_in_what_another_read_found_is_made_again_on_what_there_is() {
+    let pair = Pair::new();
+    let browser = pair.logged_in().await;
+    pair.store.lose();
+    heard().await;
+    pair.faults.plan(Operation::Load, Fault::PauseAfter);
+    let slow = tokio::spawn(read(browser.tab()));
+    pair.faults.paused().await;
+    pair.store.hold();
+    browser.tab().at(&pair.b).post("/set/color/blue").await;
+    let tab = browser.tab();
+    let elsewhere = tab.at(&pair.b);
+    let write = tokio::spawn(async move { tab.post("/set/color/red").await.status });
+    heard().await;
+    pair.faults.resume();
+    assert_eq!((slow.await.unwrap(), write.await.unwrap()), ("red".to_owned(), 200.try_into().unwrap()));
+    assert_eq!(elsewhere.get("/read/color").await.text, "red");
+}
+
+#[tokio::test]
+async fn of_those_who_shared_a_read_that_was_behind_none_is_given_it_again() {
+    let pair = Pair::new();
+    let browser = pair.logged_in().await;
+    pair.store.hold();
+    // The message of this write is still to come, so the key is kept in mind.
+    browser.post("/set/color/green").await;
+    let version = browser.cookie(VERSION).unwrap();
+    let ahead = format!("{}.999999", version.split_once('.').unwrap().0);
+    let session = browser.cookie(crate::support::SESSION).unwrap();
+    pair.faults.plan(Operation::Load, Fault::PauseAfter);
+    let first = browser.sending(&[(crate::support::SESSION, &session), (VERSION, &ahead)]);
+    let first = tokio::spawn(read(first));
+    pair.faults.paused().await;
+    browser.at(&pair.b).post("/set/color/blue").await;
+    let reads: Vec<_> = (0..5).map(|_| tokio::spawn(read(browser.tab()))).collect();
+    heard().await;
+    pair.faults.resume();
+    assert_eq!(first.await.unwrap(), "green", "it began before");
+    for read in reads {
+        assert_eq!(read.await.unwrap(), "blue");
     }
 }
 
