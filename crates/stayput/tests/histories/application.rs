@@ -21,6 +21,10 @@ pub(crate) enum Action {
     Plain,
     /// Reads all values.
     Look,
+    /// Reads all values from the store, past any copy.
+    Fresh,
+    /// Reads all values, and then again from the store.
+    Refresh,
     /// Adds its number to the list of marks, atomically.
     Mark,
     /// Sets a value to its number, when its handler has returned.
@@ -110,6 +114,9 @@ impl Task {
         if self.action == Action::Plain {
             return Ok(());
         }
+        if self.action == Action::Fresh {
+            session.fresh().await?;
+        }
         let before = self.see(session).await?;
         if self.is_slow {
             gates.wait(Place::Handler).await;
@@ -124,7 +131,11 @@ impl Task {
 
     async fn act_on(&self, session: &Session, name: Option<u32>) -> Result<(), Error> {
         match self.action {
-            Action::Plain | Action::Look => {}
+            Action::Plain | Action::Look | Action::Fresh => {}
+            Action::Refresh => {
+                session.fresh().await?;
+                self.see(session).await?;
+            }
             Action::Mark => {
                 self.name_if_new(session, name)?;
                 session.update(MARKS, |marks: &mut Vec<u32>| marks.push(self.number)).await?;

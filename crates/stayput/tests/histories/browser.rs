@@ -4,15 +4,20 @@
 
 use stayput_core::{CookieValue, Keyring, StorageKey};
 
-/// The cookies: that of logged-in sessions, that of anonymous ones, and what a login over another session leaves besides.
+/// The cookies: that of logged-in sessions, that of anonymous ones, what a login over another session leaves besides, and
+/// what a client has seen of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Session,
     Anonymous,
     Spare,
+    Version,
 }
 
+/// Those that get somebody at a session.
 pub(crate) const KINDS: [Kind; 3] = [Kind::Session, Kind::Anonymous, Kind::Spare];
+
+const ALL_KINDS: [Kind; 4] = [Kind::Session, Kind::Anonymous, Kind::Spare, Kind::Version];
 
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
@@ -20,6 +25,7 @@ impl Kind {
             Self::Session => "__Host-stayput-session",
             Self::Anonymous => "__Host-stayput-anonymous",
             Self::Spare => "__Host-stayput-spare",
+            Self::Version => "__Host-stayput-version",
         }
     }
 
@@ -30,7 +36,7 @@ impl Kind {
 
 /// A browser's cookies, one of each kind.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Jar([Option<String>; 3]);
+pub(crate) struct Jar([Option<String>; ALL_KINDS.len()]);
 
 impl Jar {
     pub(crate) fn get(&self, kind: Kind) -> Option<&str> {
@@ -43,7 +49,7 @@ impl Jar {
 
     /// The `Cookie` header.
     pub(crate) fn header(&self) -> String {
-        let pairs = KINDS.iter().filter_map(|kind| Some(format!("{}={}", kind.name(), self.get(*kind)?)));
+        let pairs = ALL_KINDS.iter().filter_map(|kind| Some(format!("{}={}", kind.name(), self.get(*kind)?)));
         pairs.collect::<Vec<_>>().join("; ")
     }
 }
@@ -60,10 +66,16 @@ impl Change {
     /// Reads a `Set-Cookie` header.
     pub(crate) fn read(header: &str) -> Self {
         let (name, rest) = header.split_once('=').expect("a cookie has a name");
-        let kind = KINDS.into_iter().find(|kind| kind.name() == name).expect("it is one of Stayput's");
+        let kind = ALL_KINDS.into_iter().find(|kind| kind.name() == name).expect("it is one of Stayput's");
         let value = rest.split(';').next().expect("there is a first part").to_owned();
         Self { kind, value: (!header.contains("Max-Age=0")).then_some(value) }
     }
+}
+
+/// The few bytes of a storage key and the version that a version cookie consists of.
+pub(crate) fn read_version(value: &str) -> Option<(&str, u64)> {
+    let (of_key, count) = value.split_once('.')?;
+    Some((of_key, count.parse().ok()?))
 }
 
 /// What a cookie says, to somebody who has the keys.

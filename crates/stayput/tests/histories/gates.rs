@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
 use stayput_core::{
-    Admission, Admitted, Created, Epoch, Operation, Record, Replaced, SessionStore, StorageKey, StoreError,
-    StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
+    Admission, Admitted, Created, Epoch, Invalidations, Operation, Record, Replaced, SessionStore,
+    StorageKey, StoreError, StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
 };
 use tokio::sync::oneshot;
 
@@ -20,6 +20,8 @@ pub(crate) struct Gates {
     /// Where requests wait now, in the order of their coming.
     waiting: Mutex<Vec<Gate>>,
     step: AtomicU32,
+    /// The steps at which somebody was told that a store call failed.
+    failures: Mutex<Vec<u32>>,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,11 @@ impl Gates {
         gate.open.send(fate).expect("who was cancelled has left the gates");
     }
 
+    /// When somebody was told since, for the last time, that a store call failed.
+    pub(crate) fn failures(&self) -> Vec<u32> {
+        std::mem::take(&mut self.failures.lock().unwrap())
+    }
+
     /// How many steps the history has made.
     pub(crate) fn step(&self) -> u32 {
         self.step.load(Ordering::Relaxed)
@@ -111,6 +118,9 @@ impl GatedStore {
                 Fate::LostAfter => finish(call(&*self.store)).and(Err(error(StoreErrorKind::OutcomeUnknown))),
             };
             self.gates.wait(Place::Answer(operation)).await;
+            if outcome.is_err() {
+                self.gates.failures.lock().unwrap().push(self.gates.step());
+            }
             outcome
         })
     }
@@ -176,5 +186,9 @@ impl SessionStore for GatedStore {
 
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
         self.call(Operation::Sweep, move |store| store.sweep(limit))
+    }
+
+    fn invalidations(&self) -> Option<Invalidations> {
+        self.store.invalidations()
     }
 }

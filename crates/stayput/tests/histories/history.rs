@@ -1,6 +1,8 @@
 //! A random walk: browsers that ask for things at once and get their answers late or never, time that passes, and a
 //! thief. All of it follows from the seed.
 
+mod near;
+
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -8,7 +10,8 @@ use fastrand::Rng;
 use crate::application::{Action, VALUES};
 use crate::browser::{Jar, KINDS, Kind};
 use crate::gates::{Fate, Place};
-use crate::world::{Answer, SERVERS, World};
+use crate::servers::SERVERS;
+use crate::world::{Answer, Ties, World};
 
 /// How rough a history is, in hundredths.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,17 @@ pub(crate) struct Temper {
     pub(crate) failing: u32,
     /// Events that cancel a request.
     pub(crate) cancelled: u32,
+    /// What the servers' near caches are told, if they have any.
+    pub(crate) told: Option<Told>,
+}
+
+/// What is told of changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Told {
+    /// Everything, if late; or else that something is missing.
+    Truth,
+    /// Messages are lost, and nobody is told so.
+    Lies,
 }
 
 /// A browser and what its user may rely on.
@@ -30,6 +44,12 @@ struct Browser {
     /// Its logins, elevations and logouts whose answers it doesn't have yet.
     changing: usize,
     answers: Vec<(stayput::Timestamp, Answer)>,
+    /// Its requests without an answer.
+    under_way: Vec<u32>,
+    /// The requests with whose answers alone it came to its cookies: each was sent when nothing else was under way.
+    streak: Vec<u32>,
+    /// The last of its requests, if nothing else was under way since it was sent.
+    alone: Option<u32>,
 }
 
 pub(crate) struct History {
@@ -59,6 +79,13 @@ impl History {
 
     async fn walk(&mut self) -> Result<(), String> {
         for _ in 0..EVENTS {
+            if let Some(told) = self.temper.told
+                && self.rng.bool()
+            {
+                self.happen_near(told).await?;
+                self.settle().await?;
+                continue;
+            }
             match self.rng.u32(..100) {
                 0..18 if self.world.running() < 5 => self.ask(),
                 18..20 => self.steal_or_plant(),
@@ -119,19 +146,35 @@ impl History {
             88..92 if !is_thief => Action::Elevate,
             92..95 if !is_thief => Action::Login(user),
             95..97 if !is_thief => Action::Logout,
+            97 if self.temper.told.is_some() => Action::Fresh,
+            98 if self.temper.told.is_some() => Action::Refresh,
             _ => Action::Look,
         }
     }
 
-    fn send(&mut self, browser: usize, action: Action, is_slow: bool) {
+    fn send(&mut self, browser: usize, action: Action, is_slow: bool) -> u32 {
         let server = self.rng.usize(..SERVERS);
         let sender = &mut self.browsers[browser];
-        let number = self.world.send(server, &sender.jar, sender.home, (action, is_slow));
+        // Somebody else with the same session, such as an application in which the user is logged in by it, hasn't seen what
+        // the browser has.
+        let has_seen = self.temper.told.is_none() || self.rng.u8(..3) > 0;
+        if !sender.under_way.is_empty() || !has_seen {
+            sender.streak.clear();
+        }
+        let mut jar = sender.jar.clone();
+        if !has_seen {
+            jar.set(Kind::Version, None);
+        }
+        let ties = Ties { home: sender.home, after: sender.streak.clone() };
+        let number = self.world.send(server, &jar, ties, (action, is_slow));
+        sender.alone = sender.under_way.is_empty().then_some(number);
+        sender.under_way.push(number);
         if self.world.log.request(number).changes_identity() {
             sender.home = None;
             sender.changing += 1;
         }
         self.senders.push(Some(browser));
+        number
     }
 
     /// An answer arrives at its browser, not always in the order of sending, or is lost.
@@ -150,6 +193,7 @@ impl History {
         let (number, changes) = (answer.request, request.changes_identity());
         let is_older = receiver.home.is_some_and(|home| request.shows(home).is_none());
         receiver.changing -= usize::from(changes);
+        receiver.end(number, !is_lost);
         if is_lost {
             self.world.note(format_args!("answer of #{number} is lost"));
             return;
@@ -269,10 +313,15 @@ impl History {
             return;
         }
         let at = self.rng.usize(..running);
+        self.drop_request(at);
+    }
+
+    fn drop_request(&mut self, at: usize) {
         let number = self.world.cancel(at);
         if let Some(browser) = self.senders[number as usize] {
             let changes = self.world.log.request(number).changes_identity();
             self.browsers[browser].changing -= usize::from(changes);
+            self.browsers[browser].end(number, false);
         }
     }
 
@@ -282,6 +331,7 @@ impl History {
         if self.rng.bool() {
             let planted = self.browsers[THIEF].jar.get(Kind::Anonymous).map(str::to_owned);
             self.browsers[victim].jar.set(Kind::Anonymous, planted);
+            self.browsers[victim].streak.clear();
             return;
         }
         let kind = KINDS[self.rng.usize(..KINDS.len())];
@@ -305,8 +355,20 @@ impl History {
         let actions = [Action::Look, Action::Mark, Action::Elevate, Action::Logout, Action::Set("cart")];
         let action = actions[self.rng.usize(..actions.len())];
         let server = self.rng.usize(..SERVERS);
-        self.world.send(server, &jar, None, (action, false));
+        self.world.send(server, &jar, Ties::default(), (action, false));
         self.senders.push(None);
+    }
+}
+
+impl Browser {
+    /// A request has its answer, or won't get one.
+    fn end(&mut self, number: u32, is_answered: bool) {
+        self.under_way.retain(|other| *other != number);
+        if is_answered && self.alone == Some(number) {
+            self.streak.push(number);
+        } else {
+            self.streak.clear();
+        }
     }
 }
 

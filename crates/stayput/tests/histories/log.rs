@@ -6,6 +6,7 @@ mod access;
 mod answers;
 mod content;
 mod cookies;
+mod known;
 mod over;
 
 use std::collections::BTreeMap;
@@ -33,8 +34,14 @@ pub(crate) struct Entry {
     pub(crate) task: Task,
     /// The sessions whose cookies it carried, the logged-in one first.
     pub(crate) shown: Vec<Shown>,
+    /// What its version cookie said.
+    pub(crate) version: Option<Version>,
     /// The session that its browser must be in, whatever its cookie says.
     pub(crate) home: Option<u32>,
+    /// The requests before it of whose answers its cookies come, and of nothing else.
+    pub(crate) after: Vec<u32>,
+    /// The process that it went to.
+    pub(crate) process: u32,
     pub(crate) sent: Moment,
     pub(crate) end: Option<End>,
 }
@@ -54,11 +61,29 @@ impl fmt::Debug for Shown {
     }
 }
 
+/// A session's version in a request or an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Version {
+    pub(crate) session: u32,
+    pub(crate) count: u64,
+}
+
+/// What servers with near caches may fall short by. Without them, nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Limits {
+    /// Whether servers may answer from copies, and how old what is in them may be.
+    pub(crate) staleness: Option<Duration>,
+    /// The most that two clocks differ by.
+    pub(crate) skew: Duration,
+}
+
 /// A request's answer, as the server gave it.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) at: Moment,
     pub(crate) status: StatusCode,
+    /// What its version cookie says, if it has one.
+    pub(crate) version: Option<Version>,
     pub(crate) set: Vec<Shown>,
     pub(crate) deleted: Vec<Kind>,
 }
@@ -89,6 +114,7 @@ pub(crate) struct Log {
     /// The steps at which the store failed.
     pub(crate) faults: Vec<u32>,
     policy: Policy,
+    limits: Limits,
 }
 
 /// A rule that was kept, or how it was broken.
@@ -100,8 +126,8 @@ pub(crate) fn must(holds: bool, rule: impl Display) -> Verdict {
 }
 
 impl Log {
-    pub(crate) fn new(policy: Policy) -> Self {
-        Self { requests: Vec::new(), sessions: BTreeMap::new(), faults: Vec::new(), policy }
+    pub(crate) fn new(policy: Policy, limits: Limits) -> Self {
+        Self { requests: Vec::new(), sessions: BTreeMap::new(), faults: Vec::new(), policy, limits }
     }
 
     /// Judges a request by all rules, once it has ended.

@@ -8,21 +8,27 @@ mod browser;
 mod gates;
 mod history;
 mod log;
+mod servers;
+mod streams;
 mod world;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use stayput::SessionStore;
+use stayput::{NearCache, SessionStore};
+use stayput_core::PULSE_LIMIT;
 use stayput_stores::{MemoryStore, SqliteStore};
 use stayput_testkit::{ManualClock, Seed};
 
-use crate::history::{History, Temper};
+use crate::history::{History, Temper, Told};
+use crate::log::Limits;
+use crate::servers::{SKEW, Servers};
 use crate::world::World;
 
 /// All answers arrive, if not in order, and the store never fails.
-const CALM: Temper = Temper { lost: 0, failing: 0, cancelled: 0 };
-const LOSING: Temper = Temper { lost: 25, failing: 0, cancelled: 20 };
-const FAILING: Temper = Temper { lost: 5, failing: 4, cancelled: 5 };
+const CALM: Temper = Temper { lost: 0, failing: 0, cancelled: 0, told: None };
+const LOSING: Temper = Temper { lost: 25, failing: 0, cancelled: 20, told: None };
+const FAILING: Temper = Temper { lost: 5, failing: 4, cancelled: 5, told: None };
 
 #[test]
 fn no_order_of_requests_and_answers_breaks_a_session() {
@@ -37,6 +43,26 @@ fn no_lost_answer_and_no_cancelled_request_breaks_a_session() {
 #[test]
 fn no_failure_of_the_store_breaks_a_session() {
     play_many(FAILING, 700);
+}
+
+#[test]
+fn histories_with_near_caches_and_late_messages_break_no_session() {
+    play_many(Temper { told: Some(Told::Truth), ..CALM }, 400);
+}
+
+#[test]
+fn histories_with_near_caches_and_lost_answers_break_no_session() {
+    play_many(Temper { told: Some(Told::Truth), ..LOSING }, 400);
+}
+
+#[test]
+fn histories_with_near_caches_and_a_failing_store_break_no_session() {
+    play_many(Temper { told: Some(Told::Truth), ..FAILING }, 400);
+}
+
+#[test]
+fn histories_with_near_caches_that_are_lied_to_break_no_session() {
+    play_many(Temper { told: Some(Told::Lies), ..FAILING }, 400);
 }
 
 #[test]
@@ -56,7 +82,10 @@ fn histories_go_the_same_way_over_a_database() {
 #[test]
 fn a_seed_replays_its_history() {
     for seed in seeds(Seed::announce()).take(20) {
-        assert_eq!(play_in_memory(seed, FAILING), play_in_memory(seed, FAILING), "{seed}");
+        for told in [None, Some(Told::Truth)] {
+            let temper = Temper { told, ..FAILING };
+            assert_eq!(play_in_memory(seed, temper), play_in_memory(seed, temper), "{seed}");
+        }
     }
 }
 
@@ -87,8 +116,24 @@ fn play(
     clock: Arc<ManualClock>,
     store: Arc<dyn SessionStore>,
 ) -> Result<String, String> {
-    let world = World::new(seed, clock, store);
-    let history = History::new(seed.rng(), temper, world);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime without threads and sockets can always be built").block_on(history.play())
+    let runtime = runtime.expect("a runtime without threads and sockets can always be built");
+    // What follows the store runs on this one thread, too.
+    let inside = temper.told.map(|_| runtime.enter());
+    let build = if inside.is_some() { Servers::near } else { Servers::plain };
+    let servers = build(seed, &clock, store.clone());
+    drop(inside);
+    let world = World::new(clock, store, servers, limits(temper.told));
+    runtime.block_on(History::new(seed.rng(), temper, world).play())
+}
+
+/// What is in a copy may be as old as what was told of when it is used: a pulse's news may be a second old, and a pulse
+/// counts for a second; without one, nothing is kept for longer than the short lease. Lies are found out by the long one.
+fn limits(told: Option<Told>) -> Limits {
+    let lease = NearCache::default();
+    let staleness = told.map(|told| match told {
+        Told::Truth => lease.short_lease.max(2 * PULSE_LIMIT),
+        Told::Lies => lease.lease,
+    });
+    Limits { staleness, skew: if told.is_some() { 2 * SKEW } else { Duration::ZERO } }
 }

@@ -1,4 +1,4 @@
-//! Three servers over one store, and the requests that run on them.
+//! The servers, and the requests that run on them.
 //!
 //! One thread does everything, and time stands still unless it is moved: the same orders always have the same outcome.
 
@@ -9,28 +9,37 @@ use std::time::Duration;
 
 use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::{Request, Response};
-use stayput::{Clock, Keyring, Policy, SessionStore, Sessions};
-use stayput_testkit::{ManualClock, Seed, SeededRandom};
+use stayput::{Clock, SessionStore};
+use stayput_testkit::ManualClock;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use crate::application::{Action, MARKS, Report, Server, Task, server};
-use crate::browser::{Change, Jar, KINDS, Kind, Meaning};
-use crate::gates::{Fate, GatedStore, Gates};
-use crate::log::{End, Entry, Log, Made, Moment, Shown, Verdict};
+use crate::application::{Action, Report, Task};
+use crate::browser::{Change, Jar, KINDS, Kind, Meaning, read_version};
+use crate::gates::{Fate, Gates};
+use crate::log::{End, Entry, Limits, Log, Made, Moment, Shown, Verdict, Version};
+use crate::servers::Servers;
 
 /// What a history acts on.
 pub(crate) struct World {
     pub(crate) log: Log,
     pub(crate) trace: String,
-    servers: Vec<Server>,
+    pub(crate) servers: Servers,
     store: Arc<dyn SessionStore>,
     clock: Arc<ManualClock>,
     pub(crate) gates: Arc<Gates>,
-    keyring: Arc<Keyring>,
     running: Vec<(u32, JoinHandle<Response<()>>)>,
     /// What the cookies say that were handed out.
     cookies: HashMap<String, Shown>,
+}
+
+/// What a browser may rely on when it sends a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ties {
+    /// The session that it must be in.
+    pub(crate) home: Option<u32>,
+    /// Its requests before this one, of which it awaited each answer before it sent the next.
+    pub(crate) after: Vec<u32>,
 }
 
 /// An answer on its way to its browser.
@@ -40,49 +49,36 @@ pub(crate) struct Answer {
     pub(crate) changes: Vec<Change>,
 }
 
-/// Three, so that two may disagree about a third.
-pub(crate) const SERVERS: usize = 3;
-
 impl World {
-    /// Servers over `store`. Outside of a runtime, so that only the history sweeps.
-    pub(crate) fn new(seed: Seed, clock: Arc<ManualClock>, store: Arc<dyn SessionStore>) -> Self {
-        let random = Arc::new(SeededRandom::new(seed));
-        let keyring = Arc::new(Keyring::generate(&*random));
-        let gates = Arc::new(Gates::default());
-        let policy = Policy {
-            carry: vec![MARKS.to_owned()],
-            absolute_timeout: Duration::from_mins(90),
-            ..Policy::web()
-        };
-        let build = |_| {
-            let sessions = Sessions::builder(GatedStore::new(store.clone(), gates.clone()))
-                .keyring(keyring.clone())
-                .policy(policy.clone())
-                .clock(clock.clone())
-                .random(random.clone())
-                .build()
-                .expect("the rules are sound");
-            server(&sessions, gates.clone())
-        };
-        let servers = (0..SERVERS).map(build).collect();
-        let (log, trace) = (Log::new(policy), String::new());
-        let (running, cookies) = (Vec::new(), HashMap::new());
-        Self { log, trace, servers, store, clock, gates, keyring, running, cookies }
+    /// Servers over `store`, which keep to these limits.
+    pub(crate) fn new(
+        clock: Arc<ManualClock>,
+        store: Arc<dyn SessionStore>,
+        servers: Servers,
+        limits: Limits,
+    ) -> Self {
+        let (log, trace) = (Log::new(servers.policy.clone(), limits), String::new());
+        let (running, cookies, gates) = (Vec::new(), HashMap::new(), servers.gates.clone());
+        Self { log, trace, servers, store, clock, gates, running, cookies }
     }
 
     /// Sends a request with the cookies in `jar`, and gives back its number.
-    pub(crate) fn send(&mut self, server: usize, jar: &Jar, home: Option<u32>, act: (Action, bool)) -> u32 {
+    pub(crate) fn send(&mut self, server: usize, jar: &Jar, ties: Ties, act: (Action, bool)) -> u32 {
+        let Ties { home, after } = ties;
         let number = u32::try_from(self.log.requests.len()).expect("histories are short");
         let task = Task { number, action: act.0, is_slow: act.1, report: Arc::default() };
         let shown = self.meaning_of(jar);
         let what = format_args!("{:?}{}", act.0, if act.1 { " slowly" } else { "" });
         self.note(format_args!("#{number} to server {server}: {what}, shows {shown:?}, home {home:?}"));
-        let entry = Entry { task: task.clone(), shown, home, sent: self.moment(), end: None };
+        let (version, process) =
+            (jar.get(Kind::Version).and_then(|value| self.version(value)), self.servers.process(server));
+        let sent = self.moment();
+        let entry = Entry { task: task.clone(), shown, version, home, after, process, sent, end: None };
         self.log.requests.push(entry);
         let mut request = Request::new(());
         request.headers_mut().insert(COOKIE, jar.header().try_into().expect("cookies are tokens"));
         request.extensions_mut().insert(task);
-        let service = self.servers[server].clone();
+        let service = self.servers.service(server);
         let running = async move { service.oneshot(request).await.unwrap_or_else(|never| match never {}) };
         self.running.push((number, tokio::spawn(running)));
         number
@@ -92,7 +88,10 @@ impl World {
     pub(crate) async fn settle(&mut self) -> Result<Vec<Answer>, String> {
         // Time is paused: it jumps when nothing else can be done.
         tokio::time::sleep(Duration::from_millis(1)).await;
+        // Several requests may share a read, and one of them come when its failure is on its way already.
+        self.log.faults.extend(self.gates.failures());
         self.gates.count_step();
+        self.servers.tell(self.clock.now());
         let (ended, running) =
             std::mem::take(&mut self.running).into_iter().partition(|(_, run)| run.is_finished());
         self.running = running;
@@ -127,6 +126,37 @@ impl World {
         self.running.len()
     }
 
+    /// Where among the running requests one is that the server number `server` is working on.
+    pub(crate) fn running_on(&self, server: usize) -> Option<usize> {
+        let process = self.servers.process(server);
+        self.running.iter().position(|(number, _)| self.log.request(*number).process == process)
+    }
+
+    /// Has the server number `server` begin anew, when it works on nothing any more.
+    pub(crate) fn restart(&mut self, server: usize) {
+        self.servers.restart(server);
+        self.note(format_args!("server {server} is started again"));
+    }
+
+    pub(crate) fn hear(&mut self, server: usize, is_odd: bool) -> bool {
+        let arrives = self.servers.stream(server).arrive(is_odd);
+        if arrives {
+            self.note(format_args!(
+                "server {server} is told of a change{}",
+                if is_odd { ", oddly" } else { "" }
+            ));
+        }
+        arrives
+    }
+
+    /// The stream of changes to the server number `server` shows that it works, if it does.
+    pub(crate) fn pulse(&mut self, server: usize) {
+        let now = self.clock.now();
+        if self.servers.stream(server).pulse(now) {
+            self.note(format_args!("server {server} hears a pulse"));
+        }
+    }
+
     /// For how long the oldest request has been running.
     pub(crate) fn longest_running(&self) -> Duration {
         let oldest = self.running.iter().map(|(number, _)| self.log.request(*number).sent.time).min();
@@ -135,6 +165,7 @@ impl World {
 
     pub(crate) fn advance(&mut self, by: Duration) {
         self.clock.advance(by);
+        self.servers.advance(by);
         self.note(format_args!("{by:?} pass"));
     }
 
@@ -162,6 +193,16 @@ impl World {
         [session, spare.filter(is_beside), anonymous].into_iter().flatten().collect()
     }
 
+    /// What a version cookie says, if it is about a session.
+    fn version(&self, cookie: &str) -> Option<Version> {
+        let (of_key, count) = read_version(cookie)?;
+        let is_of = |made: &Made| {
+            format!("{:02x?}", &made.key.as_bytes()[..4]).replace(['[', ']', ',', ' '], "") == of_key
+        };
+        let (session, _) = self.log.sessions.iter().find(|(_, made)| is_of(made))?;
+        Some(Version { session: *session, count })
+    }
+
     pub(crate) fn note(&mut self, what: impl std::fmt::Display) {
         let (step, seconds) = (self.gates.step(), self.clock.now().as_millis() % 1_000_000_000);
         writeln!(self.trace, "{step:>4} {:>9.3}s {what}", Duration::from_millis(seconds).as_secs_f64())
@@ -172,10 +213,16 @@ impl World {
         let headers = response.headers().get_all(SET_COOKIE).iter();
         let changes: Vec<_> =
             headers.map(|header| Change::read(header.to_str().expect("cookies are text"))).collect();
-        let mut end =
-            End { at: self.moment(), status: response.status(), set: Vec::new(), deleted: Vec::new() };
+        let mut end = End {
+            at: self.moment(),
+            status: response.status(),
+            version: None,
+            set: Vec::new(),
+            deleted: Vec::new(),
+        };
         for change in &changes {
             match &change.value {
+                Some(value) if change.kind == Kind::Version => end.version = self.version(value),
                 Some(value) => end.set.push(self.handed_out(number, change, value)),
                 None => end.deleted.push(change.kind),
             }
@@ -197,7 +244,8 @@ impl World {
             self.cookies.insert(value.to_owned(), shown);
             return shown;
         }
-        let meaning = Meaning::of(change.kind, value, &self.keyring).expect("servers sign what they set");
+        let meaning =
+            Meaning::of(change.kind, value, &self.servers.keyring).expect("servers sign what they set");
         let session = self.log.session_under(meaning.key).unwrap_or_else(|| {
             let made = self.log.request(number).makes(meaning.key);
             self.log.sessions.insert(number, made);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stayput::Timestamp;
 
+use super::known::View;
 use super::{Entry, Found, Log, Moment, Verdict, must};
 use crate::application::Action;
 
@@ -21,6 +22,7 @@ impl Log {
             if let Some(reason) = self.is_over(session, shown.generation, request.sent) {
                 return Err(format!("got session {session}, {reason}"));
             }
+            self.judge_ended(request)?;
         }
         for shown in &request.shown {
             if found == Some(shown.session) {
@@ -34,12 +36,31 @@ impl Log {
         must(kept_out.is_none(), format_args!("its browser was logged out of session {kept_out:?}"))
     }
 
+    /// What was logged out is so at once where nobody may answer from a copy: on the server that did it, and for who asks the
+    /// store. If that could only be closed and not removed, it is so by the clock of who did it.
+    fn judge_ended(&self, request: &Entry) -> Verdict {
+        let seen = request.report().seen.clone();
+        for (at, seen) in seen.iter().enumerate() {
+            let Some(session) = seen.name else { continue };
+            let view = View { request, session, at };
+            let ends = |other: &&Entry| {
+                other.ended_it(session, Action::Logout, u32::MAX)
+                    && self.must_know(view, other)
+                    && (!self.had_faults(other) || other.process == request.process)
+            };
+            let ended = self.requests.iter().find(ends).map(Entry::number);
+            must(ended.is_none(), format_args!("saw session {session}, which {ended:?} had ended"))?;
+        }
+        Ok(())
+    }
+
     /// Whether the session is alive all through the request, and its cookie the newest or still good.
     pub(super) fn is_alive_for(&self, session: u32, request: &Entry) -> bool {
         let (Some(end), Some(shown)) = (&request.end, request.shows(session)) else { return false };
         let mut newer = self.first_shown(session, end.at).split_off(&(shown.generation + 1));
         let next = newer.remove(&(shown.generation + 1));
-        let in_grace = |first: Timestamp| end.at.time < first.after(self.policy.grace);
+        let in_grace =
+            |first: Timestamp| end.at.time.after(self.limits.skew) < first.after(self.policy.grace);
         newer.is_empty() && next.is_none_or(in_grace) && self.is_alive_during(session, request)
     }
 

@@ -1,10 +1,13 @@
 //! What a session holds: all that was written to it and to those before it, each once, and nothing else.
 
+use super::known::View;
 use super::{Entry, Log, Verdict, must};
 use crate::application::{Action, MARKS, Seen, VALUES};
 
 /// A write to a single value.
-struct Write {
+struct Write<'l> {
+    /// Who wrote it; nobody that it was not there at first.
+    by: Option<&'l Entry>,
     value: Option<u32>,
     sent: u32,
     /// When it was over, and whether it certainly happened.
@@ -14,16 +17,17 @@ struct Write {
 impl Log {
     pub(super) fn judge_content(&self, request: &Entry) -> Verdict {
         let seen = request.report().seen.clone();
-        for seen in &seen {
+        for (at, seen) in seen.iter().enumerate() {
             let Some(session) = seen.name else {
                 must(seen.subject.is_none() && seen.marks.is_empty(), "saw a session that lost its values")?;
                 must(seen.values == [None; VALUES.len()], "saw a session that lost some of its values")?;
                 continue;
             };
             self.judge_subject(request, session, seen)?;
-            self.judge_marks(request, session, &seen.marks)?;
+            let view = View { request, session, at };
+            self.judge_marks(view, &seen.marks)?;
             for (key, value) in VALUES.into_iter().zip(seen.values) {
-                self.judge_value(request, session, key, value)?;
+                self.judge_value(view, key, value)?;
             }
         }
         self.judge_taken(request)
@@ -38,7 +42,8 @@ impl Log {
     }
 
     /// The list of marks only grows, at its end, by each request's number once.
-    fn judge_marks(&self, request: &Entry, session: u32, marks: &[u32]) -> Verdict {
+    fn judge_marks(&self, view: View<'_>, marks: &[u32]) -> Verdict {
+        let View { request, session, .. } = view;
         let line = self.line(session, MARKS);
         for (at, mark) in marks.iter().enumerate() {
             let by = self.requests.get(*mark as usize).filter(|by| by.action() == Action::Mark);
@@ -51,7 +56,7 @@ impl Log {
         let certain = self.certain_line(&line, marks);
         for by in self.requests.iter().filter(|by| by.action() == Action::Mark && by.is_ok()) {
             let target = by.target().filter(|target| certain.contains(target));
-            let is_due = target.is_some_and(|target| target != session || by.ended_by(request.sent.step));
+            let is_due = target.is_some_and(|target| target != session || self.must_know(view, by));
             must(!is_due || marks.contains(&by.number()), format_args!("did not see mark {}", by.number()))?;
         }
         for other in self.requests.iter().filter(|other| other.number() != request.number()) {
@@ -59,7 +64,7 @@ impl Log {
                 let Some(name) = seen.name.filter(|name| certain.contains(name)) else { continue };
                 let common = seen.marks.len().min(marks.len());
                 must(seen.marks[..common] == marks[..common], "saw marks in another order")?;
-                let is_before = name != session || other.ended_by(request.sent.step);
+                let is_before = name != session || self.must_know(view, other);
                 must(!is_before || seen.marks.len() <= marks.len(), "did not see what was seen before")?;
             }
         }
@@ -80,17 +85,25 @@ impl Log {
     }
 
     /// A value is that of a write which no other had certainly replaced before the request was sent.
-    fn judge_value(&self, request: &Entry, session: u32, key: &'static str, value: Option<u32>) -> Verdict {
+    fn judge_value(&self, view: View<'_>, key: &'static str, value: Option<u32>) -> Verdict {
+        let View { request, session, .. } = view;
         let Some(end) = &request.end else { return Ok(()) };
         let line = self.line(session, key);
-        let mut writes = vec![Write { value: None, sent: 0, ended: Some((0, true)) }];
+        let mut writes = vec![Write { by: None, value: None, sent: 0, ended: Some((0, true)) }];
         let others = self.requests.iter().filter(|by| !self.is_surely_refused(by));
         writes.extend(others.filter_map(|by| by.writes(&line, key)));
-        let is_replaced = |write: &Write| {
+        // What was written to a session before this one took its place it began with.
+        let is_known = |write: &Write<'_>| {
+            write.by.is_none_or(|by| {
+                by.ended_by(request.sent.step) && by.target() != Some(session) || self.must_know(view, by)
+            })
+        };
+        let is_replaced = |write: &Write<'_>| {
             let Some((ended, _)) = write.ended else { return false };
             writes.iter().any(|later| {
                 later.sent >= ended
-                    && later.ended.is_some_and(|(end, done)| done && ended < end && end <= request.sent.step)
+                    && later.ended.is_some_and(|(end, done)| done && ended < end)
+                    && is_known(later)
             })
         };
         let mut candidates = writes.iter().filter(|write| write.value == value && write.sent < end.at.step);
@@ -117,13 +130,12 @@ impl Entry {
     }
 
     /// What it wrote under `key` to one of the sessions in `line`, if it may have.
-    fn writes(&self, line: &[u32], key: &str) -> Option<Write> {
+    fn writes(&self, line: &[u32], key: &str) -> Option<Write<'_>> {
         self.target().filter(|target| line.contains(target))?;
-        let had = || self.report().seen.first().is_some_and(|seen| seen.value(key).is_some());
         let (value, certain) = match self.action() {
             Action::Set(set) if set == key => (Some(self.number()), self.is_ok()),
-            // What wasn't there when it was removed need not have been written.
-            Action::Remove(removed) if removed == key => (None, self.is_ok() && had()),
+            // Where there was nothing to remove, nothing is written; but there was nothing.
+            Action::Remove(removed) if removed == key => (None, self.is_ok()),
             // Who took nothing wrote nothing, unless the answer was lost.
             Action::Take(taken) if taken == key && (self.taken().is_some() || !self.is_ok()) => {
                 (None, self.taken().is_some())
@@ -131,12 +143,6 @@ impl Entry {
             _ => return None,
         };
         let ended = self.end.as_ref().map(|end| (end.at.step, certain));
-        Some(Write { value, sent: self.sent.step, ended })
-    }
-}
-
-impl Seen {
-    fn value(&self, key: &str) -> Option<u32> {
-        VALUES.iter().position(|name| *name == key).and_then(|at| self.values[at])
+        Some(Write { by: Some(self), value, sent: self.sent.step, ended })
     }
 }

@@ -11,7 +11,7 @@ impl Log {
         self.judge_set(request, end)?;
         self.judge_renewed(request, end)?;
         let allowed: &[Kind] = match request.action() {
-            Action::Logout => &[Kind::Session, Kind::Anonymous, Kind::Spare],
+            Action::Logout => &[Kind::Session, Kind::Anonymous, Kind::Spare, Kind::Version],
             Action::Login(_) | Action::Elevate => &[Kind::Anonymous, Kind::Spare],
             _ => &[],
         };
@@ -40,7 +40,8 @@ impl Log {
             };
             let is_newer = cookie.generation > shown.generation || cookie.kind != shown.kind;
             must(is_newer, "was given a cookie no newer than its own")?;
-            let is_left = self.left(cookie.session, request.sent.step).is_some();
+            let left = self.left(cookie.session, request.sent.step);
+            let is_left = left.is_some_and(|left| self.is_past(left, request.sent));
             must(!is_left, "was given the cookie of what a login left behind")?;
         }
         let makes = matches!(request.action(), Action::Login(_) | Action::Elevate) && request.is_ok();
@@ -63,7 +64,7 @@ impl Log {
         must(given.unwrap_or(shown.generation) >= newest, "was not given the newest cookie")?;
         let since = self.confirmed(session, shown.generation, request.sent);
         let is_due = since.is_some_and(|since| {
-            request.sent.time >= since.time.after(self.policy.renewal_interval)
+            request.sent.time >= since.time.after(self.policy.renewal_interval + self.lag())
                 && self.is_alone(request, session)
         });
         must(!is_due || given.is_some(), "was not given a new cookie, which was due")

@@ -7,16 +7,19 @@ impl Log {
     /// Why nobody may get at the session by a cookie of that generation any more.
     pub(crate) fn is_over(&self, session: u32, generation: u32, now: Moment) -> Option<&'static str> {
         let made = self.request(session).end.as_ref()?.at;
-        if self.requests.iter().any(|other| other.ended_it(session, Action::Logout, now.step)) {
+        let logouts = self.requests.iter().filter(|other| other.ended_it(session, Action::Logout, now.step));
+        if logouts.filter_map(|other| other.end.as_ref()).any(|end| now.time >= end.at.time.after(self.lag()))
+        {
             return Some("which was logged out");
         }
-        if now.time >= made.time.after(self.policy.absolute_timeout) {
+        if now.time >= made.time.after(self.policy.absolute_timeout + self.limits.skew) {
             return Some("whose absolute deadline is past");
         }
-        if self.last_use(session, now).is_some_and(|last| now.time >= last.time.after(self.idle(session))) {
+        let idle = self.idle(session) + self.limits.skew;
+        if self.last_use(session, now).is_some_and(|last| now.time >= last.time.after(idle)) {
             return Some("whose idle deadline is past");
         }
-        let grace = |end: Moment| now.time >= end.time.after(self.policy.grace);
+        let grace = |end: Moment| now.time >= end.time.after(self.policy.grace + self.lag());
         if self.left(session, now.step).is_some_and(grace) {
             return Some("whose place another took, longer ago than the grace");
         }
@@ -60,8 +63,8 @@ impl Log {
     }
 
     pub(super) fn newest_handed_out(&self, session: u32, now: Moment) -> Option<u32> {
-        let answers = self.requests.iter().filter(|other| other.ended_by(now.step));
-        let cookies = answers.filter_map(|other| other.end.as_ref()).flat_map(|end| &end.set);
+        let answers = self.requests.iter().filter_map(|other| other.end.as_ref());
+        let cookies = answers.filter(|end| self.is_past(end.at, now)).flat_map(|end| &end.set);
         cookies.filter(|cookie| cookie.session == session).map(|cookie| cookie.generation).max()
     }
 
@@ -90,7 +93,7 @@ impl Log {
 
 impl Entry {
     /// Whether it has ended the session by `action`.
-    fn ended_it(&self, session: u32, action: Action, step: u32) -> bool {
+    pub(super) fn ended_it(&self, session: u32, action: Action, step: u32) -> bool {
         self.action() == action
             && self.is_ok()
             && self.ended_by(step)

@@ -1,0 +1,86 @@
+//! What happens only where there are near caches: messages of changes arrive, pulses come or don't, connections break,
+//! servers begin anew.
+//!
+//! Nothing is told of before it happened.
+
+use std::time::Duration;
+
+use super::{BROWSERS, History, Told};
+use crate::servers::SERVERS;
+
+impl History {
+    /// Something that happens only where there are near caches.
+    pub(super) async fn happen_near(&mut self, told: Told) -> Result<(), String> {
+        let server = self.rng.usize(..SERVERS);
+        let is_odd = self.rng.u8(..4) == 0;
+        match self.rng.u32(..100) {
+            0..30 => drop(self.world.hear(server, is_odd)),
+            30..40 => while self.world.hear(server, is_odd) {},
+            40..60 => self.tick().await?,
+            60..85 => self.visit().await?,
+            85..88 => self.cut(server),
+            88..92 => self.mend(server),
+            92..93 => self.crash(server),
+            _ if told == Told::Lies => self.world.servers.stream(server).lie(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A little time passes, as little as healthy streams are silent; most of them are.
+    async fn tick(&mut self) -> Result<(), String> {
+        for server in 0..SERVERS {
+            if self.rng.bool() {
+                while self.world.hear(server, false) {}
+            }
+            if self.rng.u8(..8) > 0 {
+                self.world.pulse(server);
+            }
+        }
+        self.settle().await?;
+        let by = self.rng.u64(50..1_000);
+        self.world.advance(Duration::from_millis(by));
+        Ok(())
+    }
+
+    /// A browser asks for one thing after the other, on any server, and awaits each answer.
+    async fn visit(&mut self) -> Result<(), String> {
+        let browser = self.rng.usize(..BROWSERS);
+        for _ in 0..self.rng.u32(2..5) {
+            if !self.browsers[browser].under_way.is_empty() || self.world.running() >= 5 {
+                return Ok(());
+            }
+            let action = self.action(browser);
+            let number = self.send(browser, action, false);
+            for _ in 0..50 {
+                self.settle().await?;
+                let answers = &self.browsers[browser].answers;
+                if let Some(at) = answers.iter().position(|(_, answer)| answer.request == number) {
+                    self.receive(browser, at, false);
+                    break;
+                }
+                self.open_one();
+            }
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, server: usize) {
+        self.world.servers.stream(server).cut();
+        self.world.note(format_args!("server {server} is told nothing from here on"));
+    }
+
+    fn mend(&mut self, server: usize) {
+        let now = self.world.moment().time;
+        self.world.servers.stream(server).mend(now);
+        self.world.note(format_args!("server {server} is to be told again"));
+    }
+
+    /// A server loses its memory and everything that it is working on.
+    fn crash(&mut self, server: usize) {
+        while let Some(at) = self.world.running_on(server) {
+            self.drop_request(at);
+        }
+        self.world.restart(server);
+    }
+}
