@@ -415,6 +415,27 @@ async fn a_read_that_was_overtaken_by_a_change_is_not_kept() {
 }
 
 #[tokio::test]
+async fn a_read_during_which_messages_were_lost_is_not_kept() {
+    let pair = Pair::new();
+    let browser = pair.logged_in().await;
+    pair.store.lose();
+    heard().await;
+    pair.faults.plan(Operation::Load, Fault::PauseAfter);
+    let slow = tokio::spawn(read(browser.tab()));
+    pair.faults.paused().await;
+    pair.store.hold();
+    browser.tab().at(&pair.b).post("/set/color/blue").await;
+    pair.store.drop_waiting();
+    pair.store.release();
+    pair.store.lose();
+    heard().await;
+    pair.pulse().await;
+    pair.faults.resume();
+    assert_eq!(slow.await.unwrap(), "red", "it began before");
+    assert_eq!(read(browser.tab()).await, "blue");
+}
+
+#[tokio::test]
 async fn a_read_that_is_out_of_date_is_not_shared() {
     for is_told in [true, false] {
         let pair = Pair::new();

@@ -16,24 +16,36 @@ impl History {
         match self.rng.u32(..100) {
             0..30 => drop(self.world.hear(server, is_odd)),
             30..40 => while self.world.hear(server, is_odd) {},
-            40..60 => self.tick().await?,
-            60..85 => self.visit().await?,
-            85..88 => self.cut(server),
-            88..92 => self.mend(server),
-            92..93 => self.crash(server),
+            40..55 => self.tick(false).await?,
+            55..60 => {
+                // Whatever was kept wrongly by now is used for as long as it can be.
+                for _ in 0..4 {
+                    self.tick(true).await?;
+                }
+                self.visit().await?;
+            }
+            60..80 => self.visit().await?,
+            80..83 => self.cut(server),
+            83..87 => self.mend(server),
+            87..91 => {
+                self.cut(server);
+                self.mend(server);
+                self.world.hear(server, false);
+            }
+            91..92 => self.crash(server),
             _ if told == Told::Lies => self.world.servers.stream(server).lie(),
             _ => {}
         }
         Ok(())
     }
 
-    /// A little time passes, as little as healthy streams are silent; most of them are.
-    async fn tick(&mut self) -> Result<(), String> {
+    /// A little time passes, as little as healthy streams are silent; most of them are, and all if it `is_quiet`.
+    async fn tick(&mut self, is_quiet: bool) -> Result<(), String> {
         for server in 0..SERVERS {
-            if self.rng.bool() {
+            if is_quiet || self.rng.bool() {
                 while self.world.hear(server, false) {}
             }
-            if self.rng.u8(..8) > 0 {
+            if is_quiet || self.rng.u8(..8) > 0 {
                 self.world.pulse(server);
             }
         }
