@@ -154,10 +154,13 @@ impl History {
 
     fn send(&mut self, browser: usize, action: Action, is_slow: bool) -> u32 {
         let server = self.rng.usize(..SERVERS);
-        let sender = &mut self.browsers[browser];
-        // Somebody else with the same session, such as an application in which the user is logged in by it, hasn't seen what
-        // the browser has.
         let has_seen = self.temper.told.is_none() || self.rng.u8(..3) > 0;
+        self.send_to(server, browser, (action, is_slow), has_seen)
+    }
+
+    /// The same to one server, perhaps by somebody else with the same session, who hasn't seen what the browser has.
+    fn send_to(&mut self, server: usize, browser: usize, act: (Action, bool), has_seen: bool) -> u32 {
+        let sender = &mut self.browsers[browser];
         if !sender.under_way.is_empty() || !has_seen {
             sender.streak.clear();
         }
@@ -166,7 +169,7 @@ impl History {
             jar.set(Kind::Version, None);
         }
         let ties = Ties { home: sender.home, after: sender.streak.clone() };
-        let number = self.world.send(server, &jar, ties, (action, is_slow));
+        let number = self.world.send(server, &jar, ties, act);
         sender.alone = sender.under_way.is_empty().then_some(number);
         sender.under_way.push(number);
         if self.world.log.request(number).changes_identity() {

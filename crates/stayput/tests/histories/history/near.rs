@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::{BROWSERS, History, Told};
+use crate::application::Action;
 use crate::servers::SERVERS;
 
 impl History {
@@ -18,11 +19,11 @@ impl History {
             30..40 => while self.world.hear(server, is_odd) {},
             40..55 => self.tick(false).await?,
             55..60 => {
-                // Whatever was kept wrongly by now is used for as long as it can be.
-                for _ in 0..4 {
+                // Whatever was kept wrongly by now is kept for longer than it may be, and shows.
+                for _ in 0..5 {
                     self.tick(true).await?;
                 }
-                self.visit().await?;
+                self.inspect().await?;
             }
             60..80 => self.visit().await?,
             80..83 => self.cut(server),
@@ -64,15 +65,34 @@ impl History {
             }
             let action = self.action(browser);
             let number = self.send(browser, action, false);
-            for _ in 0..50 {
-                self.settle().await?;
-                let answers = &self.browsers[browser].answers;
-                if let Some(at) = answers.iter().position(|(_, answer)| answer.request == number) {
-                    self.receive(browser, at, false);
-                    break;
-                }
-                self.open_one();
+            self.receive_next(browser, number).await?;
+        }
+        Ok(())
+    }
+
+    /// Every session is looked at on every server, by somebody who hasn't seen it.
+    async fn inspect(&mut self) -> Result<(), String> {
+        for (browser, server) in
+            (0..BROWSERS).flat_map(|browser| (0..SERVERS).map(move |server| (browser, server)))
+        {
+            if self.world.running() < 5 {
+                let number = self.send_to(server, browser, (Action::Look, false), false);
+                self.receive_next(browser, number).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Waits for an answer, and receives it before all others.
+    async fn receive_next(&mut self, browser: usize, number: u32) -> Result<(), String> {
+        for _ in 0..50 {
+            self.settle().await?;
+            let answers = &self.browsers[browser].answers;
+            if let Some(at) = answers.iter().position(|(_, answer)| answer.request == number) {
+                self.receive(browser, at, false);
+                break;
+            }
+            self.open_one();
         }
         Ok(())
     }
