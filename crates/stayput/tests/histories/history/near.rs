@@ -25,7 +25,8 @@ impl History {
                 }
                 self.inspect().await?;
             }
-            60..80 => self.visit().await?,
+            60..74 => self.visit().await?,
+            74..80 => self.race(server).await?,
             80..83 => self.cut(server),
             83..87 => self.mend(server),
             87..91 => {
@@ -66,6 +67,23 @@ impl History {
             let action = self.action(browser);
             let number = self.send(browser, action, false);
             self.receive_next(browser, number).await?;
+        }
+        Ok(())
+    }
+
+    /// A server reads a session, and before it has its answer another one writes to it; which the first may be told.
+    async fn race(&mut self, reader: usize) -> Result<(), String> {
+        let browser = self.rng.usize(..BROWSERS);
+        if self.world.running() >= 4 {
+            return Ok(());
+        }
+        self.send_to(reader, browser, (Action::Fresh, false), false);
+        self.settle().await?;
+        self.open_one();
+        let written = self.send_to((reader + 1) % SERVERS, browser, (Action::Mark, false), true);
+        self.receive_next(browser, written).await?;
+        if self.rng.bool() {
+            while self.world.hear(reader, false) {}
         }
         Ok(())
     }
