@@ -164,6 +164,15 @@ impl Near {
         }
     }
 
+    /// Holds no copy any more that is older than `version`. The caller has the lock of its key.
+    fn drop_older(&self, key: &StorageKey, version: SeenVersion) {
+        if let Some(Held::Copy(held)) = self.copies.peek(key)
+            && held.version() < version
+        {
+            self.copies.remove(key);
+        }
+    }
+
     /// Holds no copy any more. The caller has the lock of its key.
     fn drop_copy(&self, key: &StorageKey) {
         if let Some(Held::Copy(_)) = self.copies.peek(key) {

@@ -123,6 +123,9 @@ impl<N: Deref<Target = Near>> Watched<N> {
         self.near.motions.with(self.key, |motion| {
             if motion.is_as_it_was(self.begun) && self.near.losses() == self.losses {
                 self.near.hold(self.key, &copy);
+            } else {
+                // It may be out of date; what is older is.
+                self.near.drop_older(&self.key, copy.version());
             }
         });
         copy

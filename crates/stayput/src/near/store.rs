@@ -11,6 +11,7 @@ use stayput_core::{
 
 use super::Near;
 use super::copy::Copy;
+use super::seen::SeenVersion;
 
 impl SessionStore for Near {
     fn name(&self) -> &'static str {
@@ -149,7 +150,8 @@ impl Writing<'_> {
         let now = near.clock.uptime();
         near.motions.with(self.key, |motion| {
             let is_newest = motion.end_swap(now, near.is_told(now));
-            near.drop_copy(&self.key);
+            // A read may have found what somebody wrote after this.
+            near.drop_older(&self.key, SeenVersion::of(&record.header));
             if is_newest && near.losses() == self.losses {
                 near.hold(self.key, &Arc::new(Copy::new(record, self.begun, None)));
             }
