@@ -98,12 +98,7 @@ impl Near {
 
     /// The copy for a client that has seen its session at version `seen`, while the store is out: of a session that the store
     /// confirmed no longer than `max_age` ago.
-    pub(crate) fn adrift(
-        &self,
-        key: &StorageKey,
-        seen: Seen,
-        max_age: Duration,
-    ) -> Option<Arc<Copy>> {
+    pub(crate) fn adrift(&self, key: &StorageKey, seen: Seen, max_age: Duration) -> Option<Arc<Copy>> {
         let Held::Copy(copy) = self.copies.get(key)? else { return None };
         let is_good = self.clock.uptime() < copy.sent.after(max_age)
             && !copy.record.header.is_expired(self.clock.now())

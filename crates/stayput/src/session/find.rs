@@ -166,13 +166,7 @@ impl Session {
     }
 
     /// The copy that is served in an outage, if `error` is one, or else that error.
-    fn adrift(
-        &self,
-        near: &Near,
-        key: &StorageKey,
-        seen: Seen,
-        error: Error,
-    ) -> Result<Arc<Copy>, Error> {
+    fn adrift(&self, near: &Near, key: &StorageKey, seen: Seen, error: Error) -> Result<Arc<Copy>, Error> {
         let policy = &self.sessions().inner.policy;
         let is_bridged = policy.outage == Outage::ReadOnly && is_outage(&error);
         let copy = if is_bridged { near.adrift(key, seen, policy.max_age) } else { None };

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput::{Clock, Keyring, NearCache, Policy, SessionStore, Sessions, Timestamp};
+use stayput::{Clock, Keyring, NearCache, Outage, Policy, SessionStore, Sessions, Timestamp};
 use stayput_testkit::{ManualClock, Seed, SeededRandom, TellingStore};
 
 use crate::application::{MARKS, Server, server};
@@ -69,6 +69,8 @@ impl Servers {
         let policy = Policy {
             carry: vec![MARKS.to_owned()],
             absolute_timeout: Duration::from_mins(90),
+            // What is served in an outage may be older than any lease; these histories are about what must not be.
+            outage: Outage::Refuse,
             ..Policy::web()
         };
         let (gates, running) = (Arc::default(), Vec::new());
