@@ -29,11 +29,7 @@ impl History {
             74..80 => self.race(server).await?,
             80..83 => self.cut(server),
             83..87 => self.mend(server),
-            87..91 => {
-                self.cut(server);
-                self.mend(server);
-                self.world.hear(server, false);
-            }
+            87..91 => self.blink(server),
             91..92 => self.crash(server),
             _ if told == Told::Lies => self.world.servers.stream(server).lie(),
             _ => {}
@@ -71,13 +67,21 @@ impl History {
         Ok(())
     }
 
-    /// A server reads a session, and before it has its answer another one writes to it; which the first may be told.
+    /// A server reads a session, and before it has its answer another one writes to it; which the first may be told. Who
+    /// wrote asks the first one at once.
     async fn race(&mut self, reader: usize) -> Result<(), String> {
         let browser = self.rng.usize(..BROWSERS);
         if self.world.running() >= 4 {
             return Ok(());
         }
-        self.send_to(reader, browser, (Action::Fresh, false), false);
+        if self.rng.bool() {
+            // Without a copy, it shares its read with who comes later.
+            self.blink(reader);
+            self.settle().await?;
+            self.send_to(reader, browser, (Action::Look, false), false);
+        } else {
+            self.send_to(reader, browser, (Action::Fresh, false), false);
+        }
         self.settle().await?;
         self.open_one();
         let written = self.send_to((reader + 1) % SERVERS, browser, (Action::Mark, false), true);
@@ -85,7 +89,8 @@ impl History {
         if self.rng.bool() {
             while self.world.hear(reader, false) {}
         }
-        Ok(())
+        let again = self.send_to(reader, browser, (Action::Look, false), true);
+        self.receive_next(browser, again).await
     }
 
     /// Every session is looked at on every server, by somebody who hasn't seen it.
@@ -124,6 +129,13 @@ impl History {
         let now = self.world.moment().time;
         self.world.servers.stream(server).mend(now);
         self.world.note(format_args!("server {server} is to be told again"));
+    }
+
+    /// The stream breaks, is made again, and says so.
+    fn blink(&mut self, server: usize) {
+        self.cut(server);
+        self.mend(server);
+        self.world.hear(server, false);
     }
 
     /// A server loses its memory and everything that it is working on.

@@ -81,12 +81,18 @@ impl Log {
         self.requests.iter().filter(confirms).filter_map(|other| other.end.as_ref()).map(|end| end.at).min()
     }
 
-    /// Whether no other request that showed the session ran beside this one.
+    /// Whether no other request that showed the session ran beside this one, or so shortly before that this one may have had a
+    /// copy from before that: its upkeep then finds that somebody wrote first, and leaves it to the next.
     pub(super) fn is_alone(&self, request: &Entry, session: u32) -> bool {
+        let may_be_missed = |other: &Entry| {
+            let staleness = self.limits.staleness.unwrap_or_default();
+            other.end.as_ref().is_some_and(|end| request.sent.time < end.at.time.after(staleness))
+                && other.sent.step < request.sent.step
+        };
         !self.requests.iter().any(|other| {
             other.number() != request.number()
                 && (other.shows(session).is_some() || other.number() == session)
-                && other.overlaps(request)
+                && (other.overlaps(request) || may_be_missed(other))
         })
     }
 }
