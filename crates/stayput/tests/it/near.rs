@@ -332,7 +332,8 @@ async fn who_logged_in_elsewhere_is_not_put_back_by_a_late_answer_and_a_copy() {
 
 #[tokio::test]
 async fn a_copy_past_its_deadline_is_none() {
-    let pair = Pair::new();
+    let day = Duration::from_hours(24);
+    let pair = Pair::with(&NearCache { lease: day, short_lease: day, ..NearCache::default() });
     let browser = pair.logged_in().await;
     let idle = pair.a.sessions.policy().idle_timeout;
     pair.clock.advance(idle);
