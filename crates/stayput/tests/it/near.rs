@@ -331,6 +331,19 @@ async fn who_logged_in_elsewhere_is_not_put_back_by_a_late_answer_and_a_copy() {
 }
 
 #[tokio::test]
+async fn what_a_failed_write_may_have_done_is_read_from_the_store() {
+    let pair = Pair::new();
+    let browser = pair.logged_in().await;
+    let tab = browser.tab();
+    pair.store.hold();
+    // It is done, and looking for it fails.
+    pair.faults.plan(Operation::Replace, Fault::After);
+    pair.faults.plan(Operation::Replace, Fault::Before);
+    assert_eq!(browser.post("/set/color/blue").await.status, 503);
+    assert_eq!(tab.get("/read/color").await.text, "blue");
+}
+
+#[tokio::test]
 async fn a_copy_past_its_deadline_is_none() {
     let day = Duration::from_hours(24);
     let pair = Pair::with(&NearCache { lease: day, short_lease: day, ..NearCache::default() });
