@@ -34,9 +34,9 @@ async fn while_redis_hangs_or_is_dead_everybody_stays_logged_in_and_reads() {
         }
 
         if hangs {
-            redis.pause()
+            redis.pause();
         } else {
-            redis.kill()
+            redis.kill();
         }
         let (began, mut rounds, mut refused) = (Instant::now(), 0, 0);
         while began.elapsed() < OUTAGE || rounds < 3 {
@@ -49,9 +49,9 @@ async fn while_redis_hangs_or_is_dead_everybody_stays_logged_in_and_reads() {
             rounds += 1;
         }
         if hangs {
-            redis.resume()
+            redis.resume();
         } else {
-            redis.restart()
+            redis.restart();
         }
         let back = Instant::now();
         for (browser, name) in &users {
