@@ -201,6 +201,23 @@ async fn a_lost_message_makes_all_copies_worthless() {
 }
 
 #[tokio::test]
+async fn a_lease_runs_from_when_the_store_was_asked() {
+    let pair = Pair::new();
+    let browser = pair.logged_in().await;
+    pair.store.lose();
+    heard().await;
+    pair.faults.plan(Operation::Load, Fault::PauseAfter);
+    let slow = tokio::spawn(read(browser.tab()));
+    pair.faults.paused().await;
+    pair.clock.advance(Duration::from_millis(1900));
+    pair.faults.resume();
+    assert_eq!(slow.await.unwrap(), "red");
+    pair.clock.advance(Duration::from_millis(100));
+    let (loads, _) = pair.loads(read(browser.tab())).await;
+    assert_eq!(loads, 1);
+}
+
+#[tokio::test]
 async fn long_leases_need_a_pulse_and_end_by_themselves() {
     let pair = Pair::new();
     let browser = pair.logged_in().await;
