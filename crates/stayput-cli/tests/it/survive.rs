@@ -1,8 +1,8 @@
 //! Nobody is logged out and nothing acknowledged is lost when servers, or all of Stayput, are killed under load.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use reqwest::StatusCode;
 use rustix::process::Signal;
@@ -28,6 +28,8 @@ struct Tally {
     failed_posts: AtomicU64,
     failed_gets: AtomicU64,
     rounds: AtomicU64,
+    /// What the first of those that failed said.
+    failure: OnceLock<String>,
 }
 
 impl User {
@@ -64,7 +66,10 @@ impl User {
                 Ok(reply) if reply.status == StatusCode::OK => {
                     self.tally.acknowledged.fetch_add(1, Ordering::Relaxed)
                 }
-                _ => self.tally.failed_posts.fetch_add(1, Ordering::Relaxed),
+                failed => {
+                    let _ = self.tally.failure.set(format!("{failed:?}"));
+                    self.tally.failed_posts.fetch_add(1, Ordering::Relaxed)
+                }
             };
             self.tally.rounds.fetch_add(1, Ordering::Relaxed);
         }
@@ -74,7 +79,8 @@ impl User {
     pub(crate) async fn lost_nothing(&self) {
         let counts = [&self.tally.failed_gets, &self.tally.failed_posts, &self.tally.acknowledged];
         let counts = counts.map(|count| count.load(Ordering::Relaxed));
-        assert_eq!(counts, [0, 0, self.counted().await], "{}", self.name);
+        let said = self.tally.failure.get();
+        assert_eq!(counts, [0, 0, self.counted().await], "{}: {said:?}", self.name);
         self.server().await;
     }
 
