@@ -13,6 +13,9 @@ pub(super) const NAMES: [&str; 2] = ["__Host-stayput-session", "__Host-stayput-a
 /// The cookie that a login over another leaves besides.
 pub(super) const SPARE: &str = "__Host-stayput-spare";
 
+/// Name of the cookie that says which version of its session a client has seen.
+pub(super) const VERSION: &str = "__Host-stayput-version";
+
 const PRIMARY: &str = "stayput-key-v1.for-tests-only-do-not-use-anywhere-else-AAA";
 const FORMER: &str = "stayput-key-v1.for-tests-only-do-not-use-anywhere-else-BBA";
 const STRANGE: &str = "stayput-key-v1.for-tests-only-do-not-use-anywhere-else-CCA";
