@@ -32,12 +32,6 @@ pub const HAS_SUBJECT: usize = 94;
 /// The subject, if there is one; else sealed data begins here.
 pub const SUBJECT: Range<usize> = HEADER_LEN..HEADER_LEN + SubjectKey::LEN;
 
-/// Of an encoded record, what most writes leave as it is: from [`CREATED`] to the end of the subject, if there is one.
-pub fn lasting(record: &[u8]) -> Range<usize> {
-    let end = if record.get(HAS_SUBJECT) == Some(&1) { SUBJECT.end } else { SUBJECT.start };
-    CREATED.start..end.min(record.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
