@@ -24,7 +24,9 @@ pub use cookie::{CookieRefused, CookieValue, DecodedCookie};
 pub use error::{StoreError, StoreErrorKind};
 pub use id::{Generation, NotAHandle, SessionHandle, SessionId, StorageKey};
 pub use keyring::{AffinityTag, Key, KeyChangeError, KeyId, Keyring, KeyringError, LogTag, NotAKeyId, Past};
-pub use policy::{Activity, CookiePolicy, Outage, Policy, PolicyError, Remember, SameSite};
+pub use policy::{
+    Activity, CookiePolicy, LifeboatKey, Merge, OnWiped, Outage, Policy, PolicyError, Remember, SameSite,
+};
 pub use random::{Random, SystemRandom};
 pub use record::{Header, Record, RecordError, State, Version, WriteTag, layout};
 pub use seal::OpenError;

@@ -4,6 +4,7 @@
 //! silently.
 
 mod cookie;
+mod lifeboat;
 mod presets;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use crate::record::Header;
 use crate::store::SessionLimit;
 
 pub use cookie::{CookiePolicy, SameSite};
+pub use lifeboat::{LifeboatKey, Merge, OnWiped};
 pub use validate::PolicyError;
 
 /// The rules that sessions live by. Start from a preset and change what differs.
@@ -52,6 +54,10 @@ pub struct Policy {
     /// How long ago the store must have confirmed a session for it to be served while the store is out: what a session that was
     /// ended in the meantime, or is in the wrong hands, can live on for.
     pub max_age: Duration,
+    /// What the lifeboat carries, with [`Outage::Lifeboat`]; in the order in which it is filled, up to 2 KB.
+    pub lifeboat: Vec<LifeboatKey>,
+    /// What happens to sessions that a wiped store has lost.
+    pub on_wiped: OnWiped,
     /// How many sessions a subject may have at a time, and what happens to one more; `None` for any number.
     pub session_limit: Option<SessionLimit>,
     /// What the cookies look like.
@@ -76,6 +82,10 @@ pub enum Outage {
     /// Their session as this server knows it from its near cache, to read; 503 where it doesn't know it, or that was longer ago
     /// than [`Policy::max_age`], and for all that is written.
     ReadOnly,
+    /// The same, and where this server doesn't know the session, as the sealed copy in the browser has it, the lifeboat: who they
+    /// are, and the values under [`Policy::lifeboat`]'s keys, of which those with a merge can be written. Logging out and in works,
+    /// too.
+    Lifeboat,
 }
 
 /// Which requests push the idle deadline out.

@@ -143,6 +143,24 @@ impl Header {
         self.expires <= now
     }
 
+    /// The bytes of the header, all of it, for who seals it into something else.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Encoded::default();
+        self.encode(self.expires, &mut bytes);
+        bytes.as_slice().to_vec()
+    }
+
+    /// A header from the bytes that [`Header::to_bytes`] gave, and what follows them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Record::decode`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<(Self, &[u8]), RecordError> {
+        let mut reader = Reader(bytes);
+        let header = Self::decode(&mut reader)?;
+        Ok((header, reader.0))
+    }
+
     /// Appends the bytes of the header, with `expires` as given.
     fn encode(&self, expires: Timestamp, out: &mut Encoded) {
         out.push(&[FORMAT]);

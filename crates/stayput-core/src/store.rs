@@ -136,6 +136,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         None
     }
 
+    /// Whether [`remove`](Self::remove) leaves a tombstone that [`create`](Self::create) refuses to write over. Where it can't,
+    /// nobody can log in while the store is out: nothing would keep such a session from being made again after its end.
+    fn keeps_tombstones(&self) -> bool {
+        true
+    }
+
     /// Whether a call of it goes to another process, so that copies near to the application are worth keeping.
     fn is_remote(&self) -> bool {
         false

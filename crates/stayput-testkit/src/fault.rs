@@ -184,6 +184,10 @@ impl SessionStore for FaultyStore {
         self.store.invalidations()
     }
 
+    fn keeps_tombstones(&self) -> bool {
+        self.store.keeps_tombstones()
+    }
+
     fn is_remote(&self) -> bool {
         self.store.is_remote()
     }

@@ -290,6 +290,10 @@ impl SessionStore for TellingStore {
         Some(Box::pin(Told(listener)))
     }
 
+    fn keeps_tombstones(&self) -> bool {
+        self.store.keeps_tombstones()
+    }
+
     fn is_remote(&self) -> bool {
         true
     }

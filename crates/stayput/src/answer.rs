@@ -15,6 +15,7 @@ pub(crate) struct Answer {
     pub(crate) anonymous: Option<CookieChange>,
     pub(crate) spare: Option<CookieChange>,
     pub(crate) version: Option<CookieChange>,
+    pub(crate) lifeboat: Option<CookieChange>,
     pub(crate) logged_out: bool,
 }
 
@@ -45,6 +46,7 @@ impl Answer {
             (&names.anonymous, &self.anonymous),
             (&names.spare, &self.spare),
             (&names.version, &self.version),
+            (&names.lifeboat, &self.lifeboat),
         ];
         for (name, change) in cookies {
             let Some(change) = change else { continue };
@@ -65,7 +67,9 @@ impl Answer {
         if self.logged_out {
             // Who logs in again with the same answer keeps the new cookie, and a parallel login the one that it set.
             let deletes_cookie = matches!(self.session, Some(CookieChange::Delete));
-            let all = if names.clears_all && deletes_cookie {
+            // A logout while the store is out leaves word of it in the browser.
+            let sets_none = !matches!(self.lifeboat, Some(CookieChange::Set { .. }));
+            let all = if names.clears_all && deletes_cookie && sets_none {
                 r#""cache", "cookies", "storage""#
             } else {
                 r#""cache", "storage""#

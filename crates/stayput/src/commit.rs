@@ -31,8 +31,9 @@ impl Session {
         mut change: impl FnMut(&mut Data) -> Result<R, E>,
     ) -> Result<R, E> {
         self.load().await?;
+        self.cast_off();
         if self.state().is_adrift() {
-            return Err(Error::Adrift.into());
+            return self.commit_adrift(change).await;
         }
         let mut attempts = Attempts::begin();
         loop {
@@ -110,7 +111,7 @@ impl Session {
         let cookie = self.newest_cookie(&current);
         let mut state = self.state();
         state.answer.anonymous = Some(cookie);
-        state.cookie = CookieState::default();
+        (state.cookie, state.confirmed) = (CookieState::default(), now);
         drop(state);
         Ok(Written::Done(current))
     }

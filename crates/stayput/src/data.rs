@@ -50,12 +50,14 @@ pub(crate) struct Data {
     wire: Vec<u8>,
     /// Where the pairs begin.
     pairs: usize,
+    /// The only keys of which it is known whether there is a value; `None` if that is all of them.
+    known: Option<Box<[String]>>,
 }
 
 impl Data {
     /// The data of an anonymous session that begins.
     pub(crate) fn new() -> Self {
-        Self { pairs: 1, wire: vec![0] }
+        Self { pairs: 1, wire: vec![0], known: None }
     }
 
     /// The data of a session that begins with a login of `subject` on `device`.
@@ -65,7 +67,7 @@ impl Data {
             wire.extend_from_slice(&length(part));
             wire.extend_from_slice(part);
         }
-        Self { pairs: wire.len(), wire }
+        Self { pairs: wire.len(), wire, known: None }
     }
 
     /// The same with another device, if it is anybody's.
@@ -74,6 +76,16 @@ impl Data {
         let mut data = Self::owned(&subject, device);
         data.wire.extend_from_slice(&self.wire[self.pairs..]);
         data
+    }
+
+    /// The same, of which only the values under `keys` are known.
+    pub(crate) fn known_only(self, keys: impl Iterator<Item = String>) -> Self {
+        Self { known: Some(keys.collect()), ..self }
+    }
+
+    /// The same, which from now on is all that there is.
+    pub(crate) fn known_whole(self) -> Self {
+        Self { known: None, ..self }
     }
 
     /// Reads what [`Data::as_bytes`] gave, and checks that all of it can be read.
@@ -89,7 +101,7 @@ impl Data {
         while !reader.0.is_empty() {
             reader.pair()?;
         }
-        Ok(Self { wire, pairs })
+        Ok(Self { wire, pairs, known: None })
     }
 
     /// The data as it is sealed.
@@ -111,6 +123,20 @@ impl Data {
     /// The encoded value under `key`.
     pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
         self.iter().find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// The encoded value under `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Adrift`] if it isn't known whether there is one.
+    pub(crate) fn known(&self, key: &str) -> Result<Option<&[u8]>, Error> {
+        if self.knows(key) { Ok(self.get(key)) } else { Err(Error::Adrift) }
+    }
+
+    /// Whether it is known what is under `key`.
+    pub(crate) fn knows(&self, key: &str) -> bool {
+        self.known.as_ref().is_none_or(|known| known.iter().any(|known| known == key))
     }
 
     /// Keys and encoded values.
@@ -156,6 +182,19 @@ impl Data {
     /// How many values there are, and how many bytes they take with their keys.
     pub(crate) fn size(&self) -> (usize, usize) {
         self.iter().fold((0, 0), |(count, bytes), (key, value)| (count + 1, bytes + key.len() + value.len()))
+    }
+
+    /// The keys whose values differ from those of `other`.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<String> {
+        let value = |data: &Self, key: &[u8]| {
+            data.iter().find(|(name, _)| *name == key).map(|(_, value)| value.to_vec())
+        };
+        let keys = self.iter().chain(other.iter()).map(|(key, _)| key);
+        let mut keys: Vec<_> = keys.filter(|key| value(self, key) != value(other, key)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        // Keys come from the application, as text.
+        keys.into_iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
     }
 
     /// Where the pair of `key` stands.

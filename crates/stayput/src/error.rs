@@ -28,8 +28,8 @@ pub enum Error {
     /// The subject proved too long ago who they are; ask them again, then call
     /// [`Session::elevate`](crate::Session::elevate).
     StepUp,
-    /// The store is out: the session can be read, as it was a while ago, and what was asked for takes more than that. Nobody
-    /// is logged out by it; trying again helps when the store is back.
+    /// The store is out: the session can be read, as it was a while ago, and what was asked for takes more than that, or is a
+    /// value that this server doesn't know. Nobody is logged out by it; trying again helps when the store is back.
     Adrift,
     /// The subject has as many sessions as [`Policy::session_limit`](crate::Policy::session_limit) allows.
     LimitReached,
@@ -119,7 +119,7 @@ impl fmt::Display for Error {
             Self::Ended => f.write_str("session ended while the request ran"),
             Self::Superseded => f.write_str("session got a new id while the request ran"),
             Self::NotLoggedIn => f.write_str("not logged in"),
-            Self::Adrift => f.write_str("session can only be read while its store is out"),
+            Self::Adrift => f.write_str("session can't do that while its store is out"),
             Self::StepUp => f.write_str("login is too long ago for this"),
             Self::LimitReached => f.write_str("subject has as many sessions as it may have"),
             Self::Guessing => f.write_str("session cookies are being guessed from this address"),

@@ -65,8 +65,26 @@ pub enum EventKind {
     StoreOut,
     /// The store answers again.
     StoreBack,
+    /// The store has lost what it held, or is another one.
+    StoreWiped,
+    /// A session that the store had lost is back in it, from its lifeboat.
+    Restored,
+    /// A write that was accepted while the store was out could not be brought into it.
+    NotReplayed(Unreplayed),
     /// An address presents made-up cookies at a rate at which no honest client does; it is being slowed.
     Guessing,
+}
+
+/// Why a write could not be replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unreplayed {
+    /// Its session ended, or got a new id.
+    Ended,
+    /// The value was changed by somebody else, and the two can't be brought together.
+    Unmerged,
+    /// Whether it was replayed before isn't known any more, and it must not happen twice.
+    InDoubt,
 }
 
 /// Why a session ended.
@@ -118,6 +136,9 @@ impl EventKind {
             Self::ClientChanged { .. } => "client_changed",
             Self::StoreOut => "store_out",
             Self::StoreBack => "store_back",
+            Self::StoreWiped => "store_wiped",
+            Self::Restored => "restored",
+            Self::NotReplayed(_) => "not_replayed",
             Self::Guessing => "guessing",
         }
     }
@@ -129,6 +150,9 @@ impl EventKind {
             Self::Ended(EndReason::EndedElsewhere) => "ended_elsewhere",
             Self::Ended(EndReason::Limit) => "limit",
             Self::Refused(refusal) => refusal.name(),
+            Self::NotReplayed(Unreplayed::Ended) => "ended",
+            Self::NotReplayed(Unreplayed::Unmerged) => "unmerged",
+            Self::NotReplayed(Unreplayed::InDoubt) => "in_doubt",
             Self::ClientChanged { address: true, agent: true } => "address_and_agent",
             Self::ClientChanged { address: true, .. } => "address",
             Self::ClientChanged { .. } => "agent",
@@ -190,6 +214,12 @@ fn log(event: &Event<'_>) {
     match event.kind {
         EventKind::Guessing => tracing::warn!(event = kind, address, "session cookies are being guessed"),
         EventKind::StoreOut => tracing::error!(event = kind, "session store is out"),
+        EventKind::StoreWiped => {
+            tracing::error!(event = kind, "session store has lost its sessions, or is another one");
+        }
+        EventKind::NotReplayed(_) => {
+            tracing::error!(event = kind, reason, session, "a write of an outage is lost");
+        }
         EventKind::AllEnded(count) => {
             tracing::info!(event = kind, count, address, "sessions of a subject ended");
         }

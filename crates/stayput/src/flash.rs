@@ -45,12 +45,16 @@ impl Session {
         .await
     }
 
-    /// Takes the messages, the oldest first. Each goes to one request only. Costs no write when there are none.
+    /// Takes the messages, the oldest first. Each goes to one request only. Costs no write when there are none. While the store is
+    /// out they wait: there are none then.
     ///
     /// # Errors
     ///
     /// As [`Session::take`].
     pub async fn flashes(&self) -> Result<Vec<Flash>, Error> {
+        if self.is_adrift().await? {
+            return Ok(Vec::new());
+        }
         self.take(KEY).await.map(Option::unwrap_or_default)
     }
 }

@@ -156,6 +156,7 @@ mod fresh;
 mod guesses;
 mod keys;
 mod layer;
+mod lifeboat;
 mod login;
 mod meter;
 mod near;
@@ -169,21 +170,22 @@ mod typed;
 pub use client::{Client, NotANetwork, TrustedProxies};
 pub use devices::SessionInfo;
 pub use error::Error;
-pub use events::{EndReason, Event, EventHook, EventKind, Refusal};
+pub use events::{EndReason, Event, EventHook, EventKind, Refusal, Unreplayed};
 #[cfg(feature = "axum")]
 pub use extract::MissingLayer;
 pub use flash::{Flash, FlashLevel};
 pub use fresh::{FreshLayer, FreshService};
 pub use keys::{KeyringSourceError, SharedKeyring};
 pub use layer::{SessionFuture, SessionLayer, SessionService};
+pub use lifeboat::{Journal, Written};
 pub use login::Login;
 pub use near::NearCache;
 pub use session::Session;
 pub use sessions::{Builder, Sessions};
 pub use stayput_core::{
-    Activity, Clock, CookiePolicy, Keyring, KeyringError, LogTag, Outage, Overflow, Policy, PolicyError,
-    Random, Remember, SameSite, SessionHandle, SessionLimit, SessionStore, StoreError, StoreErrorKind,
-    Subject, SystemClock, SystemRandom, Timestamp,
+    Activity, Clock, CookiePolicy, Keyring, KeyringError, LifeboatKey, LogTag, Merge, OnWiped, Outage,
+    Overflow, Policy, PolicyError, Random, Remember, SameSite, SessionHandle, SessionLimit, SessionStore,
+    StoreError, StoreErrorKind, Subject, SystemClock, SystemRandom, Timestamp,
 };
 pub use typed::{Typed, TypedSession};
 

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use stayput_core::{State as RecordState, StorageKey, StoreErrorKind, Subject};
 
-use self::succession::Heir;
+pub(crate) use self::succession::Heir;
 use crate::Error;
 use crate::answer::{Answer, CookieChange};
 use crate::commit::{Attempts, Written};
 use crate::device::Device;
 use crate::events::{EndReason, EventKind};
+use crate::outage::is_outage;
 use crate::session::{Current, Session};
 
 /// Who logs in, and how long for. A [`Subject`] by itself is a login that ends with the browser.
@@ -107,7 +108,14 @@ impl Session {
     pub async fn logout(&self) -> Result<(), Error> {
         let _turn = self.turn().await;
         self.state().check_head()?;
-        let unreadable = self.load_if_readable().await?;
+        let unreadable = self.load_if_readable().await;
+        self.cast_off();
+        if let Some(lifeboat) = &self.sessions().inner.lifeboat
+            && (self.state().is_adrift() || unreadable.as_ref().is_err_and(is_outage))
+        {
+            return self.log_out_adrift(lifeboat).await;
+        }
+        let unreadable = unreadable?;
         let current = self.current();
         let is_over = match &current {
             Some(current) => self.close_for_good(Arc::clone(current)).await?,
@@ -163,6 +171,7 @@ impl Session {
             anonymous: Some(CookieChange::Delete),
             spare: self.presents_spare().then_some(CookieChange::Delete),
             version: self.presents_version().then_some(CookieChange::Delete),
+            lifeboat: self.presents_lifeboat().then_some(CookieChange::Delete),
             logged_out: true,
         };
     }

@@ -10,7 +10,9 @@
 //! | `stayput_swept_total` | |
 //! | `stayput_near_total` | `outcome`: `hit`, `miss` |
 //! | `stayput_store_out` (gauge: 1 while the store is taken for out) | `store` |
-//! | `stayput_adrift_total` (lookups answered from a copy during an outage) | |
+//! | `stayput_adrift_total` (lookups answered from a copy or a lifeboat during an outage) | |
+//! | `stayput_adrift_writes_total` (writes accepted during an outage) | |
+//! | `stayput_replayed_total` (those that reached the store afterwards; the others are events `not_replayed`) | |
 //!
 //! No label holds anything that comes from a client.
 
@@ -56,6 +58,14 @@ mod on {
         counter!("stayput_adrift_total").increment(1);
     }
 
+    pub(crate) fn adrift_writes(count: usize) {
+        counter!("stayput_adrift_writes_total").increment(count as u64);
+    }
+
+    pub(crate) fn replayed(count: usize) {
+        counter!("stayput_replayed_total").increment(count as u64);
+    }
+
     pub(crate) fn near(outcome: &'static str) {
         counter!("stayput_near_total", "outcome" => outcome).increment(1);
     }
@@ -97,6 +107,8 @@ mod off {
     pub(crate) fn swept(_: usize) {}
     pub(crate) fn store_out(_: &'static str, _: bool) {}
     pub(crate) fn adrift() {}
+    pub(crate) fn adrift_writes(_: usize) {}
+    pub(crate) fn replayed(_: usize) {}
     pub(crate) fn near(_: &'static str) {}
 
     pub(crate) struct StoreCall;

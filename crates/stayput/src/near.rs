@@ -16,12 +16,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use stayput_core::{Clock, SessionStore, StorageKey, Uptime};
+use stayput_core::{Clock, SessionStore, StorageKey, Timestamp, Uptime};
 
 pub(crate) use self::copy::Copy;
 use self::copy::{Held, Weigher};
 use self::motion::Motions;
-pub(crate) use self::seen::{Seen, SeenVersion};
+pub(crate) use self::seen::{Seen, SeenVersion, key_tag};
 use crate::session::Current;
 
 /// How much the near cache may hold, and for how long its copies are good.
@@ -104,6 +104,21 @@ impl Near {
             && !copy.record.header.is_expired(self.clock.now())
             && seen.is_in(&copy.record.header);
         is_good.then_some(copy)
+    }
+
+    /// When the store confirmed a copy, by the clock that shows `now`.
+    pub(crate) fn confirmed(&self, copy: &Copy, now: Timestamp) -> Timestamp {
+        now.before(self.clock.uptime().since(copy.sent))
+    }
+
+    /// Trusts no copy any more: the store is another one.
+    pub(crate) fn distrust(&self) {
+        self.forget_all();
+    }
+
+    /// Holds the session for ended, as its user ended it here while the store is out.
+    pub(crate) fn end(&self, key: StorageKey) {
+        self.bury(key);
     }
 
     /// Keeps the opened session beside its record, if that is still the one that is held.

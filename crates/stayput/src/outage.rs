@@ -3,14 +3,16 @@
 //! Nobody is ever logged out by one: a request that can't be served is answered 503, and its cookies stay as they are.
 
 mod breaker;
+mod known_marker;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use stayput_core::{Operation, StoreError, StoreErrorKind};
+use stayput_core::{Marker, Operation, StoreError, StoreErrorKind};
 
 use self::breaker::Turn;
 pub(crate) use self::breaker::{Breaker, Pass};
+pub(crate) use self::known_marker::KnownMarker;
 use crate::events::EventKind;
 use crate::sessions::Inner;
 use crate::{Error, Sessions, meter};
@@ -35,6 +37,16 @@ impl Sessions {
         }
     }
 
+    /// Takes note of the store's marker; says so if it is another store than before, or a wiped one.
+    pub(crate) fn see_marker(&self, marker: Option<Marker>) {
+        if self.inner.marker.see(marker) {
+            if let Some(near) = &self.inner.near {
+                near.distrust();
+            }
+            self.emit(EventKind::StoreWiped, None, None, None);
+        }
+    }
+
     /// Says that the store is out, and has it asked whether it is back.
     fn wait_for_store(&self) {
         meter::store_out(self.inner.store.name(), true);
@@ -52,6 +64,29 @@ impl Sessions {
 /// Whether an error says that the store is out, and not only short of room.
 pub(crate) fn is_outage(error: &Error) -> bool {
     matches!(error, Error::Store(error) if breaker::is_outage(error.kind()))
+}
+
+/// Learns the store's marker, and replays what the process before this one left, if there is a runtime to do it in.
+pub(crate) fn start(inner: &Arc<Inner>) {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    if inner.store.is_remote() {
+        runtime.spawn(learn(Arc::downgrade(inner)));
+    }
+    Sessions { inner: Arc::clone(inner) }.start_replay();
+}
+
+/// Asks the store for its marker until it answers.
+async fn learn(inner: Weak<Inner>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Some(inner) = inner.upgrade() else { return };
+        if ask(&inner).await == Probe::Answered {
+            return;
+        }
+        drop(inner);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 /// Asks a store for which a call failed whether it is there at all: where few users come, they are not to find that out one
@@ -90,11 +125,15 @@ enum Probe {
     Unanswered,
 }
 
-async fn ask(inner: &Inner) -> Probe {
+async fn ask(inner: &Arc<Inner>) -> Probe {
     match tokio::time::timeout(inner.policy.store_timeout, inner.store.marker()).await {
+        Ok(Ok(marker)) => {
+            Sessions { inner: Arc::clone(inner) }.see_marker(marker);
+            Probe::Answered
+        }
         Ok(Err(error)) if error.kind() == StoreErrorKind::Overloaded => Probe::Busy,
         Ok(Err(error)) if breaker::is_outage(error.kind()) => Probe::Unanswered,
-        Ok(_) => Probe::Answered,
+        Ok(Err(_)) => Probe::Answered,
         Err(_) => Probe::Unanswered,
     }
 }

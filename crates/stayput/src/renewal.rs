@@ -166,7 +166,7 @@ impl State {
 
     /// The session, unless it is none or the remainder of one: the cookie of a remainder would overwrite that of the
     /// login that left it. Nor while the store is out: there is nothing that could be kept up, and no telling what is newest.
-    fn live(&self) -> Option<&Arc<Current>> {
+    pub(crate) fn live(&self) -> Option<&Arc<Current>> {
         let is_live = |current: &&Arc<Current>| current.header.state == RecordState::Live;
         self.current.as_ref().filter(is_live).filter(|_| !self.is_adrift())
     }

@@ -3,13 +3,17 @@
 //! A request that never asks costs a clone of its `Cookie` header. Nothing here decides how a write wins against
 //! parallel ones; that is [`commit`](crate::commit).
 
+mod adrift;
+mod board;
 mod find;
 mod load;
+mod revive;
 mod values;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use self::adrift::Drift;
 use self::load::Lookup;
 use crate::answer::{Answer, CookieChange};
 use crate::client::Client;
@@ -48,6 +52,10 @@ pub(crate) struct State {
     pub(crate) current: Option<Arc<Current>>,
     /// Where it was seen.
     pub(crate) source: Source,
+    /// When the store last confirmed it; kept only where there are lifeboats.
+    pub(crate) confirmed: Timestamp,
+    /// What else is known of it while the store is out, where there are lifeboats.
+    pub(crate) drift: Option<Box<Drift>>,
     /// Whether no copy will do.
     wants_fresh: bool,
     /// The version of the session that the client said it has seen.
@@ -92,6 +100,8 @@ struct Found {
     cookie: CookieState,
     seen: Option<SeenVersion>,
     at: Timestamp,
+    confirmed: Timestamp,
+    drift: Option<Box<Drift>>,
 }
 
 /// A session as it is in the store.
@@ -144,7 +154,8 @@ impl Session {
     }
 
     /// Whether the store is out, and the session is served as it was when the store last confirmed it: it can be read, and what
-    /// is written fails. For the application to leave out what needs more than that.
+    /// is written fails, unless it has a merge in [`Policy::lifeboat`](crate::Policy::lifeboat). For the application to leave out what
+    /// needs more than that.
     ///
     /// # Errors
     ///
@@ -174,6 +185,7 @@ impl Session {
             }
             // Asked again after every wait: a task of the handler's may have buffered something meanwhile.
             self.hand_out_version();
+            self.hand_out_lifeboat();
             let answer = self.state().leave_head(committed.is_err());
             if let Some(answer) = answer {
                 return (answer, committed);
@@ -193,7 +205,8 @@ impl Session {
         state.head_left = !state.writes
             && state.changes.is_empty()
             && state.is_kept_up(policy)
-            && (self.sessions().inner.near.is_none() || state.has_seen_version());
+            && (self.sessions().inner.near.is_none() || state.has_seen_version())
+            && (self.sessions().inner.lifeboat.is_none() || self.has_lifeboat(&state));
         state.head_left
     }
 
@@ -249,7 +262,9 @@ impl State {
 
     /// Whether the client has said that it saw the session as it is now.
     fn has_seen_version(&self) -> bool {
-        self.current.as_ref().is_none_or(|current| self.seen == Some(SeenVersion::of(&current.header)))
+        // An older state may be served while the store is out; it is no news.
+        let has_seen = |current: &Arc<Current>| self.seen == Some(SeenVersion::of(&current.header));
+        self.is_adrift() || self.current.as_ref().is_none_or(has_seen)
     }
 
     /// Lets the response head leave with its cookies, unless changes still wait for their commit and are not `given_up`.

@@ -4,17 +4,21 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use stayput_core::{
-    Clock, Keyring, Policy, PolicyError, Random, SessionStore, StorageKey, Subject, SystemClock, SystemRandom,
+    Clock, Keyring, Outage, Policy, PolicyError, Random, SessionStore, StorageKey, Subject, SystemClock,
+    SystemRandom, Timestamp,
 };
 
 use crate::client::{Reach, TrustedProxies};
 use crate::endings::Endings;
 use crate::events::{Event, EventHook, EventKind, Events};
 use crate::guesses::Guesses;
+use crate::lifeboat::{Equipment, Journal, Lifeboat, Written};
 use crate::near::{Near, NearCache};
-use crate::outage::Breaker;
-use crate::{SessionLayer, SharedKeyring, keys, sweeper};
+use crate::outage::{Breaker, KnownMarker};
+use crate::{SessionLayer, SharedKeyring, keys, outage, sweeper};
 
 /// All sessions of an application. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +31,9 @@ pub(crate) struct Inner {
     /// That store, if it keeps copies.
     pub(crate) near: Option<Arc<Near>>,
     pub(crate) breaker: Breaker,
+    pub(crate) marker: KnownMarker,
+    /// `None` unless the policy wants it.
+    pub(crate) lifeboat: Option<Lifeboat>,
     pub(crate) keyring: SharedKeyring,
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
@@ -44,6 +51,7 @@ pub(crate) struct CookieNames {
     pub(crate) anonymous: String,
     pub(crate) spare: String,
     pub(crate) version: String,
+    pub(crate) lifeboat: String,
     pub(crate) attributes: String,
     pub(crate) clears_all: bool,
 }
@@ -65,6 +73,7 @@ impl Sessions {
             random: Arc::new(SystemRandom),
             events: Events::default(),
             reach: Reach::default(),
+            equipment: Equipment::default(),
         }
     }
 
@@ -98,7 +107,6 @@ impl fmt::Debug for Sessions {
 }
 
 /// Builds [`Sessions`].
-#[derive(Debug)]
 #[must_use]
 pub struct Builder {
     store: Arc<dyn SessionStore>,
@@ -109,6 +117,7 @@ pub struct Builder {
     random: Arc<dyn Random>,
     events: Events,
     reach: Reach,
+    equipment: Equipment,
 }
 
 impl Builder {
@@ -135,6 +144,37 @@ impl Builder {
     /// [`Session::fresh`](crate::Session::fresh) asks the store.
     pub fn near_cache(mut self, near_cache: impl Into<Option<NearCache>>) -> Self {
         self.near_cache = near_cache.into();
+        self
+    }
+
+    /// How a value that was written while the store was out is brought together with the one that the store has when it is back,
+    /// for a key that [`Policy::lifeboat`] declares with [`Merge::Own`](crate::Merge::Own). What it gives is stored; it may be called
+    /// again when that is beaten by another write, so it must have no effect.
+    pub fn merge<T, M>(mut self, key: impl Into<String>, merge: M) -> Self
+    where
+        T: Serialize + DeserializeOwned,
+        M: Fn(Written<T>) -> Option<T> + Send + Sync + 'static,
+    {
+        self.equipment.merges.add_own(key.into(), merge);
+        self
+    }
+
+    /// Where logouts and writes are kept that are accepted while the store is out, so that the end of this process doesn't undo them.
+    /// Each process needs one of its own. Without it, such writes are in memory only, and nobody can log out while the store is out.
+    pub fn journal(mut self, journal: Journal) -> Self {
+        self.equipment.journal = Some(journal);
+        self
+    }
+
+    /// Asks whether a user whose session a wiped store has lost may have it back: who it is, and when they proved that. For
+    /// [`OnWiped::Restore`](crate::OnWiped::Restore); a user who was disabled meanwhile, or whose password was changed, may not.
+    pub fn readmit<F, Fut>(mut self, readmit: F) -> Self
+    where
+        F: Fn(Subject, Timestamp) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = bool> + Send + 'static,
+    {
+        self.equipment.readmit =
+            Some(Arc::new(move |subject, authenticated| Box::pin(readmit(subject, authenticated))));
         self
     }
 
@@ -181,7 +221,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// All mistakes in the policy.
+    /// All mistakes in the policy, and in what else it takes.
     pub fn build(self) -> Result<Sessions, PolicyError> {
         self.policy.validate()?;
         let cookie = &self.policy.cookie;
@@ -190,6 +230,7 @@ impl Builder {
             anonymous: cookie.anonymous_name(),
             spare: cookie.spare_name(),
             version: cookie.version_name(),
+            lifeboat: cookie.lifeboat_name(),
             attributes: cookie.attributes(),
             clears_all: cookie.clears_all(),
         };
@@ -197,7 +238,10 @@ impl Builder {
             tracing::warn!("no keyring given: sessions end when this process does");
             Keyring::generate(&*self.random).into()
         });
-        let Self { mut store, near_cache, policy, clock, random, events, reach, .. } = self;
+        let Self { mut store, near_cache, policy, clock, random, events, reach, equipment, .. } = self;
+        let has_lifeboat = policy.outage == Outage::Lifeboat;
+        let lifeboat = has_lifeboat.then(|| Lifeboat::new(equipment, &policy, &keyring.load()));
+        let lifeboat = lifeboat.transpose().map_err(PolicyError::new)?;
         let near = near_cache.map(|config| Near::start(Arc::clone(&store), Arc::clone(&clock), config));
         let breaker = if store.is_remote() { Breaker::default() } else { Breaker::of_local_store() };
         if let Some(near) = &near {
@@ -208,6 +252,8 @@ impl Builder {
             store,
             near,
             breaker,
+            marker: KnownMarker::default(),
+            lifeboat,
             keyring,
             policy,
             clock,
@@ -220,6 +266,13 @@ impl Builder {
         });
         sweeper::start(&inner);
         keys::start(&inner);
+        outage::start(&inner);
         Ok(Sessions { inner })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("store", &self.store).finish_non_exhaustive()
     }
 }

@@ -125,6 +125,11 @@ impl CookiePolicy {
         format!("{}{}-version", self.prefix(), self.name)
     }
 
+    /// Name of the cookie that carries a session over an outage of the store.
+    pub fn lifeboat_name(&self) -> String {
+        format!("{}{}-lifeboat", self.prefix(), self.name)
+    }
+
     /// The attributes, as they follow a cookie's value; all but how long it lives.
     pub fn attributes(&self) -> String {
         let domain = self.domain.as_ref().map_or_else(String::new, |domain| format!("; Domain={domain}"));

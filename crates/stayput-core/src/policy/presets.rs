@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Activity, CookiePolicy, Outage, Policy, Remember, SameSite};
+use super::{Activity, CookiePolicy, OnWiped, Outage, Policy, Remember, SameSite};
 use crate::store::{Overflow, SessionLimit};
 
 impl Policy {
@@ -26,6 +26,8 @@ impl Policy {
             store_timeout: Duration::from_secs(5),
             outage: Outage::ReadOnly,
             max_age: Duration::from_mins(15),
+            lifeboat: Vec::new(),
+            on_wiped: OnWiped::LogOut,
             session_limit: None,
             cookie: CookiePolicy::default(),
         }

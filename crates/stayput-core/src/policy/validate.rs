@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Policy, Remember};
+use super::{LifeboatKey, OnWiped, Outage, Policy, Remember};
 
 impl Policy {
     /// Checks all rules.
@@ -24,6 +24,7 @@ impl Policy {
         }
         check(self.max_data <= 16 * 1024 * 1024, "max_data must not exceed 16 MiB");
         check((1..=65_536).contains(&self.max_values), "max_values must be from 1 to 65536");
+        self.check_lifeboat(&mut check);
         self.cookie.check(&mut check);
         if mistakes.is_empty() { Ok(()) } else { Err(PolicyError { mistakes }) }
     }
@@ -63,6 +64,27 @@ impl Policy {
     }
 }
 
+impl Policy {
+    fn check_lifeboat(&self, check: &mut impl FnMut(bool, &str)) {
+        let names: Vec<_> = self.lifeboat.iter().map(LifeboatKey::name).collect();
+        let is_once = |(place, name): (usize, &&str)| !names[..place].contains(name);
+        check(names.iter().enumerate().all(is_once), "lifeboat must name each key once");
+        check(
+            names.iter().map(|name| name.len()).sum::<usize>() <= LONGEST_NAMES,
+            "lifeboat must name keys of at most 512 bytes together: they are in a cookie of 2 KB",
+        );
+        let has_lifeboat = self.outage == Outage::Lifeboat;
+        check(
+            has_lifeboat || self.lifeboat.is_empty(),
+            "lifeboat takes outage = lifeboat: else nothing is put into it",
+        );
+        check(
+            has_lifeboat || self.on_wiped == OnWiped::LogOut,
+            "on_wiped = restore takes outage = lifeboat: there is nothing else to restore from",
+        );
+    }
+}
+
 impl Remember {
     fn check(&self, check: &mut impl FnMut(bool, &str)) {
         check(self.idle_timeout >= LEAST_IDLE, "remember.idle_timeout must be at least 1 minute");
@@ -81,6 +103,7 @@ const LEAST_RENEWAL: Duration = Duration::from_secs(1);
 
 /// A login makes up to ten calls, within the life of its unfinished record.
 const LONGEST_ADRIFT: Duration = Duration::from_hours(1);
+const LONGEST_NAMES: usize = 512;
 const SLOWEST_STORE: Duration = Duration::from_secs(10);
 
 /// Browsers cap a cookie's life there (RFC 6265bis, 5.5).
@@ -93,6 +116,11 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
+    /// An error of these mistakes.
+    pub fn new(mistakes: Vec<String>) -> Self {
+        Self { mistakes }
+    }
+
     /// The mistakes, each of which begins with the name of its setting.
     pub fn mistakes(&self) -> &[String] {
         &self.mistakes

@@ -17,14 +17,15 @@ use crate::commit::{Attempts, Written};
 use crate::data::{Changes, Data};
 use crate::device::Device;
 use crate::events::{EndReason, EventKind};
+use crate::outage::is_outage;
 use crate::session::{CookieState, Current, Session};
 
 /// Who the new session is for, and what of the old one it keeps: everything, or what the policy declares.
-pub(super) struct Heir {
-    pub(super) subject: Subject,
-    pub(super) device: Device,
-    pub(super) is_remembered: bool,
-    pub(super) keeps_all: bool,
+pub(crate) struct Heir {
+    pub(crate) subject: Subject,
+    pub(crate) device: Device,
+    pub(crate) is_remembered: bool,
+    pub(crate) keeps_all: bool,
 }
 
 impl Session {
@@ -34,7 +35,14 @@ impl Session {
         let first = self.begin(&heir, old.as_deref(), &changes)?;
         let mut made = first.key;
         // Before anything else: whatever ends all of the subject's sessions from here on is meant for this one, too.
-        let epoch = self.epoch(heir.subject.key()).await?;
+        let epoch = match (self.epoch(heir.subject.key()).await, &self.sessions().inner.lifeboat) {
+            (Err(error), Some(lifeboat)) if is_outage(&error) && !heir.keeps_all => {
+                self.begin_adrift(lifeboat, first, old).await?;
+                self.state().changes.settle(&changes);
+                return Ok(());
+            }
+            (epoch, _) => epoch?,
+        };
         self.sessions().create(&first).await?;
         match self.take_place(first, &mut made, &heir, epoch, old, &changes).await {
             Ok(session) => {
@@ -90,12 +98,12 @@ impl Session {
         self.extend(&first, heir, old.as_deref(), changes).await
     }
 
-    async fn epoch(&self, subject: SubjectKey) -> Result<Epoch, Error> {
+    pub(crate) async fn epoch(&self, subject: SubjectKey) -> Result<Epoch, Error> {
         self.sessions().call(Operation::SubjectEpoch, |store| store.subject_epoch(subject)).await
     }
 
     /// Counts the session in among its subject's.
-    async fn admit(
+    pub(crate) async fn admit(
         &self,
         first: &Current,
         heir: &Heir,
@@ -249,7 +257,7 @@ impl Session {
         state.answer.anonymous = Some(CookieChange::Delete);
         state.answer.spare = spare;
         state.cookie = CookieState::default();
-        state.active = session.header.created;
+        (state.active, state.confirmed) = (session.header.created, session.header.created);
         // Whatever its cookies say, and whoever still looks it up: from now on this is the request's session.
         state.end_lookup();
         drop(state);

@@ -54,7 +54,7 @@ impl Near {
     }
 
     /// Trusts no copy any more. What this process ended stays ended.
-    fn forget_all(&self) {
+    pub(super) fn forget_all(&self) {
         self.is_told_until.store(0, Ordering::Release);
         self.losses.fetch_add(1, Ordering::AcqRel);
         // Who found that nothing was lost has kept their copy by then, and whoever looks from now on finds otherwise.

@@ -33,11 +33,16 @@ impl SeenVersion {
         Self(header.version().count)
     }
 
+    /// A version as it was written down.
+    pub(crate) fn of_count(count: u64) -> Self {
+        Self(count)
+    }
+
     /// Reads the version cookie, if it is about the session under `key`.
     pub(crate) fn decode(cookie: &[u8], key: &StorageKey) -> Option<Self> {
         let (of_key, count) = cookie.split_at_checked(OF_KEY)?;
         let count = count.strip_prefix(b".")?;
-        if of_key != tag(key) || count.is_empty() || count.len() > MOST_DIGITS {
+        if of_key != key_tag(key) || count.is_empty() || count.len() > MOST_DIGITS {
             return None;
         }
         let digit =
@@ -47,13 +52,13 @@ impl SeenVersion {
 
     /// The version cookie of the session under `key`.
     pub(crate) fn encode(self, key: &StorageKey) -> String {
-        let tag = tag(key);
+        let tag = key_tag(key);
         format!("{}.{}", String::from_utf8_lossy(&tag), self.0)
     }
 }
 
 /// Enough of the key to tell a client's sessions apart, as hexadecimal digits.
-fn tag(key: &StorageKey) -> [u8; OF_KEY] {
+pub(crate) fn key_tag(key: &StorageKey) -> [u8; OF_KEY] {
     let mut tag = [0; OF_KEY];
     for (digits, byte) in tag.as_chunks_mut::<2>().0.iter_mut().zip(key.as_bytes()) {
         *digits = [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);

@@ -112,6 +112,10 @@ impl SessionStore for Near {
         self.store.invalidations()
     }
 
+    fn keeps_tombstones(&self) -> bool {
+        self.store.keeps_tombstones()
+    }
+
     fn is_remote(&self) -> bool {
         self.store.is_remote()
     }
@@ -125,7 +129,7 @@ impl Near {
     }
 
     /// Notes that this process ended the session under `key`.
-    fn bury(&self, key: StorageKey) {
+    pub(super) fn bury(&self, key: StorageKey) {
         self.motions.with(key, |motion| {
             motion.note_change();
             self.hold_gone(key);

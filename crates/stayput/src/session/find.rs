@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stayput_core::{
-    CookieRefused, CookieValue, DecodedCookie, Keyring, OpenError, Operation, Outage, Record,
-    State as RecordState, StorageKey,
+    CookieRefused, CookieValue, DecodedCookie, Keyring, OpenError, Operation, Record, State as RecordState,
+    StorageKey, Timestamp,
 };
 
 use super::{CookieState, Current, Found, Session, Source};
@@ -15,15 +15,16 @@ use crate::cookies::Presented;
 use crate::data::Data;
 use crate::events::{EventKind, Refusal};
 use crate::guesses::Guess;
+use crate::lifeboat::Lifeboat;
 use crate::meter;
-use crate::near::{Copy, Known, Near, Seen, SeenVersion};
-use crate::outage::is_outage;
+use crate::near::{Known, Seen, SeenVersion};
 
 impl Session {
     /// The session of the session cookie or, if that has none, of the anonymous cookie.
     pub(super) async fn find(&self) -> Result<Option<Found>, Error> {
         let inner = &self.sessions().inner;
         let (names, keyring) = (&inner.names, inner.keyring.load());
+        self.end_if_ended(&keyring).await;
         let mut found = None;
         if let Some(cookie) = self.genuine(&names.session, &keyring)? {
             let key = cookie.value.id.storage_key();
@@ -91,7 +92,7 @@ impl Session {
     }
 
     /// How long the session's cookies outlive the browser; `None` if they don't.
-    fn lifetime(&self, session: &Current) -> Option<Duration> {
+    pub(super) fn lifetime(&self, session: &Current) -> Option<Duration> {
         let inner = &self.sessions().inner;
         let outlives_browser = session.header.is_remembered || inner.policy.cookie.is_persistent();
         outlives_browser.then(|| session.header.absolute.since(inner.clock.now()))
@@ -138,42 +139,86 @@ impl Session {
         keyring: &Keyring,
         with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
+        let inner = &self.sessions().inner;
+        if let Some(lifeboat) = &inner.lifeboat {
+            if lifeboat.pending.is_ended(&key) {
+                return Ok(Err(Refusal::NoSession));
+            }
+            if let Err(error) = self.bring_in(lifeboat, key).await {
+                return self.bridge_unless_fresh(cookie, key, keyring, with_subject, error);
+            }
+        }
+        match self.ask(cookie, key, keyring, with_subject).await {
+            Ok(Err(Refusal::NoSession)) if inner.lifeboat.is_some() => {
+                self.revive(cookie, key, keyring, with_subject).await
+            }
+            Err(error) => self.bridge_unless_fresh(cookie, key, keyring, with_subject, error),
+            found => found,
+        }
+    }
+
+    /// What was written here while the store was out comes before what the store has. An error if it is out still.
+    async fn bring_in(&self, lifeboat: &Lifeboat, key: StorageKey) -> Result<(), Error> {
         let sessions = self.sessions();
-        let Some(near) = &sessions.inner.near else {
-            let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
-            return self.fit_if_any(cookie, key, record, keyring, with_subject);
-        };
-        let seen = self.seen_version(&key);
+        if sessions.store_is_out() {
+            return Err(Error::Store(sessions.out(Operation::Load)));
+        }
+        if !lifeboat.pending.is_waiting(&key) {
+            return Ok(());
+        }
+        sessions.replay_session(key).await
+    }
+
+    fn bridge_unless_fresh(
+        &self,
+        cookie: &DecodedCookie,
+        key: StorageKey,
+        keyring: &Keyring,
+        with_subject: bool,
+        error: Error,
+    ) -> Result<Result<Found, Refusal>, Error> {
         if self.state().wants_fresh() {
+            return Err(error);
+        }
+        self.bridge(cookie, key, keyring, with_subject, error)
+    }
+
+    /// The session in the store, or in the near cache in front of it.
+    async fn ask(
+        &self,
+        cookie: &DecodedCookie,
+        key: StorageKey,
+        keyring: &Keyring,
+        with_subject: bool,
+    ) -> Result<Result<Found, Refusal>, Error> {
+        let (sessions, inner) = (self.sessions(), &self.sessions().inner);
+        let near = inner.near.as_ref().filter(|_| !self.state().wants_fresh());
+        let seen = inner.near.as_ref().and_then(|_| self.seen_version(&key));
+        let Some(near) = near else {
+            let began = inner.clock.now();
             let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
             let found = self.fit_if_any(cookie, key, record, keyring, with_subject)?;
-            return Ok(found.map(|found| Found { seen, ..found }));
-        }
+            return Ok(found.map(|found| Found { seen, confirmed: began, ..found }));
+        };
         let has_seen = Seen { version: seen, generation: cookie.value.generation };
         let known = near.known(&key, has_seen);
         meter::near(if known.is_some() { "hit" } else { "miss" });
         let found = match known {
             Some(Known::Copy(copy)) => Some((copy, Source::Copy)),
             Some(Known::Gone) => None,
-            None => match sessions.call(Operation::Load, |_| near.read(key, has_seen)).await {
-                Ok(found) => found,
-                Err(error) => Some((self.adrift(near, &key, has_seen, error)?, Source::Adrift)),
-            },
+            None => sessions.call(Operation::Load, |_| near.read(key, has_seen)).await?,
         };
         let Some((copy, source)) = found else { return Ok(Err(Refusal::NoSession)) };
         let found = self.fit(cookie, key, &copy.record, Some(&copy.opened), keyring, with_subject)?;
-        Ok(found.map(|found| Found { source, seen, ..found }))
+        let confirmed = if inner.lifeboat.is_some() {
+            near.confirmed(&copy, inner.clock.now())
+        } else {
+            Timestamp::default()
+        };
+        Ok(found.map(|found| Found { source, seen, confirmed, ..found }))
     }
 
-    /// The copy that is served in an outage, if `error` is one, or else that error.
-    fn adrift(&self, near: &Near, key: &StorageKey, seen: Seen, error: Error) -> Result<Arc<Copy>, Error> {
-        let policy = &self.sessions().inner.policy;
-        let is_bridged = policy.outage == Outage::ReadOnly && is_outage(&error);
-        let copy = if is_bridged { near.adrift(key, seen, policy.max_age) } else { None };
-        copy.inspect(|_| meter::adrift()).ok_or(error)
-    }
-
-    fn fit_if_any(
+    pub(super) fn fit_if_any(
         &self,
         cookie: &DecodedCookie,
         key: StorageKey,
@@ -188,7 +233,7 @@ impl Session {
     }
 
     /// The version of the session under `key` that the client says it has seen.
-    fn seen_version(&self, key: &StorageKey) -> Option<SeenVersion> {
+    pub(super) fn seen_version(&self, key: &StorageKey) -> Option<SeenVersion> {
         match self.cookies().single(&self.sessions().inner.names.version) {
             Presented::Once(value) => SeenVersion::decode(value, key),
             Presented::Absent | Presented::Several => None,
@@ -197,6 +242,10 @@ impl Session {
 
     pub(crate) fn presents_version(&self) -> bool {
         self.cookies().single(&self.sessions().inner.names.version) != Presented::Absent
+    }
+
+    pub(crate) fn presents_lifeboat(&self) -> bool {
+        self.cookies().single(&self.sessions().inner.names.lifeboat) != Presented::Absent
     }
 
     /// Has the client say from now on which version of its session it has seen, if there are copies that may be older.
@@ -213,7 +262,7 @@ impl Session {
     }
 
     /// The session of a cookie and the record under its key, if they fit together.
-    fn fit(
+    pub(super) fn fit(
         &self,
         cookie: &DecodedCookie,
         key: StorageKey,
@@ -255,7 +304,8 @@ impl Session {
         // A server that still has an older keyring may have sealed it under a key that is on its way out.
         let under_former_key = !cookie.under_primary || !record.is_under_primary(keyring);
         let cookie = CookieState { generation, under_former_key, is_spare: false };
-        Ok(Ok(Found { current, source: Source::Store, cookie, seen: None, at: now }))
+        let (source, confirmed) = (Source::Store, Timestamp::default());
+        Ok(Ok(Found { current, source, cookie, seen: None, at: now, confirmed, drift: None }))
     }
 
     /// Notes that a cookie is none of a session's. An error for who keeps making them up.

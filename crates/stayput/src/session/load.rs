@@ -79,6 +79,7 @@ impl Session {
             if let Some(found) = found {
                 (state.current, state.cookie, state.active) = (Some(found.current), found.cookie, found.at);
                 (state.source, state.seen) = (found.source, found.seen);
+                (state.confirmed, state.drift) = (found.confirmed, found.drift);
             }
         }
         Ok(state.current.clone())

@@ -21,7 +21,7 @@ impl Session {
             return change.map(|value| data::decode(key, &value)).transpose();
         }
         let current = self.loaded().await?;
-        let value = current.as_ref().and_then(|current| current.data.get(key));
+        let value = current.as_ref().map(|current| current.data.known(key)).transpose()?.flatten();
         value.map(|value| data::decode(key, value)).transpose()
     }
 
@@ -52,7 +52,7 @@ impl Session {
     /// As [`Session::update`].
     pub async fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
         self.write(|values| {
-            let value = values.get(key).map(|value| data::decode(key, value)).transpose()?;
+            let value = values.known(key)?.map(|value| data::decode(key, value)).transpose()?;
             values.remove(key.as_bytes());
             Ok(value)
         })
@@ -139,5 +139,5 @@ impl Session {
 }
 
 fn stored_or_default<T: DeserializeOwned + Default>(key: &str, values: &Data) -> Result<T, Error> {
-    values.get(key).map_or_else(|| Ok(T::default()), |value| data::decode(key, value))
+    values.known(key)?.map_or_else(|| Ok(T::default()), |value| data::decode(key, value))
 }

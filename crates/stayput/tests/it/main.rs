@@ -10,6 +10,7 @@ mod failure;
 mod format;
 mod identifiers;
 mod keys;
+mod lifeboat;
 mod login;
 mod near;
 mod orders;

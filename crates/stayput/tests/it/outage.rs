@@ -240,7 +240,7 @@ async fn who_wrote_in_vain_when_it_began_reads_on() {
 }
 
 /// Returns when all traffic is back.
-async fn back(server: &Server) {
+pub(crate) async fn back(server: &Server) {
     for _ in 0..10_000 {
         if !server.sessions.store_is_out() {
             break;

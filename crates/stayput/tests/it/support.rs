@@ -107,7 +107,12 @@ impl Server {
     }
 
     pub(crate) fn browser(&self) -> Browser {
-        Browser { app: self.app.clone(), jar: Arc::default(), peer: None, headers: Vec::new() }
+        self.browser_with(Arc::default())
+    }
+
+    /// A browser with another one's cookies.
+    pub(crate) fn browser_with(&self, jar: Arc<Mutex<BTreeMap<String, String>>>) -> Browser {
+        Browser { app: self.app.clone(), jar, peer: None, headers: Vec::new() }
     }
 }
 

@@ -1,0 +1,278 @@
+//! What was done while the store was out, on disk, so that the end of this process doesn't undo it.
+//!
+//! A file of lines, each sealed under the keyring. It only grows while the store is out, and is empty again when all of it has
+//! reached the store. What can't be read is never thrown away: it is moved aside, and said.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::{fmt, thread};
+
+use stayput_core::{Keyring, Random};
+use tokio::sync::oneshot;
+
+use super::entry::Entry;
+
+/// Where writes and logouts are kept that were accepted while the store was out. One process has it at a time.
+///
+/// A logout is on the disk before it is acknowledged; a write is with the operating system, and so survives the process, but not
+/// the machine.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+/// A journal with the thread that writes it.
+pub(crate) struct Writer {
+    jobs: SyncSender<Job>,
+    /// Bytes in the file, with those that are on their way into it.
+    length: Arc<AtomicU64>,
+}
+
+enum Job {
+    Append {
+        line: Vec<u8>,
+        is_synced: bool,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    /// All that is in it has reached the store.
+    Clear,
+}
+
+impl Journal {
+    /// Opens the journal, or begins one.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read and written, or another process has it.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref().to_owned();
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path)?;
+        file.try_lock().map_err(|failed| match failed {
+            std::fs::TryLockError::WouldBlock => {
+                io::Error::new(io::ErrorKind::ResourceBusy, "another process has this journal")
+            }
+            std::fs::TryLockError::Error(error) => error,
+        })?;
+        Ok(Self { path, file })
+    }
+
+    /// What is in it, and its writer.
+    pub(crate) fn start(mut self, keyring: &Keyring) -> io::Result<(Vec<Entry>, Writer)> {
+        let entries = self.read(keyring)?;
+        let length = Arc::new(AtomicU64::new(self.file.metadata()?.len()));
+        let (jobs, queue) = sync_channel(QUEUE);
+        let counted = Arc::clone(&length);
+        thread::Builder::new().name("stayput-journal".to_owned()).spawn(move || {
+            work(&mut self.file, &queue, &counted);
+        })?;
+        Ok((entries, Writer { jobs, length }))
+    }
+
+    fn read(&mut self, keyring: &Keyring) -> io::Result<Vec<Entry>> {
+        let mut text = Vec::new();
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.read_to_end(&mut text)?;
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let lines = text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let read: Vec<_> = lines.map(|line| open(line, keyring)).collect();
+        let unread = read.iter().filter(|entry| entry.is_none()).count();
+        if unread > 0 {
+            let aside = self.path.with_added_extension("unread");
+            std::fs::write(&aside, &text)?;
+            tracing::error!(
+                lines = unread,
+                kept = %aside.display(),
+                "journal has lines that this keyring doesn't open: what they say is not replayed"
+            );
+        }
+        // The last line may have been cut by the end of the process before: nobody was told that it was done.
+        self.file.set_len(whole as u64)?;
+        Ok(read.into_iter().flatten().collect())
+    }
+}
+
+impl Writer {
+    /// Appends an entry; done when it is written, or on the disk.
+    pub(crate) fn append(
+        &self,
+        entry: &Entry,
+        is_synced: bool,
+        keyring: &Keyring,
+        random: &dyn Random,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let sealed = keyring.seal(CONTEXT, &entry.encode(), random);
+        let line = [data_encoding::BASE64.encode(&sealed).as_bytes(), b"\n"].concat();
+        let len = line.len() as u64;
+        let (done, answer) = oneshot::channel();
+        let sent = if self.length.fetch_add(len, Ordering::AcqRel) + len > MOST_BYTES {
+            Err(io::Error::new(io::ErrorKind::FileTooLarge, "journal is full"))
+        } else {
+            self.jobs.try_send(Job::Append { line, is_synced, done }).map_err(|failed| match failed {
+                TrySendError::Full(_) => io::Error::new(io::ErrorKind::ResourceBusy, "journal is too slow"),
+                TrySendError::Disconnected(_) => io::Error::other("journal has ended"),
+            })
+        };
+        if sent.is_err() {
+            self.length.fetch_sub(len, Ordering::AcqRel);
+        }
+        async move {
+            sent?;
+            answer.await.unwrap_or_else(|_| Err(io::Error::other("journal has ended")))
+        }
+    }
+
+    /// Empties the journal: all of it has reached the store. If it is too busy for that, another time.
+    pub(crate) fn clear(&self) {
+        let _ = self.jobs.try_send(Job::Clear);
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+/// Does the jobs in their order; those that wait together share one write, and one wait for the disk.
+fn work(file: &mut File, queue: &Receiver<Job>, length: &AtomicU64) {
+    while let Ok(first) = queue.recv() {
+        let (mut lines, mut is_synced, mut waiting) = (Vec::new(), false, Vec::new());
+        for job in std::iter::once(first).chain(queue.try_iter().take(QUEUE)) {
+            match job {
+                Job::Append { line, is_synced: synced, done } => {
+                    lines.extend_from_slice(&line);
+                    is_synced |= synced;
+                    waiting.push(done);
+                }
+                Job::Clear => {
+                    answer(&mut waiting, &write(file, &lines, is_synced));
+                    (lines, is_synced) = (Vec::new(), false);
+                    clear(file, length);
+                }
+            }
+        }
+        answer(&mut waiting, &write(file, &lines, is_synced));
+    }
+}
+
+fn write(file: &mut File, lines: &[u8], is_synced: bool) -> io::Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let before = file.metadata()?.len();
+    let written = file.write_all(lines).and_then(|()| if is_synced { file.sync_data() } else { Ok(()) });
+    if written.is_err() {
+        // Half a line would spoil the next one.
+        file.set_len(before)?;
+    }
+    written
+}
+
+fn answer(waiting: &mut Vec<oneshot::Sender<io::Result<()>>>, outcome: &io::Result<()>) {
+    for done in waiting.drain(..) {
+        let outcome = outcome.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()));
+        // Who was given up doesn't listen.
+        let _ = done.send(outcome.copied());
+    }
+}
+
+fn clear(file: &File, length: &AtomicU64) {
+    match file.metadata().and_then(|metadata| file.set_len(0).map(|()| metadata.len())) {
+        Ok(len) => drop(length.fetch_sub(len, Ordering::AcqRel)),
+        Err(error) => tracing::error!(%error, "journal can't be emptied"),
+    }
+}
+
+fn open(line: &[u8], keyring: &Keyring) -> Option<Entry> {
+    let sealed = data_encoding::BASE64.decode(line).ok()?;
+    Entry::decode(&keyring.open(CONTEXT, &sealed).ok()?)
+}
+
+const CONTEXT: &[u8] = b"stayput journal\0";
+
+/// Most bytes of the file: what an outage of an hour would not fill.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Most entries that wait to be written.
+const QUEUE: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use stayput_core::{StorageKey, SystemRandom};
+
+    use super::*;
+
+    fn key(number: u8) -> StorageKey {
+        StorageKey::from_bytes([number; StorageKey::LEN])
+    }
+
+    #[tokio::test]
+    async fn what_was_appended_is_there_after_the_process_until_it_is_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, keyring) = (dir.path().join("journal"), Keyring::generate(&SystemRandom));
+        let (before, writer) = Journal::open(&path).unwrap().start(&keyring).unwrap();
+        assert!(before.is_empty());
+        for number in 0..3 {
+            let entry = Entry::Ended { key: key(number) };
+            writer.append(&entry, number == 1, &keyring, &SystemRandom).await.unwrap();
+        }
+        assert!(Journal::open(&path).is_err(), "another process has it");
+        drop(writer);
+        let (entries, writer) = reopened(&path, &keyring);
+        assert_eq!(entries, [0, 1, 2].map(|number| Entry::Ended { key: key(number) }));
+        writer.clear();
+        writer.append(&Entry::Ended { key: key(9) }, true, &keyring, &SystemRandom).await.unwrap();
+        drop(writer);
+        assert_eq!(reopened(&path, &keyring).0, [Entry::Ended { key: key(9) }]);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_was_cut_is_dropped_and_one_that_is_not_ours_is_kept_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, keyring) = (dir.path().join("journal"), Keyring::generate(&SystemRandom));
+        let (_, writer) = Journal::open(&path).unwrap().start(&keyring).unwrap();
+        let theirs = Keyring::generate(&SystemRandom);
+        writer.append(&Entry::Ended { key: key(1) }, true, &theirs, &SystemRandom).await.unwrap();
+        writer.append(&Entry::Ended { key: key(2) }, true, &keyring, &SystemRandom).await.unwrap();
+        drop(writer);
+        let mut text = std::fs::read(&path).unwrap();
+        text.extend_from_slice(b"AAAA");
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(reopened(&path, &keyring).0, [Entry::Ended { key: key(2) }]);
+        assert_eq!(std::fs::read(dir.path().join("journal.unread")).unwrap(), text);
+    }
+
+    #[tokio::test]
+    async fn a_full_journal_takes_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, keyring) = (dir.path().join("journal"), Keyring::generate(&SystemRandom));
+        let (_, writer) = Journal::open(&path).unwrap().start(&keyring).unwrap();
+        writer.length.store(MOST_BYTES - 10, Ordering::Release);
+        let entry = Entry::Ended { key: key(1) };
+        for _ in 0..2 {
+            let error = writer.append(&entry, true, &keyring, &SystemRandom).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    }
+
+    /// Opens it again, when the thread of the writer before has let it go.
+    fn reopened(path: &Path, keyring: &Keyring) -> (Vec<Entry>, Writer) {
+        loop {
+            match Journal::open(path) {
+                Ok(journal) => return journal.start(keyring).unwrap(),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::ResourceBusy),
+            }
+            thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! A session while the store is out: read from the newest copy that is to be had, written into the journal, ended for good.
+//!
+//! Nothing here moves the time at which the store last confirmed the session, nor any deadline of it.
+
+use std::sync::Arc;
+
+use stayput_core::{
+    DecodedCookie, Keyring, Marker, OnWiped, Outage, State as RecordState, StorageKey, Timestamp,
+};
+
+use super::{CookieState, Current, Found, Session, Source};
+use crate::Error;
+use crate::answer::CookieChange;
+use crate::commit::Attempts;
+use crate::cookies::Presented;
+use crate::data::{Changes, Data};
+use crate::device::Device;
+use crate::events::{EndReason, EventKind, Refusal};
+use crate::lifeboat::{Boat, Carried, Lifeboat, NotTaken, Value, View, Write, Written, boat};
+use crate::meter;
+use crate::near::{Seen, SeenVersion};
+use crate::outage::is_outage;
+
+/// What is known of a session that is adrift, beside what it holds.
+#[derive(Clone)]
+pub(crate) struct Drift {
+    /// When the store last confirmed it; of one that was born in the outage, when that was.
+    pub(crate) confirmed: Timestamp,
+    pub(crate) marker: Option<Marker>,
+    pub(crate) is_born: bool,
+    /// How often it was written since.
+    pub(crate) writes: u32,
+    /// What the store has under the keys that were written since.
+    pub(crate) before: Vec<(String, Value)>,
+}
+
+impl Drift {
+    /// Of a session that was as the store had it at `confirmed`.
+    pub(super) fn since(confirmed: Timestamp, marker: Option<Marker>) -> Self {
+        Self { confirmed, marker, is_born: false, writes: 0, before: Vec::new() }
+    }
+
+    fn of(boat: &Boat) -> Self {
+        let written = |carried: &Carried| carried.before.clone().map(|before| (carried.key.clone(), before));
+        Self {
+            confirmed: boat.confirmed,
+            marker: boat.marker,
+            is_born: boat.is_born,
+            writes: boat.writes,
+            before: boat.values.iter().filter_map(written).collect(),
+        }
+    }
+
+    pub(super) fn before(&self, key: &str) -> Option<&Value> {
+        self.before.iter().find(|(name, _)| name == key).map(|(_, before)| before)
+    }
+}
+
+impl Session {
+    /// The session as it is served while the store is out, if `error` says that it is and the policy bridges that; or else that
+    /// error.
+    pub(super) fn bridge(
+        &self,
+        cookie: &DecodedCookie,
+        key: StorageKey,
+        keyring: &Keyring,
+        with_subject: bool,
+        error: Error,
+    ) -> Result<Result<Found, Refusal>, Error> {
+        let inner = &self.sessions().inner;
+        if inner.policy.outage == Outage::Refuse || !is_outage(&error) {
+            return Err(error);
+        }
+        let copy = self.copied(cookie, key, keyring, with_subject)?;
+        let found = match &inner.lifeboat {
+            None => copy,
+            Some(lifeboat) => {
+                let carried = self.in_lifeboat(lifeboat, cookie, key, keyring, with_subject);
+                let found = newest(copy, carried);
+                self.as_written_here(lifeboat, cookie, key, found)
+            }
+        };
+        let found = found.ok_or(error)?;
+        meter::adrift();
+        Ok(found)
+    }
+
+    /// The session in the near cache.
+    fn copied(
+        &self,
+        cookie: &DecodedCookie,
+        key: StorageKey,
+        keyring: &Keyring,
+        with_subject: bool,
+    ) -> Result<Option<Result<Found, Refusal>>, Error> {
+        let inner = &self.sessions().inner;
+        let Some(near) = &inner.near else { return Ok(None) };
+        let seen = Seen { version: self.seen_version(&key), generation: cookie.value.generation };
+        let Some(copy) = near.adrift(&key, seen, inner.policy.max_age) else { return Ok(None) };
+        let found = self.fit(cookie, key, &copy.record, Some(&copy.opened), keyring, with_subject)?;
+        let marker = inner.marker.get();
+        Ok(Some(found.map(|found| {
+            let drift = Drift::since(near.confirmed(&copy, found.at), marker);
+            Found { source: Source::Adrift, seen: seen.version, drift: Some(Box::new(drift)), ..found }
+        })))
+    }
+
+    /// The session in its lifeboat.
+    fn in_lifeboat(
+        &self,
+        lifeboat: &Lifeboat,
+        cookie: &DecodedCookie,
+        key: StorageKey,
+        keyring: &Keyring,
+        with_subject: bool,
+    ) -> Option<Found> {
+        let boat = self.boat(&key, keyring)?;
+        let now = self.sessions().inner.clock.now();
+        let is_good = self.may_use(&boat, cookie, with_subject, now) && !lifeboat.pending.is_ended(&key);
+        is_good.then(|| {
+            let (id, data) = (cookie.value.id.clone(), boat.data(&Device::of(&self.client())));
+            let drift = Some(Box::new(Drift::of(&boat)));
+            let current = Arc::new(Current { id, key, header: boat.header, data });
+            let cookie = CookieState { generation: cookie.value.generation, ..CookieState::default() };
+            let (source, seen) = (Source::Adrift, self.seen_version(&key));
+            Found { current, source, cookie, seen, at: now, confirmed: boat.confirmed, drift }
+        })
+    }
+
+    /// The lifeboat that the client presents for the session under `key`.
+    pub(super) fn boat(&self, key: &StorageKey, keyring: &Keyring) -> Option<Boat> {
+        match self.cookies().single(&self.sessions().inner.names.lifeboat) {
+            Presented::Once(value) => Boat::open(value, key, keyring),
+            Presented::Absent | Presented::Several => None,
+        }
+    }
+
+    /// Whether a session that a lifeboat carries is one for this cookie, is alive, and was confirmed not too long ago.
+    pub(super) fn may_use(
+        &self,
+        boat: &Boat,
+        cookie: &DecodedCookie,
+        with_subject: bool,
+        now: Timestamp,
+    ) -> bool {
+        let (policy, header) = (&self.sessions().inner.policy, &boat.header);
+        now < boat.confirmed.after(policy.max_age)
+            && !header.is_expired(now)
+            && header.absolute > now
+            && header.subject.is_some() == with_subject
+            && header.accepts(cookie.value.generation, now, policy.grace)
+    }
+
+    /// The session as it was last written on this server, if that is newer than what was found.
+    fn as_written_here(
+        &self,
+        lifeboat: &Lifeboat,
+        cookie: &DecodedCookie,
+        key: StorageKey,
+        found: Option<Result<Found, Refusal>>,
+    ) -> Option<Result<Found, Refusal>> {
+        let Some(view) = lifeboat.pending.view(&key) else { return found };
+        let (policy, now) = (&self.sessions().inner.policy, self.sessions().inner.clock.now());
+        let (header, generation) = (&view.current.header, cookie.value.generation);
+        let is_newer = match &found {
+            Some(Ok(found)) => view.is_ahead_of(found.version(), found.writes()),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        let is_good = now < view.drift.confirmed.after(policy.max_age)
+            && !header.is_expired(now)
+            && header.accepts(generation, now, policy.grace);
+        if !is_newer || !is_good {
+            return found;
+        }
+        let (confirmed, seen) = (view.drift.confirmed, self.seen_version(&key));
+        let cookie = CookieState { generation, ..CookieState::default() };
+        let drift = Some(Box::new(view.drift));
+        let (current, source) = (view.current, Source::Adrift);
+        Some(Ok(Found { current, source, cookie, seen, at: now, confirmed, drift }))
+    }
+
+    /// From here on the session is adrift, if the store is out by now and may be bridged.
+    pub(crate) fn cast_off(&self) {
+        let inner = &self.sessions().inner;
+        if inner.lifeboat.is_none() {
+            return;
+        }
+        let mut state = self.state();
+        let is_confirmed = inner.clock.now() < state.confirmed.after(inner.policy.max_age);
+        if !state.is_adrift() && state.current.is_some() && is_confirmed && self.sessions().store_is_out() {
+            state.drift = Some(Box::new(Drift::since(state.confirmed, inner.marker.get())));
+            state.source = Source::Adrift;
+        }
+    }
+
+    /// Writes the session here, for the store when it is back: if all that changes has a merge.
+    pub(crate) async fn commit_adrift<R, E: From<Error>>(
+        &self,
+        mut change: impl FnMut(&mut Data) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let (sessions, mut attempts) = (self.sessions(), Attempts::begin());
+        let lifeboat = sessions.inner.lifeboat.as_ref().ok_or(Error::Adrift)?;
+        loop {
+            let (base, changes, drift) = self.afloat()?;
+            let mut data = base.data.clone();
+            data.apply(&changes);
+            let result = change(&mut data)?;
+            if data == base.data {
+                self.state().changes.settle(&changes);
+                return Ok(result);
+            }
+            self.check_size(&data)?;
+            let (writes, drift) = self.writes(lifeboat, &base, &data, drift)?;
+            let count = writes.len();
+            let current = Arc::new(Current { data, ..base.with(base.header.clone()) });
+            let view = View { current, drift };
+            let noted = lifeboat.pending.write(base.key, view.clone(), writes, |writes| {
+                lifeboat.note_writes(base.key, writes, &sessions.inner)
+            });
+            match noted {
+                Ok(noted) => {
+                    noted.await;
+                    meter::adrift_writes(count);
+                    self.board(view);
+                    self.state().changes.settle(&changes);
+                    self.hand_out_boat();
+                    sessions.start_replay();
+                    return Ok(result);
+                }
+                Err(NotTaken::Behind(newer)) => self.board(*newer),
+                Err(NotTaken::Ended) => return Err(Error::Ended.into()),
+                Err(NotTaken::Full) => return Err(Error::Adrift.into()),
+            }
+            attempts.next(sessions).await?;
+        }
+    }
+
+    fn afloat(&self) -> Result<(Arc<Current>, Changes, Drift), Error> {
+        let state = self.state();
+        let (Some(current), Some(drift)) = (&state.current, &state.drift) else { return Err(Error::Adrift) };
+        if current.header.state == RecordState::Remainder {
+            return Err(Error::Superseded);
+        }
+        Ok((Arc::clone(current), state.changes.clone(), Drift::clone(drift)))
+    }
+
+    /// What is written when the session `base` becomes `data`, and what is known of it then.
+    fn writes(
+        &self,
+        lifeboat: &Lifeboat,
+        base: &Current,
+        data: &Data,
+        mut drift: Drift,
+    ) -> Result<(Vec<Write>, Drift), Error> {
+        let policy = &self.sessions().inner.policy;
+        let comes_later = drift.is_born || policy.on_wiped == OnWiped::Restore;
+        let born_until = comes_later.then(|| drift.confirmed.after(policy.max_age));
+        let mut writes = Vec::new();
+        for name in base.data.differing(data) {
+            let (before, after) = (base.data.known(&name)?, data.get(&name));
+            // What can't be brought together with itself never can.
+            let itself = Written { before, after, stored: before };
+            lifeboat.merges.merge(&name, itself).map_err(|_| Error::Adrift)?;
+            let (before, after) = (before.map(<[u8]>::to_vec), after.map(<[u8]>::to_vec));
+            let origin = drift.before(&name).filter(|origin| **origin != before).cloned();
+            if drift.before(&name).is_none() {
+                drift.before.push((name.clone(), before.clone()));
+            }
+            writes.push(Write { name, before, after, origin, born_until });
+        }
+        drift.writes += 1;
+        Ok((writes, drift))
+    }
+
+    /// From here on the session is as it was written on this server.
+    fn board(&self, view: View) {
+        let mut state = self.state();
+        (state.current, state.source) = (Some(view.current), Source::Adrift);
+        state.drift = Some(Box::new(view.drift));
+    }
+
+    /// Ends the session here and now, and in the store when it is back.
+    pub(crate) async fn log_out_adrift(&self, lifeboat: &Lifeboat) -> Result<(), Error> {
+        let inner = &self.sessions().inner;
+        let current = self.current();
+        let keys: Vec<_> = match &current {
+            Some(current) => vec![current.key],
+            None => self.presented_keys().collect(),
+        };
+        if !lifeboat.has_journal() {
+            return Err(Error::Adrift);
+        }
+        for key in &keys {
+            lifeboat.end(*key, inner).await?;
+            self.emit(EventKind::Ended(EndReason::Logout), current.as_deref());
+        }
+        let left = current.as_deref().and_then(|current| self.lifetime(current));
+        let ended = keys.first().map(|key| {
+            let value = boat::seal_ended(key, &inner.keyring.load(), &*inner.random);
+            CookieChange::Set { value, left }
+        });
+        self.forget();
+        self.state().answer.lifeboat = ended;
+        self.sessions().start_replay();
+        Ok(())
+    }
+
+    /// Ends in the store what its user ended on another server while the store was out, as the browser says.
+    pub(super) async fn end_if_ended(&self, keyring: &Keyring) {
+        let inner = &self.sessions().inner;
+        let (Some(_), Presented::Once(value)) =
+            (&inner.lifeboat, self.cookies().single(&inner.names.lifeboat))
+        else {
+            return;
+        };
+        let Some(key) = boat::open_ended(value, keyring) else { return };
+        match self.sessions().remove(key).await {
+            Ok(()) => {
+                let mut state = self.state();
+                state.answer.lifeboat = Some(CookieChange::Delete);
+                state.writes = true;
+            }
+            // The browser keeps saying it.
+            Err(error) if is_outage(&error) => {}
+            Err(error) => error.log(),
+        }
+    }
+}
+
+/// Of a copy and of what a lifeboat carries, the one of the higher version; what was written since on another server comes with
+/// either.
+fn newest(copy: Option<Result<Found, Refusal>>, carried: Option<Found>) -> Option<Result<Found, Refusal>> {
+    match (copy, carried) {
+        (Some(Ok(copy)), Some(carried)) if copy.version() == carried.version() && carried.writes() > 0 => {
+            Some(Ok(copy.written_as(&carried)))
+        }
+        (Some(Ok(copy)), Some(carried)) if copy.version() < carried.version() => Some(Ok(carried)),
+        (None, Some(carried)) => Some(Ok(carried)),
+        (copy, _) => copy,
+    }
+}
+
+impl Found {
+    fn version(&self) -> SeenVersion {
+        SeenVersion::of(&self.current.header)
+    }
+
+    fn writes(&self) -> u32 {
+        self.drift.as_ref().map_or(0, |drift| drift.writes)
+    }
+
+    /// The same session with the values that were written since, as they are in `carried`.
+    fn written_as(self, carried: &Self) -> Self {
+        let Some(drift) = &carried.drift else { return self };
+        let mut data = self.current.data.clone();
+        for (key, _) in &drift.before {
+            match carried.current.data.get(key) {
+                Some(value) => data.set(key.as_bytes(), value),
+                None => data.remove(key.as_bytes()),
+            }
+        }
+        let current = Current { data, ..self.current.with(self.current.header.clone()) };
+        Self { current: Arc::new(current), drift: carried.drift.clone(), ..self }
+    }
+}

@@ -1,0 +1,129 @@
+//! Sessions that the store doesn't have, and their lifeboat does: those that were born while it was out, and those that it lost.
+//!
+//! A session that was ended never comes back this way: its tombstone outlives every lifeboat of it.
+
+use std::sync::Arc;
+
+use stayput_core::{DecodedCookie, Keyring, OnWiped, Operation, StorageKey};
+
+use super::{CookieState, Current, Drift, Found, Session, Source};
+use crate::Error;
+use crate::answer::CookieChange;
+use crate::device::Device;
+use crate::events::{EventKind, Refusal};
+use crate::lifeboat::{Boat, Lifeboat};
+use crate::login::Heir;
+
+impl Session {
+    /// The session of a cookie under whose key the store has nothing, if it may be put there from its lifeboat.
+    pub(super) async fn revive(
+        &self,
+        cookie: &DecodedCookie,
+        key: StorageKey,
+        keyring: &Keyring,
+        with_subject: bool,
+    ) -> Result<Result<Found, Refusal>, Error> {
+        let (sessions, inner) = (self.sessions(), &self.sessions().inner);
+        let now = inner.clock.now();
+        let Some(lifeboat) = &inner.lifeboat else { return Ok(Err(Refusal::NoSession)) };
+        let boat = self.boat(&key, keyring).filter(|boat| self.may_use(boat, cookie, with_subject, now));
+        let Some(boat) = boat.filter(|_| inner.store.keeps_tombstones()) else {
+            return Ok(Err(Refusal::NoSession));
+        };
+        let is_lost = !boat.is_born;
+        if is_lost && !self.may_restore(lifeboat, &boat).await? {
+            return Ok(Err(Refusal::NoSession));
+        }
+        let data = boat.data_before(&Device::of(&self.client())).known_whole();
+        let current = Current { id: cookie.value.id.clone(), key, header: boat.header.clone(), data };
+        match self.put_back(&current, &boat).await {
+            Ok(()) if is_lost => self.emit(EventKind::Restored, Some(&current)),
+            // Somebody was first, or it was ended.
+            Ok(()) | Err(Error::Ended) => {}
+            Err(error) => return Err(error),
+        }
+        sessions.replay_session(key).await?;
+        let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
+        let found = self.fit_if_any(cookie, key, record, keyring, with_subject)?;
+        Ok(found.map(|found| Found { confirmed: now, ..found }))
+    }
+
+    /// Whether a session that the store doesn't have was lost by it, and is wanted back.
+    async fn may_restore(&self, lifeboat: &Lifeboat, boat: &Boat) -> Result<bool, Error> {
+        let (sessions, inner) = (self.sessions(), &self.sessions().inner);
+        if inner.policy.on_wiped == OnWiped::LogOut || boat.marker.is_none() {
+            return Ok(false);
+        }
+        let marker = sessions.call(Operation::Marker, |store| store.marker()).await?;
+        sessions.see_marker(marker);
+        if boat.marker == marker {
+            return Ok(false);
+        }
+        Ok(match (&boat.subject, boat.header.authenticated) {
+            (Some(subject), Some(authenticated)) => lifeboat.readmits(subject.clone(), authenticated).await,
+            _ => true,
+        })
+    }
+
+    /// Puts a session into the store, unless all of its subject's were ended since, or there is no room for it.
+    async fn put_back(&self, current: &Current, boat: &Boat) -> Result<(), Error> {
+        let sessions = self.sessions();
+        let Some(subject) = &boat.subject else { return sessions.create(current).await };
+        let epoch = self.epoch(subject.key()).await?;
+        // An epoch is at least the time at which it was raised, in milliseconds.
+        if epoch.count() >= boat.confirmed.as_millis() {
+            return Err(Error::Ended);
+        }
+        sessions.create(current).await?;
+        let device = Device::of(&self.client());
+        let is_remembered = current.header.is_remembered;
+        let heir = Heir { subject: subject.clone(), device, is_remembered, keeps_all: false };
+        match self.admit(current, &heir, epoch, None).await {
+            Err(Error::LimitReached | Error::Ended) => {
+                sessions.remove(current.key).await?;
+                Err(Error::Ended)
+            }
+            admitted => admitted,
+        }
+    }
+}
+
+impl Session {
+    /// Logs in while the store is out: the session is in the browser only, until the store is back and its client comes again.
+    pub(crate) async fn begin_adrift(
+        &self,
+        lifeboat: &Lifeboat,
+        mut first: Current,
+        old: Option<Arc<Current>>,
+    ) -> Result<(), Error> {
+        let inner = &self.sessions().inner;
+        let now = first.header.created;
+        first.header.expires = inner.policy.expiry(&first.header, now);
+        let drift = Drift { is_born: true, ..Drift::since(now, inner.marker.get()) };
+        let boat = self.boat_of(&first, &drift);
+        let holds_all =
+            first.data.iter().count() == boat.values.iter().filter(|kept| kept.value.is_some()).count();
+        let cookie = self.lifeboat_of(&first, &drift).filter(|_| holds_all && inner.store.keeps_tombstones());
+        let Some(cookie) = cookie else { return Err(Error::Adrift) };
+        if let Some(old) = old {
+            // Who planted or stole the id from before the login gains nothing by it, and what is logged in ends with it.
+            if old.header.subject.is_some() && !lifeboat.has_journal() {
+                return Err(Error::Adrift);
+            }
+            lifeboat.end(old.key, inner).await?;
+        }
+        let (session, spare) = (self.newest_cookie(&first), self.spare_for(&first));
+        let first = Arc::new(first);
+        self.emit(EventKind::LoggedIn, Some(&first));
+        let mut state = self.state();
+        state.answer.session = Some(session);
+        state.answer.anonymous = Some(CookieChange::Delete);
+        state.answer.spare = spare;
+        state.answer.lifeboat = Some(cookie);
+        (state.cookie, state.active, state.confirmed) = (CookieState::default(), now, now);
+        (state.current, state.source) = (Some(first), Source::Adrift);
+        state.drift = Some(Box::new(drift));
+        state.end_lookup();
+        Ok(())
+    }
+}
