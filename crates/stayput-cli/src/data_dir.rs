@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use stayput::{Keyring, SharedKeyring, SystemRandom};
+use stayput::{Journal, Keyring, SharedKeyring, SystemRandom};
 use stayput_stores::StoreUrl;
 
 use crate::failure::Failure;
@@ -45,6 +45,18 @@ impl DataDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Where the server called `name` keeps what it accepts while the store is out.
+    pub(crate) fn journal(&self, name: &str) -> Result<Journal, Failure> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let name: String = name.chars().map(|c| if is_plain(c) { c } else { '-' }).collect();
+        let path = self.0.join(format!("journal-{name}"));
+        Journal::open(&path).map_err(|error| {
+            Failure::other(format!("cannot open the journal {}", path.display()))
+                .because(error)
+                .way_out("give each server a name and each fleet a data directory of its own")
+        })
     }
 
     pub(crate) fn keyring_file(&self) -> KeyringFile {

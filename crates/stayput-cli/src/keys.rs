@@ -115,7 +115,7 @@ impl Target {
     async fn mark_store(&self, locked: &LockedKeyring) -> Result<(), Failure> {
         let Some(store) = &self.store else { return Ok(()) };
         let file = locked.file();
-        sessions::open(store, file.read()?, self.policy.clone(), file.path()).await.map(drop)
+        sessions::check(store, file.read()?, self.policy.clone(), file.path()).await.map(drop)
     }
 
     fn make(&self) -> Result<KeyringOrigin, Failure> {

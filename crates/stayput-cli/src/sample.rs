@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use stayput::{Policy, SharedKeyring};
+use stayput::{Builder, Journal, LifeboatKey, Merge, Outage, Policy, SharedKeyring};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -24,7 +24,11 @@ pub(crate) async fn serve(args: SampleServerArgs) -> Result<(), Failure> {
     let keyring = data_dir.keyring_file().read()?;
     reload_when_told(keyring.clone())?;
     let policy = policy(&Config::load(args.config.as_deref())?.policy, args.reached_by);
-    let sessions = sessions::open(&args.store.url()?, keyring, policy, &data_dir.keyring_path()).await?;
+    let has_lifeboat = policy.outage == Outage::Lifeboat;
+    let journal = has_lifeboat.then(|| data_dir.journal(&args.name)).transpose()?;
+    let equip = |builder| equip(builder, journal);
+    let (url, keyring_path) = (args.store.url()?, data_dir.keyring_path());
+    let sessions = sessions::open(&url, keyring, policy, &keyring_path, equip).await?;
     let shop = routes::Shop::new(args.name, args.reached_by);
     let app = routes::router(shop).layer(sessions.layer());
 
@@ -56,7 +60,24 @@ fn policy(configured: &Policy, reached_by: ReachedBy) -> Policy {
     let carry = [routes::VISITS, routes::CART].map(str::to_owned).to_vec();
     let cookie = configured.cookie.clone();
     let cookie = if reached_by == ReachedBy::Loopback { cookie.danger_plain_http() } else { cookie };
-    Policy { carry, cookie, ..configured.clone() }
+    let has_lifeboat = configured.outage == Outage::Lifeboat;
+    let lifeboat = if has_lifeboat { lifeboat() } else { Vec::new() };
+    Policy { carry, cookie, lifeboat, ..configured.clone() }
+}
+
+/// What goes on while the store is out.
+fn lifeboat() -> Vec<LifeboatKey> {
+    vec![LifeboatKey::written(routes::VISITS, Merge::Add), LifeboatKey::written(routes::CART, Merge::Own)]
+}
+
+/// Gives the library what a policy with lifeboats asks of an application.
+fn equip(builder: Builder, journal: Option<Journal>) -> Builder {
+    let Some(journal) = journal else { return builder };
+    builder
+        .journal(journal)
+        .merge(routes::CART, routes::merge_carts)
+        // A sample: everybody who was logged in may be again. A real application looks whether the user is still one.
+        .readmit(|_, _| async { true })
 }
 
 /// SIGHUP: the keyring has changed. Without it that is seen a few seconds later.

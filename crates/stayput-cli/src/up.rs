@@ -29,7 +29,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let (keyring, origin) = data_dir.keyring_or_new()?;
     // Held open to the end: it also sweeps.
     let _sessions =
-        sessions::open(&settings.store, keyring.clone(), settings.policy.clone(), &data_dir.keyring_path())
+        sessions::check(&settings.store, keyring.clone(), settings.policy.clone(), &data_dir.keyring_path())
             .await
             .inspect_err(|_| {
                 if origin == KeyringOrigin::Made {

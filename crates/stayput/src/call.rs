@@ -50,9 +50,16 @@ impl Sessions {
         call: impl Fn(&'a dyn SessionStore) -> StoreFuture<'a, T>,
     ) -> Result<(T, Option<Error>), Error> {
         match self.call(operation, &call).await {
-            Err(Error::Store(error)) if error.kind() == StoreErrorKind::OutcomeUnknown => {
+            Err(Error::Store(doubt)) if doubt.kind() == StoreErrorKind::OutcomeUnknown => {
                 tracing::warn!(%operation, "outcome of a write unknown; looking again");
-                Ok((self.call(operation, &call).await?, Some(Error::Store(error))))
+                match self.call(operation, &call).await {
+                    Ok(outcome) => Ok((outcome, Some(Error::Store(doubt)))),
+                    // Whatever became of the second try, the first may have gone through.
+                    Err(error) => {
+                        error.log();
+                        Err(Error::Store(doubt))
+                    }
+                }
             }
             outcome => Ok((outcome?, None)),
         }

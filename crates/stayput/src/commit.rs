@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stayput_core::{
-    Created, Header, Operation, Record, Replaced, SessionId, State as RecordState, StorageKey, Version,
+    Created, Header, Operation, Record, Replaced, SessionId, State as RecordState, StorageKey,
+    StoreErrorKind, Version,
 };
 use tokio::time::Instant;
 
@@ -31,8 +32,7 @@ impl Session {
         mut change: impl FnMut(&mut Data) -> Result<R, E>,
     ) -> Result<R, E> {
         self.load().await?;
-        self.cast_off();
-        if self.state().is_adrift() {
+        if self.state().is_adrift() || self.sessions().store_is_out() && self.cast_off() {
             return self.commit_adrift(change).await;
         }
         let mut attempts = Attempts::begin();
@@ -53,7 +53,15 @@ impl Session {
             self.check_size(&data)?;
             let written = match base {
                 None => self.write_new(data).await?,
-                Some(base) => self.write_next(&base, data).await?,
+                Some(base) => match self.write_next(&base, data).await {
+                    // Nothing of it happened, so it can happen here.
+                    Err(Error::Store(error))
+                        if error.kind() == StoreErrorKind::Unavailable && self.cast_off() =>
+                    {
+                        return self.commit_adrift(change).await;
+                    }
+                    written => written?,
+                },
             };
             match written {
                 Written::Done(current) => {

@@ -109,7 +109,9 @@ impl Session {
         let _turn = self.turn().await;
         self.state().check_head()?;
         let unreadable = self.load_if_readable().await;
-        self.cast_off();
+        if self.sessions().store_is_out() {
+            self.cast_off();
+        }
         if let Some(lifeboat) = &self.sessions().inner.lifeboat
             && (self.state().is_adrift() || unreadable.as_ref().is_err_and(is_outage))
         {
@@ -122,9 +124,13 @@ impl Session {
             None => false,
         };
         for key in current.iter().map(|current| current.key).chain(unreadable) {
-            match self.sessions().remove(key).await {
-                Err(error) if is_over => error.log(),
-                removed => removed?,
+            match (self.sessions().remove(key).await, &self.sessions().inner.lifeboat) {
+                // It can be done twice, so it doesn't matter whether it was.
+                (Err(error), Some(lifeboat)) if is_outage(&error) => {
+                    return self.log_out_adrift(lifeboat).await;
+                }
+                (Err(error), _) if is_over => error.log(),
+                (removed, _) => removed?,
             }
             self.emit(EventKind::Ended(EndReason::Logout), current.as_deref());
         }

@@ -59,6 +59,7 @@ fn read_lifetimes<'i>(reader: &mut Reader<'i>, section: &mut Section<'i>, policy
     ));
     section.read(reader, "activity", &mut policy.activity, values::activity);
     section.read(reader, "outage", &mut policy.outage, values::outage);
+    places.push(("on_wiped", section.read(reader, "on_wiped", &mut policy.on_wiped, values::on_wiped)));
     places
 }
 

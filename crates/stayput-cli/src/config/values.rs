@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use stayput::{Activity, Outage, Overflow, Policy, SameSite};
+use stayput::{Activity, OnWiped, Outage, Overflow, Policy, SameSite};
 use stayput_gateway::LogFormat;
 use stayput_stores::StoreUrl;
 use toml::de::DeValue;
@@ -106,7 +106,16 @@ pub(super) fn outage(value: &DeValue<'_>) -> Result<Outage, String> {
     match value.as_str() {
         Some("refuse") => Ok(Outage::Refuse),
         Some("read_only") => Ok(Outage::ReadOnly),
-        _ => Err(r#""refuse" or "read_only""#.to_owned()),
+        Some("lifeboat") => Ok(Outage::Lifeboat),
+        _ => Err(r#""refuse", "read_only" or "lifeboat""#.to_owned()),
+    }
+}
+
+pub(super) fn on_wiped(value: &DeValue<'_>) -> Result<OnWiped, String> {
+    match value.as_str() {
+        Some("log_out") => Ok(OnWiped::LogOut),
+        Some("restore") => Ok(OnWiped::Restore),
+        _ => Err(r#""log_out" or "restore""#.to_owned()),
     }
 }
 

@@ -10,7 +10,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
 use serde::{Deserialize, Serialize};
-use stayput::{Session, Subject};
+use stayput::{Session, Subject, Written};
 
 use super::page::Page;
 use crate::cli::ReachedBy;
@@ -143,6 +143,15 @@ async fn add_to_cart(wants: Wants, session: Session, Form(form): Form<Item>) -> 
     };
     let cart = session.try_update(CART, add).await?;
     Ok(wants.answer(Json(Cart { cart })))
+}
+
+/// The stored cart, and what was put into it while the store was out. A set would forget that somebody wants two of a thing.
+pub(super) fn merge_carts(written: Written<Vec<String>>) -> Option<Vec<String>> {
+    let put_in = written.after?.into_iter().skip(written.before.unwrap_or_default().len());
+    let mut cart = written.stored.unwrap_or_default();
+    cart.extend(put_in);
+    cart.truncate(FULL_CART);
+    Some(cart)
 }
 
 #[derive(Serialize)]

@@ -180,18 +180,17 @@ impl Session {
         Some(Ok(Found { current, source, cookie, seen, at: now, confirmed, drift }))
     }
 
-    /// From here on the session is adrift, if the store is out by now and may be bridged.
-    pub(crate) fn cast_off(&self) {
+    /// From here on the session is adrift, if it may be. For when the store is out, or turned out to be; says whether it is.
+    pub(crate) fn cast_off(&self) -> bool {
         let inner = &self.sessions().inner;
-        if inner.lifeboat.is_none() {
-            return;
-        }
         let mut state = self.state();
         let is_confirmed = inner.clock.now() < state.confirmed.after(inner.policy.max_age);
-        if !state.is_adrift() && state.current.is_some() && is_confirmed && self.sessions().store_is_out() {
+        let may_cast_off = inner.lifeboat.is_some() && state.current.is_some() && is_confirmed;
+        if may_cast_off && !state.is_adrift() {
             state.drift = Some(Box::new(Drift::since(state.confirmed, inner.marker.get())));
             state.source = Source::Adrift;
         }
+        may_cast_off
     }
 
     /// Writes the session here, for the store when it is back: if all that changes has a merge.

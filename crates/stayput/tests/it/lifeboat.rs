@@ -159,6 +159,29 @@ async fn what_was_written_in_an_outage_is_in_the_store_afterwards_exactly_once()
 }
 
 #[tokio::test]
+async fn who_comes_first_in_an_outage_is_served_too_unless_it_is_unknown_whether_they_were() {
+    let fleet = Fleet::new();
+    let a = fleet.server("a").await;
+    let (browser, leaver) = (logged_in(&a).await, logged_in(&a).await);
+    // What surely wasn't done is done here.
+    fleet.store.plan(Operation::Replace, Fault::Before);
+    assert_eq!(browser.post("/count").await.text, "2");
+    assert_eq!(browser.get("/number/n").await.text, "2");
+    // What may have been done would be done twice.
+    for fault in [Fault::Before, Fault::After] {
+        fleet.store.plan(Operation::Replace, Fault::After);
+        fleet.store.plan(Operation::Replace, fault);
+        assert_eq!(browser.post("/count").await.status, 503, "{fault:?}");
+    }
+    assert_eq!(browser.post("/count").await.text, "5");
+    // A logout may be done twice.
+    fleet.store.plan(Operation::Remove, Fault::After);
+    assert_eq!(leaver.post("/logout").await.status, 200);
+    let stolen = leaver.tab();
+    assert_eq!(stolen.get("/who").await.text, "nobody");
+}
+
+#[tokio::test]
 async fn writes_of_several_servers_in_one_outage_all_count() {
     let fleet = Fleet::new();
     let (a, b) = (fleet.server("a").await, fleet.server("b").await);
