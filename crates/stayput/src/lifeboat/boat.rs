@@ -51,8 +51,7 @@ impl Boat {
         let end = cookie.iter().rposition(|byte| *byte == b'.')? + 1;
         let (label, sealed) = cookie.split_at(end);
         let (label, sealed) = (str::from_utf8(label).ok()?, unwrapped(sealed)?);
-        let boat = Self::decode(&keyring.open(&context(label, key), &sealed).ok()?)?;
-        (Label::decode(cookie, key)? == boat.label()).then_some(boat)
+        Self::decode(&keyring.open(&context(label, key), &sealed).ok()?)
     }
 
     fn label(&self) -> Label {
@@ -182,3 +181,94 @@ const LONGEST_LABEL: usize = 8 + 21 + 11 + 21;
 
 /// What a seal adds: key id, nonce and tag.
 const SEAL: usize = 4 + 12 + 16;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use stayput_core::{SystemRandom, WriteTag};
+
+    use super::*;
+
+    fn key(number: u8) -> StorageKey {
+        StorageKey::from_bytes([number; StorageKey::LEN])
+    }
+
+    fn boat() -> Boat {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let mut header = Header::new(now, now.after(Duration::from_hours(1)), now, WriteTag(7));
+        header.subject = Some(Subject::new("alice").key());
+        let carried = |key: &str, value: Option<&[u8]>, before: Option<Value>| Carried {
+            key: key.to_owned(),
+            value: value.map(<[u8]>::to_vec),
+            before,
+        };
+        let values = vec![
+            carried("there", Some(b"1"), None),
+            carried("missing", None, None),
+            carried("written", Some(b"new"), Some(Some(b"old".to_vec()))),
+            carried("removed", None, Some(Some(b"old".to_vec()))),
+            carried("added", Some(b"new"), Some(None)),
+        ];
+        let (marker, subject) = (Some(Marker::from_bytes([3; 16])), Some(Subject::new("alice")));
+        Boat { header, confirmed: now, marker, is_born: true, writes: 3, subject, values }
+    }
+
+    #[test]
+    fn a_boat_is_opened_as_it_was_sealed() {
+        let keyring = Keyring::generate(&SystemRandom);
+        let plain = Boat { marker: None, subject: None, is_born: false, values: Vec::new(), ..boat() };
+        for boat in [boat(), plain] {
+            let cookie = boat.seal(&key(1), &keyring, &SystemRandom);
+            assert!(cookie.len() <= boat.cookie_len());
+            assert_eq!(Boat::open(cookie.as_bytes(), &key(1), &keyring), Some(boat.clone()));
+            assert_eq!(Label::decode(cookie.as_bytes(), &key(1)), Some(boat.label()));
+        }
+    }
+
+    #[test]
+    fn it_opens_for_its_session_and_with_its_label_only() {
+        let keyring = Keyring::generate(&SystemRandom);
+        let cookie = boat().seal(&key(1), &keyring, &SystemRandom);
+        assert_eq!(Boat::open(cookie.as_bytes(), &key(2), &keyring), None);
+        assert_eq!(Label::decode(cookie.as_bytes(), &key(2)), None);
+        let others = Keyring::generate(&SystemRandom);
+        assert_eq!(Boat::open(cookie.as_bytes(), &key(1), &others), None);
+        for place in 0..cookie.len() {
+            for byte in [b'0', b'1', b'.', b'A', 0, 0xff] {
+                let mut changed = cookie.clone().into_bytes();
+                if std::mem::replace(&mut changed[place], byte) != byte {
+                    assert_eq!(Boat::open(&changed, &key(1), &keyring), None, "{byte} at {place}");
+                }
+            }
+            assert_eq!(Boat::open(&cookie.as_bytes()[..place], &key(1), &keyring), None, "cut to {place}");
+        }
+    }
+
+    #[test]
+    fn its_data_knows_what_was_declared_and_nothing_else() {
+        let (boat, device) = (boat(), Device::default());
+        let data = boat.data(&device);
+        assert_eq!(data.subject(), boat.subject);
+        assert_eq!(data.known("there").unwrap(), Some(&b"1"[..]));
+        assert_eq!(data.known("missing").unwrap(), None);
+        assert_eq!(data.known("written").unwrap(), Some(&b"new"[..]));
+        assert!(data.known("other").is_err());
+        let before = boat.data_before(&device);
+        assert_eq!(before.known("written").unwrap(), Some(&b"old"[..]));
+        assert_eq!(before.known("removed").unwrap(), Some(&b"old"[..]));
+        assert_eq!(before.known("added").unwrap(), None);
+    }
+
+    #[test]
+    fn word_of_an_end_is_nothing_else_and_nothing_else_is_that() {
+        let keyring = Keyring::generate(&SystemRandom);
+        let ended = seal_ended(&key(1), &keyring, &SystemRandom);
+        assert_eq!(open_ended(ended.as_bytes(), &keyring), Some(key(1)));
+        assert_eq!(Boat::open(ended.as_bytes(), &key(1), &keyring), None);
+        let boat = boat().seal(&key(1), &keyring, &SystemRandom);
+        assert_eq!(open_ended(boat.as_bytes(), &keyring), None);
+        let sealed = boat.rsplit('.').next().unwrap();
+        assert_eq!(open_ended(format!("ended.{sealed}").as_bytes(), &keyring), None);
+    }
+}

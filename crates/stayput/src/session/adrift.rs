@@ -36,7 +36,7 @@ pub(crate) struct Drift {
 
 impl Drift {
     /// Of a session that was as the store had it at `confirmed`.
-    pub(super) fn since(confirmed: Timestamp, marker: Option<Marker>) -> Self {
+    pub(crate) fn since(confirmed: Timestamp, marker: Option<Marker>) -> Self {
         Self { confirmed, marker, is_born: false, writes: 0, before: Vec::new() }
     }
 
