@@ -16,6 +16,9 @@ pub(super) const SPARE: &str = "__Host-stayput-spare";
 /// Name of the cookie that says which version of its session a client has seen.
 pub(super) const VERSION: &str = "__Host-stayput-version";
 
+/// Name of the cookie that carries a session over an outage.
+pub(super) const LIFEBOAT: &str = "__Host-stayput-lifeboat";
+
 const PRIMARY: &str = "stayput-key-v1.for-tests-only-do-not-use-anywhere-else-AAA";
 const FORMER: &str = "stayput-key-v1.for-tests-only-do-not-use-anywhere-else-BBA";
 const STRANGE: &str = "stayput-key-v1.for-tests-only-do-not-use-anywhere-else-CCA";

@@ -3,6 +3,7 @@
 //! They know nothing of a fuzzer: the library's own tests include this file and replay the kept corpus through it.
 
 pub mod cookie_header;
+pub mod lifeboat;
 pub mod sealed_record;
 pub mod session_cookie;
 
@@ -22,4 +23,5 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 3] = [cookie_header::TARGET, session_cookie::TARGET, sealed_record::TARGET];
+pub const TARGETS: [Target; 4] =
+    [cookie_header::TARGET, lifeboat::TARGET, session_cookie::TARGET, sealed_record::TARGET];

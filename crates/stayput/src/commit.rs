@@ -33,7 +33,7 @@ impl Session {
     ) -> Result<R, E> {
         self.load().await?;
         if self.state().is_adrift() || self.sessions().store_is_out() && self.cast_off() {
-            return self.commit_adrift(change).await;
+            return Box::pin(self.commit_adrift(change)).await;
         }
         let mut attempts = Attempts::begin();
         loop {
@@ -58,7 +58,7 @@ impl Session {
                     Err(Error::Store(error))
                         if error.kind() == StoreErrorKind::Unavailable && self.cast_off() =>
                     {
-                        return self.commit_adrift(change).await;
+                        return Box::pin(self.commit_adrift(change)).await;
                     }
                     written => written?,
                 },

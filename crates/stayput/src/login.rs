@@ -115,7 +115,7 @@ impl Session {
         if let Some(lifeboat) = &self.sessions().inner.lifeboat
             && (self.state().is_adrift() || unreadable.as_ref().is_err_and(is_outage))
         {
-            return self.log_out_adrift(lifeboat).await;
+            return Box::pin(self.log_out_adrift(lifeboat)).await;
         }
         let unreadable = unreadable?;
         let current = self.current();
@@ -127,7 +127,7 @@ impl Session {
             match (self.sessions().remove(key).await, &self.sessions().inner.lifeboat) {
                 // It can be done twice, so it doesn't matter whether it was.
                 (Err(error), Some(lifeboat)) if is_outage(&error) => {
-                    return self.log_out_adrift(lifeboat).await;
+                    return Box::pin(self.log_out_adrift(lifeboat)).await;
                 }
                 (Err(error), _) if is_over => error.log(),
                 (removed, _) => removed?,

@@ -37,7 +37,7 @@ impl Session {
         // Before anything else: whatever ends all of the subject's sessions from here on is meant for this one, too.
         let epoch = match (self.epoch(heir.subject.key()).await, &self.sessions().inner.lifeboat) {
             (Err(error), Some(lifeboat)) if is_outage(&error) && !heir.keeps_all => {
-                self.begin_adrift(lifeboat, first, old).await?;
+                Box::pin(self.begin_adrift(lifeboat, first, old)).await?;
                 self.state().changes.settle(&changes);
                 return Ok(());
             }

@@ -57,8 +57,8 @@ impl Drift {
 }
 
 impl Session {
-    /// The session as it is served while the store is out, if `error` says that it is and the policy bridges that; or else that
-    /// error.
+    /// The session as it is served while the store is out, if `error` says that it is, and policy and handler will have that; or else
+    /// that error.
     pub(super) fn bridge(
         &self,
         cookie: &DecodedCookie,
@@ -68,7 +68,7 @@ impl Session {
         error: Error,
     ) -> Result<Result<Found, Refusal>, Error> {
         let inner = &self.sessions().inner;
-        if inner.policy.outage == Outage::Refuse || !is_outage(&error) {
+        if inner.policy.outage == Outage::Refuse || self.state().wants_fresh() || !is_outage(&error) {
             return Err(error);
         }
         let copy = self.copied(cookie, key, keyring, with_subject)?;

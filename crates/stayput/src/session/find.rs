@@ -24,7 +24,9 @@ impl Session {
     pub(super) async fn find(&self) -> Result<Option<Found>, Error> {
         let inner = &self.sessions().inner;
         let (names, keyring) = (&inner.names, inner.keyring.load());
-        self.end_if_ended(&keyring).await;
+        if inner.lifeboat.is_some() {
+            Box::pin(self.end_if_ended(&keyring)).await;
+        }
         let mut found = None;
         if let Some(cookie) = self.genuine(&names.session, &keyring)? {
             let key = cookie.value.id.storage_key();
@@ -139,20 +141,33 @@ impl Session {
         keyring: &Keyring,
         with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
-        let inner = &self.sessions().inner;
-        if let Some(lifeboat) = &inner.lifeboat {
-            if lifeboat.pending.is_ended(&key) {
-                return Ok(Err(Refusal::NoSession));
-            }
-            if let Err(error) = self.bring_in(lifeboat, key).await {
-                return self.bridge_unless_fresh(cookie, key, keyring, with_subject, error);
-            }
+        if let Some(lifeboat) = &self.sessions().inner.lifeboat {
+            // Whoever has none doesn't carry the room for it.
+            return Box::pin(self.fetch_or_revive(lifeboat, cookie, key, keyring, with_subject)).await;
         }
         match self.ask(cookie, key, keyring, with_subject).await {
-            Ok(Err(Refusal::NoSession)) if inner.lifeboat.is_some() => {
-                self.revive(cookie, key, keyring, with_subject).await
-            }
-            Err(error) => self.bridge_unless_fresh(cookie, key, keyring, with_subject, error),
+            Err(error) => self.bridge(cookie, key, keyring, with_subject, error),
+            found => found,
+        }
+    }
+
+    async fn fetch_or_revive(
+        &self,
+        lifeboat: &Lifeboat,
+        cookie: &DecodedCookie,
+        key: StorageKey,
+        keyring: &Keyring,
+        with_subject: bool,
+    ) -> Result<Result<Found, Refusal>, Error> {
+        if lifeboat.pending.is_ended(&key) {
+            return Ok(Err(Refusal::NoSession));
+        }
+        if let Err(error) = self.bring_in(lifeboat, key).await {
+            return self.bridge(cookie, key, keyring, with_subject, error);
+        }
+        match self.ask(cookie, key, keyring, with_subject).await {
+            Ok(Err(Refusal::NoSession)) => self.revive(lifeboat, cookie, key, keyring, with_subject).await,
+            Err(error) => self.bridge(cookie, key, keyring, with_subject, error),
             found => found,
         }
     }
@@ -169,20 +184,6 @@ impl Session {
         sessions.replay_session(key).await
     }
 
-    fn bridge_unless_fresh(
-        &self,
-        cookie: &DecodedCookie,
-        key: StorageKey,
-        keyring: &Keyring,
-        with_subject: bool,
-        error: Error,
-    ) -> Result<Result<Found, Refusal>, Error> {
-        if self.state().wants_fresh() {
-            return Err(error);
-        }
-        self.bridge(cookie, key, keyring, with_subject, error)
-    }
-
     /// The session in the store, or in the near cache in front of it.
     async fn ask(
         &self,
@@ -192,14 +193,14 @@ impl Session {
         with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
         let (sessions, inner) = (self.sessions(), &self.sessions().inner);
-        let near = inner.near.as_ref().filter(|_| !self.state().wants_fresh());
-        let seen = inner.near.as_ref().and_then(|_| self.seen_version(&key));
-        let Some(near) = near else {
-            let began = inner.clock.now();
-            let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
-            let found = self.fit_if_any(cookie, key, record, keyring, with_subject)?;
-            return Ok(found.map(|found| Found { seen, confirmed: began, ..found }));
+        let Some(near) = &inner.near else {
+            return self.ask_store(cookie, key, keyring, with_subject).await;
         };
+        let seen = self.seen_version(&key);
+        if self.state().wants_fresh() {
+            let found = self.ask_store(cookie, key, keyring, with_subject).await?;
+            return Ok(found.map(|found| Found { seen, ..found }));
+        }
         let has_seen = Seen { version: seen, generation: cookie.value.generation };
         let known = near.known(&key, has_seen);
         meter::near(if known.is_some() { "hit" } else { "miss" });
@@ -210,12 +211,22 @@ impl Session {
         };
         let Some((copy, source)) = found else { return Ok(Err(Refusal::NoSession)) };
         let found = self.fit(cookie, key, &copy.record, Some(&copy.opened), keyring, with_subject)?;
-        let confirmed = if inner.lifeboat.is_some() {
-            near.confirmed(&copy, inner.clock.now())
-        } else {
-            Timestamp::default()
-        };
-        Ok(found.map(|found| Found { source, seen, confirmed, ..found }))
+        let confirmed = |at| inner.lifeboat.as_ref().map(|_| near.confirmed(&copy, at)).unwrap_or_default();
+        Ok(found.map(|found| Found { source, seen, confirmed: confirmed(found.at), ..found }))
+    }
+
+    async fn ask_store(
+        &self,
+        cookie: &DecodedCookie,
+        key: StorageKey,
+        keyring: &Keyring,
+        with_subject: bool,
+    ) -> Result<Result<Found, Refusal>, Error> {
+        let (sessions, inner) = (self.sessions(), &self.sessions().inner);
+        let confirmed = inner.lifeboat.as_ref().map(|_| inner.clock.now()).unwrap_or_default();
+        let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
+        let found = self.fit_if_any(cookie, key, record, keyring, with_subject)?;
+        Ok(found.map(|found| Found { confirmed, ..found }))
     }
 
     pub(super) fn fit_if_any(

@@ -18,6 +18,7 @@ impl Session {
     /// The session of a cookie under whose key the store has nothing, if it may be put there from its lifeboat.
     pub(super) async fn revive(
         &self,
+        lifeboat: &Lifeboat,
         cookie: &DecodedCookie,
         key: StorageKey,
         keyring: &Keyring,
@@ -25,7 +26,6 @@ impl Session {
     ) -> Result<Result<Found, Refusal>, Error> {
         let (sessions, inner) = (self.sessions(), &self.sessions().inner);
         let now = inner.clock.now();
-        let Some(lifeboat) = &inner.lifeboat else { return Ok(Err(Refusal::NoSession)) };
         let boat = self.boat(&key, keyring).filter(|boat| self.may_use(boat, cookie, with_subject, now));
         let Some(boat) = boat.filter(|_| inner.store.keeps_tombstones()) else {
             return Ok(Err(Refusal::NoSession));

@@ -1,0 +1,9 @@
+#![no_main]
+
+mod seeds;
+
+use stayput_fuzz::lifeboat::TARGET;
+
+libfuzzer_sys::fuzz_target!(init: seeds::write(&TARGET), |data: &[u8]| {
+    (TARGET.check)(data);
+});
