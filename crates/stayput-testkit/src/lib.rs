@@ -43,7 +43,7 @@ mod time;
 pub use browser::{Browser, Reply};
 pub use chance::{Seed, SeededRandom};
 pub use fault::{Fault, FaultyStore};
-pub use model::ModelStore;
+pub use model::{ModelState, ModelStore};
 #[cfg(feature = "servers")]
 pub use proxy::{FaultProxy, Weather};
 pub use records::Records;

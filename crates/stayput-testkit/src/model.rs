@@ -15,7 +15,11 @@ pub struct ModelStore {
     clock: Arc<dyn Clock>,
 }
 
-#[derive(Debug, Default)]
+/// All that a [`ModelStore`] held at one time.
+#[derive(Clone, Debug, Default)]
+pub struct ModelState(Entries);
+
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Entries {
     /// What is under each key, with its deadline; `None` is a tombstone.
     pub(crate) records: HashMap<StorageKey, (Timestamp, Option<Record>)>,
@@ -28,6 +32,17 @@ impl ModelStore {
     /// An empty model that tells the time by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { entries: Mutex::default(), clock }
+    }
+
+    /// All that it holds.
+    pub fn state(&self) -> ModelState {
+        ModelState(self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Forgets all that it holds, and holds `state` instead, as a store that failed over to a replica which lagged, or was
+    /// restored from a backup; or wiped, if that is the default.
+    pub fn put_back(&self, state: ModelState) {
+        *self.entries.lock().unwrap_or_else(PoisonError::into_inner) = state.0;
     }
 
     pub(crate) fn answer<T: Send + 'static>(

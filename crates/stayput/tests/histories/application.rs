@@ -39,6 +39,8 @@ pub(crate) enum Action {
     Elevate,
     /// Logs out.
     Logout,
+    /// Ends all sessions of that user, as an administrator does.
+    EndAll(u32),
 }
 
 /// The keys of single values.
@@ -55,6 +57,8 @@ pub(crate) struct Seen {
     pub(crate) subject: Option<u32>,
     pub(crate) marks: Vec<u32>,
     pub(crate) values: [Option<u32>; VALUES.len()],
+    /// Whether the application was told that this is what was known before the store was out.
+    pub(crate) is_adrift: bool,
 }
 
 impl fmt::Debug for Seen {
@@ -65,7 +69,8 @@ impl fmt::Debug for Seen {
             (Some(name), None) => write!(f, "{name}")?,
             (Some(name), Some(user)) => write!(f, "{name} of user {user}")?,
         }
-        write!(f, ": marks {:?}, values {:?}", self.marks, self.values)
+        write!(f, ": marks {:?}, values {:?}", self.marks, self.values)?;
+        f.write_str(if self.is_adrift { " adrift" } else { "" })
     }
 }
 
@@ -94,26 +99,30 @@ pub(crate) type Server = BoxCloneSyncService<Request<()>, Response<()>, Infallib
 
 /// A server: the sessions' layer around the one handler, which takes its orders from the request.
 pub(crate) fn server(sessions: &Sessions, gates: Arc<Gates>) -> Server {
+    let layer = sessions.layer();
+    let sessions = sessions.clone();
     let handler = service_fn(move |request: Request<()>| {
-        let gates = gates.clone();
+        let (gates, sessions) = (gates.clone(), sessions.clone());
         async move {
             let session = request.extensions().get::<Session>().expect("the layer puts it there").clone();
             let task = request.extensions().get::<Task>().expect("the browser puts it there").clone();
             let mut response = Response::new(());
-            if let Err(error) = task.act(&session, &gates).await {
+            let outcome = match task.action {
+                Action::Plain => Ok(()),
+                Action::EndAll(user) => sessions.end_all(&Subject::new(user.to_string())).await.map(|_| ()),
+                _ => task.act(&session, &gates).await,
+            };
+            if let Err(error) = outcome {
                 *response.status_mut() = error.status();
             }
             Ok::<_, Infallible>(response)
         }
     });
-    BoxCloneSyncService::new(sessions.layer().layer(handler))
+    BoxCloneSyncService::new(layer.layer(handler))
 }
 
 impl Task {
     async fn act(&self, session: &Session, gates: &Gates) -> Result<(), Error> {
-        if self.action == Action::Plain {
-            return Ok(());
-        }
         if self.action == Action::Fresh {
             session.fresh().await?;
         }
@@ -131,7 +140,7 @@ impl Task {
 
     async fn act_on(&self, session: &Session, name: Option<u32>) -> Result<(), Error> {
         match self.action {
-            Action::Plain | Action::Look | Action::Fresh => {}
+            Action::Plain | Action::EndAll(_) | Action::Look | Action::Fresh => {}
             Action::Refresh => {
                 session.fresh().await?;
                 self.see(session).await?;
@@ -198,6 +207,7 @@ impl Task {
             subject: subject.map(|subject| subject.as_str().parse().expect("users have numbers")),
             marks: session.get(MARKS).await?.unwrap_or_default(),
             values,
+            is_adrift: session.is_adrift().await?,
         };
         self.report.lock().unwrap().seen.push(seen.clone());
         Ok(seen)

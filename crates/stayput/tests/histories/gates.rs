@@ -3,13 +3,14 @@
 //! Nothing passes a gate unasked, so a history decides about every interleaving of store calls, and its seed about all
 //! of it.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
 use stayput_core::{
-    Admission, Admitted, Created, Epoch, Invalidations, Operation, Record, Replaced, SessionStore,
+    Admission, Admitted, Created, Epoch, Invalidations, Marker, Operation, Record, Replaced, SessionStore,
     StorageKey, StoreError, StoreErrorKind, StoreFuture, SubjectKey, Timestamp, Touched, Version,
 };
 use tokio::sync::oneshot;
@@ -22,6 +23,12 @@ pub(crate) struct Gates {
     step: AtomicU32,
     /// The steps at which somebody was told that a store call failed.
     failures: Mutex<Vec<u32>>,
+    /// What becomes of who asks whether the store is there.
+    probes: Mutex<Option<Fate>>,
+    /// Calls that nobody waits for any more, and that happen when the store goes on.
+    late: Mutex<Vec<oneshot::Sender<()>>>,
+    /// How many calls of each process went well since one of them failed.
+    healths: Mutex<HashMap<u32, u32>>,
 }
 
 #[derive(Debug)]
@@ -52,6 +59,12 @@ pub(crate) enum Fate {
     LostBefore,
     /// It happens, and the caller isn't told.
     LostAfter,
+    /// It doesn't happen, and the caller gets no answer.
+    Hangs,
+    /// It happens, and the caller gets no answer.
+    HangsAfter,
+    /// It happens when the store goes on, whether its caller waits or not, who gets no answer.
+    HangsLate,
 }
 
 impl Gates {
@@ -80,6 +93,33 @@ impl Gates {
         std::mem::take(&mut self.failures.lock().unwrap())
     }
 
+    /// From now on this becomes of who asks whether the store is there; they are answered if it is `None`.
+    pub(crate) fn answer_probes(&self, fate: Option<Fate>) {
+        *self.probes.lock().unwrap() = fate;
+    }
+
+    /// Calls that happen when the store goes on; whoever is sent something goes on.
+    pub(crate) fn late(&self) -> Vec<oneshot::Sender<()>> {
+        std::mem::take(&mut self.late.lock().unwrap())
+    }
+
+    /// Whether so few of the process's calls went well since one failed that it may still ask the store for less than it
+    /// could.
+    pub(crate) fn is_wary(&self, process: u32) -> bool {
+        self.healths.lock().unwrap().get(&process).is_some_and(|well| *well < CONVINCING)
+    }
+
+    /// Notes what became of a call of that process.
+    pub(crate) fn note_outcome(&self, process: u32, is_failure: bool) {
+        let mut healths = self.healths.lock().unwrap();
+        if is_failure {
+            self.failures.lock().unwrap().push(self.step());
+            healths.insert(process, 0);
+        } else if let Some(well) = healths.get_mut(&process) {
+            *well += 1;
+        }
+    }
+
     /// How many steps the history has made.
     pub(crate) fn step(&self) -> u32 {
         self.step.load(Ordering::Relaxed)
@@ -91,40 +131,82 @@ impl Gates {
     }
 }
 
-/// A store behind gates.
+/// A store behind gates, as one process has it.
 #[derive(Debug)]
 pub(crate) struct GatedStore {
     store: Arc<dyn SessionStore>,
     gates: Arc<Gates>,
+    process: u32,
 }
 
 impl GatedStore {
-    pub(crate) fn new(store: Arc<dyn SessionStore>, gates: Arc<Gates>) -> Self {
-        Self { store, gates }
+    pub(crate) fn new(store: Arc<dyn SessionStore>, gates: Arc<Gates>, process: u32) -> Self {
+        Self { store, gates, process }
     }
 
-    fn call<'a, T: Send + 'a>(
-        &'a self,
+    fn call<T: Send + 'static>(
+        &self,
         operation: Operation,
-        call: impl FnOnce(&'a dyn SessionStore) -> StoreFuture<'a, T> + Send + 'a,
-    ) -> StoreFuture<'a, T> {
-        let error = move |kind| StoreError::new(kind, "gated", operation).with_source("the history's doing");
+        call: impl for<'s> FnOnce(&'s dyn SessionStore) -> StoreFuture<'s, T> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
         StoreFuture::new(async move {
-            let fate = self.gates.wait(Place::Call(operation)).await;
-            let outcome = match fate {
-                Fate::Refused => Err(error(StoreErrorKind::Unavailable)),
-                Fate::LostBefore => Err(error(StoreErrorKind::OutcomeUnknown)),
+            let outcome = match self.gates.wait(Place::Call(operation)).await {
                 Fate::Done => finish(call(&*self.store)),
-                Fate::LostAfter => finish(call(&*self.store)).and(Err(error(StoreErrorKind::OutcomeUnknown))),
+                Fate::Refused => Err(error(StoreErrorKind::Unavailable, operation)),
+                Fate::LostBefore => Err(error(StoreErrorKind::OutcomeUnknown, operation)),
+                Fate::LostAfter => {
+                    finish(call(&*self.store)).and(Err(error(StoreErrorKind::OutcomeUnknown, operation)))
+                }
+                Fate::Hangs => return self.hang().await,
+                Fate::HangsAfter => {
+                    let _ = finish(call(&*self.store));
+                    return self.hang().await;
+                }
+                Fate::HangsLate => {
+                    self.happen_late(call);
+                    return self.hang().await;
+                }
             };
-            self.gates.wait(Place::Answer(operation)).await;
-            if outcome.is_err() {
-                self.gates.failures.lock().unwrap().push(self.gates.step());
-            }
+            let outcome = match self.gates.wait(Place::Answer(operation)).await {
+                Fate::Done => outcome,
+                Fate::Hangs | Fate::HangsAfter | Fate::HangsLate => return self.hang().await,
+                Fate::Refused | Fate::LostBefore | Fate::LostAfter => {
+                    outcome.and(Err(error(StoreErrorKind::OutcomeUnknown, operation)))
+                }
+            };
+            self.gates.note_outcome(self.process, outcome.is_err());
             outcome
         })
     }
+
+    /// Makes the call when the store goes on. It is under way: whoever sent it can't take it back.
+    fn happen_late<T: Send + 'static>(
+        &self,
+        call: impl for<'s> FnOnce(&'s dyn SessionStore) -> StoreFuture<'s, T> + Send + 'static,
+    ) {
+        let (go_on, goes_on) = oneshot::channel();
+        self.gates.late.lock().unwrap().push(go_on);
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            if goes_on.await.is_ok() {
+                drop(finish(call(&*store)));
+            }
+        });
+    }
+
+    /// Waits for an answer that doesn't come. Its time limit makes a failure of that.
+    async fn hang<T>(&self) -> Result<T, StoreError> {
+        self.gates.note_outcome(self.process, true);
+        std::future::pending().await
+    }
 }
+
+fn error(kind: StoreErrorKind, operation: Operation) -> StoreError {
+    StoreError::new(kind, "gated", operation).with_source("the history's doing")
+}
+
+/// So many calls that went well one after another convince everybody that the store is back.
+const CONVINCING: u32 = 12;
 
 /// Waits for a store's threads with this one: nothing else may happen in a history meanwhile.
 pub(crate) fn finish<F: Future + Unpin>(mut future: F) -> F::Output {
@@ -184,11 +266,28 @@ impl SessionStore for GatedStore {
         self.call(Operation::SubjectEpoch, move |store| store.subject_epoch(subject))
     }
 
+    /// Comes by itself, and passes no gate.
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
-        self.call(Operation::Sweep, move |store| store.sweep(limit))
+        match *self.gates.probes.lock().unwrap() {
+            None => self.store.sweep(limit),
+            Some(_) => StoreFuture::ready(Ok(0)),
+        }
+    }
+
+    /// What a process asks to find out whether the store is there. It passes no gate.
+    fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
+        match *self.gates.probes.lock().unwrap() {
+            None => self.store.marker(),
+            Some(Fate::Hangs) => StoreFuture::new(self.hang()),
+            Some(_) => StoreFuture::ready(Err(error(StoreErrorKind::Unavailable, Operation::Marker))),
+        }
     }
 
     fn invalidations(&self) -> Option<Invalidations> {
         self.store.invalidations()
+    }
+
+    fn is_remote(&self) -> bool {
+        self.store.is_remote()
     }
 }

@@ -2,6 +2,7 @@
 //! thief. All of it follows from the seed.
 
 mod near;
+mod store;
 
 use std::time::Duration;
 
@@ -24,6 +25,20 @@ pub(crate) struct Temper {
     pub(crate) cancelled: u32,
     /// What the servers' near caches are told, if they have any.
     pub(crate) told: Option<Told>,
+    /// What befalls the store, beside single calls that fail.
+    pub(crate) store: Ills,
+}
+
+/// What befalls a store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ills {
+    None,
+    /// It is out now and then, for all servers.
+    Outages,
+    /// The same, and now and then it fails over to one that lags.
+    Failovers,
+    /// The same, and now and then it loses everything.
+    Wipes,
 }
 
 /// What is told of changes.
@@ -86,6 +101,11 @@ impl History {
                 self.settle().await?;
                 continue;
             }
+            if self.temper.store != Ills::None && self.rng.u8(..10) == 0 {
+                self.befall_store().await?;
+                self.settle().await?;
+                continue;
+            }
             match self.rng.u32(..100) {
                 0..18 if self.world.running() < 5 => self.ask(),
                 18..20 => self.steal_or_plant(),
@@ -102,6 +122,7 @@ impl History {
             }
             self.settle().await?;
         }
+        self.end_ills().await?;
         for _ in 0..2 {
             self.come_to_rest().await?;
             for browser in 0..BROWSERS {
@@ -144,7 +165,8 @@ impl History {
             76..85 => Action::Take("ticket"),
             85..88 => Action::Plain,
             88..92 if !is_thief => Action::Elevate,
-            92..95 if !is_thief => Action::Login(user),
+            92..94 if !is_thief => Action::Login(user),
+            94 if !is_thief => Action::EndAll(user),
             95..97 if !is_thief => Action::Logout,
             97 if self.temper.told.is_some() => Action::Fresh,
             98 if self.temper.told.is_some() => Action::Refresh,
@@ -243,6 +265,9 @@ impl History {
     }
 
     fn fate(&mut self, place: Place) -> Fate {
+        if let Some(outage) = self.world.outage() {
+            return self.fate_in(outage, place);
+        }
         let fails = matches!(place, Place::Call(_)) && self.rng.u32(..100) < self.temper.failing;
         if !fails {
             return Fate::Done;
@@ -280,6 +305,9 @@ impl History {
                 self.world.open(at, fate);
             } else if waiting.len() >= self.world.running() {
                 return Ok(());
+            } else if self.world.may_hang() {
+                // They wait for answers that don't come, or try again.
+                self.world.wait(Duration::from_secs(1)).await;
             }
             // Who is at no gate pauses between two attempts.
             self.settle().await?;
@@ -362,7 +390,10 @@ impl History {
         jar.set(kind, Some(cookie));
         let now = self.world.moment();
         let shown = self.world.meaning_of(&jar);
-        if shown.iter().any(|shown| self.world.log.is_over(shown.session, shown.generation, now).is_none()) {
+        if shown
+            .iter()
+            .any(|shown| self.world.log.is_over(shown.session, shown.generation, now, false).is_none())
+        {
             return;
         }
         let actions = [Action::Look, Action::Mark, Action::Elevate, Action::Logout, Action::Set("cart")];

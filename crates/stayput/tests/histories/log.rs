@@ -3,10 +3,12 @@
 //! The log believes no server: what it holds is who sent what when, and what came back.
 
 mod access;
+mod adrift;
 mod answers;
 mod content;
 mod cookies;
 mod known;
+mod lost;
 mod over;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,8 @@ use stayput_core::StorageKey;
 
 use crate::application::{Action, MARKS, Report, Task};
 use crate::browser::Kind;
+
+pub(crate) use self::lost::Loss;
 
 /// A point in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +117,10 @@ pub(crate) struct Log {
     pub(crate) sessions: BTreeMap<u32, Made>,
     /// The steps at which the store failed.
     pub(crate) faults: Vec<u32>,
+    /// The processes, by steps, of whose calls so many had failed that they may have turned requests away.
+    pub(crate) wary: Vec<(u32, u32)>,
+    /// What the store forgot.
+    pub(crate) losses: Vec<Loss>,
     policy: Policy,
     limits: Limits,
 }
@@ -127,12 +135,14 @@ pub(crate) fn must(holds: bool, rule: impl Display) -> Verdict {
 
 impl Log {
     pub(crate) fn new(policy: Policy, limits: Limits) -> Self {
-        Self { requests: Vec::new(), sessions: BTreeMap::new(), faults: Vec::new(), policy, limits }
+        let (requests, sessions, faults) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { requests, sessions, faults, wary: Vec::new(), losses: Vec::new(), policy, limits }
     }
 
     /// Judges a request by all rules, once it has ended.
     pub(crate) fn judge(&self, request: &Entry) -> Verdict {
         self.judge_access(request)?;
+        self.judge_adrift(request)?;
         self.judge_answer(request)?;
         self.judge_cookies(request)?;
         self.judge_content(request)
@@ -181,10 +191,12 @@ impl Log {
         }
     }
 
-    /// Whether the store failed while the request ran.
+    /// Whether the store failed while the request ran, or had failed so lately that its server may have turned it away.
     fn had_faults(&self, request: &Entry) -> bool {
         let end = request.end.as_ref().map_or(u32::MAX, |end| end.at.step);
-        self.faults.iter().any(|step| (request.sent.step..=end).contains(step))
+        let ran = request.sent.step..=end;
+        let is_wary = |(process, step): &(u32, u32)| *process == request.process && ran.contains(step);
+        self.faults.iter().any(|step| ran.contains(step)) || self.wary.iter().any(is_wary)
     }
 }
 

@@ -15,20 +15,21 @@ mod world;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput::{NearCache, SessionStore};
+use stayput::{NearCache, Outage, SessionStore};
 use stayput_core::PULSE_LIMIT;
 use stayput_stores::{MemoryStore, SqliteStore};
-use stayput_testkit::{ManualClock, Seed};
+use stayput_testkit::{ManualClock, ModelStore, Seed};
 
-use crate::history::{History, Temper, Told};
+use crate::history::{History, Ills, Temper, Told};
 use crate::log::Limits;
 use crate::servers::{SKEW, Servers};
-use crate::world::World;
+use crate::world::{Past, World};
 
 /// All answers arrive, if not in order, and the store never fails.
-const CALM: Temper = Temper { lost: 0, failing: 0, cancelled: 0, told: None };
-const LOSING: Temper = Temper { lost: 25, failing: 0, cancelled: 20, told: None };
-const FAILING: Temper = Temper { lost: 5, failing: 4, cancelled: 5, told: None };
+const CALM: Temper = Temper { lost: 0, failing: 0, cancelled: 0, told: None, store: Ills::None };
+const LOSING: Temper = Temper { lost: 25, failing: 0, cancelled: 20, told: None, store: Ills::None };
+const FAILING: Temper = Temper { lost: 5, failing: 4, cancelled: 5, told: None, store: Ills::None };
+const NEAR: Temper = Temper { told: Some(Told::Truth), ..LOSING };
 
 #[test]
 fn no_order_of_requests_and_answers_breaks_a_session() {
@@ -66,6 +67,26 @@ fn histories_with_near_caches_that_are_lied_to_break_no_session() {
 }
 
 #[test]
+fn histories_with_near_caches_and_outages_break_no_session() {
+    play_many(Temper { store: Ills::Outages, ..NEAR }, 400);
+}
+
+#[test]
+fn histories_with_near_caches_and_failing_calls_in_and_out_of_outages_break_no_session() {
+    play_many(Temper { store: Ills::Outages, told: Some(Told::Truth), ..FAILING }, 200);
+}
+
+#[test]
+fn histories_with_failovers_that_forget_break_no_session() {
+    play_many(Temper { store: Ills::Failovers, ..NEAR }, 400);
+}
+
+#[test]
+fn histories_with_stores_that_are_wiped_break_no_session() {
+    play_many(Temper { store: Ills::Wipes, ..NEAR }, 200);
+}
+
+#[test]
 fn histories_go_the_same_way_over_a_database() {
     let first = Seed::announce();
     for seed in seeds(first).take(20) {
@@ -73,7 +94,7 @@ fn histories_go_the_same_way_over_a_database() {
         let clock = Arc::new(ManualClock::default());
         let path = directory.path().join("sessions.sqlite");
         let store = gates::finish(Box::pin(SqliteStore::open_with_clock(path, clock.clone()))).unwrap();
-        let over_database = play(seed, FAILING, clock, Arc::new(store));
+        let over_database = play(seed, FAILING, clock, Arc::new(store), None);
         assert_eq!(over_database, play_in_memory(seed, FAILING), "{seed}");
         over_database.unwrap_or_else(|broken| panic!("{broken}\n{seed}"));
     }
@@ -105,8 +126,12 @@ fn seeds(first: Seed) -> impl Iterator<Item = Seed> {
 
 fn play_in_memory(seed: Seed, temper: Temper) -> Result<String, String> {
     let clock = Arc::new(ManualClock::default());
-    let store = MemoryStore::default().with_clock(clock.clone());
-    play(seed, temper, clock, Arc::new(store))
+    if temper.store == Ills::None {
+        let store = MemoryStore::default().with_clock(clock.clone());
+        return play(seed, temper, clock, Arc::new(store), None);
+    }
+    let store = Arc::new(ModelStore::new(clock.clone()));
+    play(seed, temper, clock, store.clone(), Some(Past::new(store)))
 }
 
 /// Plays one history, and gives back its trace, or what it broke and its trace until then.
@@ -115,15 +140,20 @@ fn play(
     temper: Temper,
     clock: Arc<ManualClock>,
     store: Arc<dyn SessionStore>,
+    past: Option<Past>,
 ) -> Result<String, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without threads and sockets can always be built");
-    // What follows the store runs on this one thread, too.
-    let inside = temper.told.map(|_| runtime.enter());
-    let build = if inside.is_some() { Servers::near } else { Servers::plain };
-    let servers = build(seed, &clock, store.clone());
-    drop(inside);
-    let world = World::new(clock, store, servers, limits(temper.told));
+    let servers = if temper.told.is_some() {
+        // What follows the store runs on this one thread, too.
+        let _inside = runtime.enter();
+        // What is served in an outage may be older than any lease: without outages these histories are about what must not be.
+        let outage = if temper.store == Ills::None { Outage::Refuse } else { Outage::ReadOnly };
+        Servers::near(seed, &clock, store.clone(), outage)
+    } else {
+        Servers::plain(seed, &clock, store.clone())
+    };
+    let world = World::new(clock, store, servers, limits(temper.told), past);
     runtime.block_on(History::new(seed.rng(), temper, world).play())
 }
 

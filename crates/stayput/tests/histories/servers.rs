@@ -27,6 +27,7 @@ pub(crate) struct Servers {
 
 /// A server, from its start to its crash.
 struct Running {
+    sessions: Sessions,
     service: Server,
     process: u32,
     clock: Arc<ManualClock>,
@@ -42,15 +43,20 @@ pub(crate) const SKEW: Duration = Duration::from_millis(700);
 impl Servers {
     /// Servers without near caches, which share the store's clock. Outside of a runtime, so that only the history sweeps.
     pub(crate) fn plain(seed: Seed, clock: &Arc<ManualClock>, store: Arc<dyn SessionStore>) -> Self {
-        let mut servers = Self::of(seed, store, None);
+        let mut servers = Self::of(seed, store, None, Outage::Refuse);
         servers.running = (0..SERVERS).map(|_| servers.start(clock.clone())).collect();
         servers
     }
 
-    /// Servers with near caches. Inside a runtime, in which they follow the store; before they sweep, the history is over.
-    pub(crate) fn near(seed: Seed, clock: &Arc<ManualClock>, store: Arc<dyn SessionStore>) -> Self {
+    /// Servers with near caches, which do that in an outage. Inside a runtime, in which they follow the store.
+    pub(crate) fn near(
+        seed: Seed,
+        clock: &Arc<ManualClock>,
+        store: Arc<dyn SessionStore>,
+        outage: Outage,
+    ) -> Self {
         let telling = Arc::new(TellingStore::new(store));
-        let mut servers = Self::of(seed, telling.clone(), Some(telling));
+        let mut servers = Self::of(seed, telling.clone(), Some(telling), outage);
         let mut rng = Seed(!seed.0).rng();
         for _ in 0..SERVERS {
             let skewed = ManualClock::default();
@@ -63,14 +69,19 @@ impl Servers {
         servers
     }
 
-    fn of(seed: Seed, store: Arc<dyn SessionStore>, telling: Option<Arc<TellingStore>>) -> Self {
+    fn of(
+        seed: Seed,
+        store: Arc<dyn SessionStore>,
+        telling: Option<Arc<TellingStore>>,
+        outage: Outage,
+    ) -> Self {
         let random = Arc::new(SeededRandom::new(seed));
         let keyring = Arc::new(Keyring::generate(&*random));
         let policy = Policy {
             carry: vec![MARKS.to_owned()],
             absolute_timeout: Duration::from_mins(90),
-            // What is served in an outage may be older than any lease; these histories are about what must not be.
-            outage: Outage::Refuse,
+            outage,
+            max_age: MAX_AGE,
             ..Policy::web()
         };
         let (gates, running) = (Arc::default(), Vec::new());
@@ -78,7 +89,9 @@ impl Servers {
     }
 
     fn start(&mut self, clock: Arc<ManualClock>) -> Running {
-        let sessions = Sessions::builder(GatedStore::new(self.store.clone(), self.gates.clone()))
+        self.processes += 1;
+        let gated = GatedStore::new(self.store.clone(), self.gates.clone(), self.processes);
+        let sessions = Sessions::builder(gated)
             .near_cache(self.telling.as_ref().map(|_| NearCache::default()))
             .keyring(self.keyring.clone())
             .policy(self.policy.clone())
@@ -87,8 +100,8 @@ impl Servers {
             .build()
             .expect("the rules are sound");
         let stream = self.telling.as_ref().map(|telling| Stream::new(telling.newest_ear()));
-        self.processes += 1;
-        Running { service: server(&sessions, self.gates.clone()), process: self.processes, clock, stream }
+        let service = server(&sessions, self.gates.clone());
+        Running { sessions, service, process: self.processes, clock, stream }
     }
 
     /// Starts the server number `at` anew, with nothing in its memory.
@@ -104,6 +117,31 @@ impl Servers {
     /// Which process the server number `at` is: no other one ever has that number.
     pub(crate) fn process(&self, at: usize) -> u32 {
         self.running[at].process
+    }
+
+    /// Those of whose calls so many failed lately that they may not ask the store for all that they could.
+    pub(crate) fn wary(&self) -> impl Iterator<Item = u32> {
+        self.running.iter().map(|running| running.process).filter(|process| self.gates.is_wary(*process))
+    }
+
+    /// Calls may have come to their time limits.
+    pub(crate) fn lose_trust(&self) {
+        for running in &self.running {
+            self.gates.note_outcome(running.process, true);
+        }
+    }
+
+    /// Every stream of changes breaks, and is made again.
+    pub(crate) fn reconnect(&mut self, now: Timestamp) {
+        for stream in self.running.iter_mut().filter_map(|running| running.stream.as_mut()) {
+            stream.cut();
+            stream.mend(now);
+        }
+    }
+
+    /// Whether a server takes the store for out.
+    pub(crate) fn take_store_for_out(&self) -> bool {
+        self.running.iter().any(|running| running.sessions.store_is_out())
     }
 
     /// Moves the servers' clocks on.
@@ -125,3 +163,6 @@ impl Servers {
         self.running[at].stream.as_mut().expect("it has a near cache")
     }
 }
+
+/// For how long sessions are served in an outage: so long that some are, and so short that some aren't any more.
+const MAX_AGE: Duration = Duration::from_mins(5);

@@ -2,6 +2,8 @@
 //!
 //! One thread does everything, and time stands still unless it is moved: the same orders always have the same outcome.
 
+mod store;
+
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use crate::gates::{Fate, Gates};
 use crate::log::{End, Entry, Limits, Log, Made, Moment, Shown, Verdict, Version};
 use crate::servers::Servers;
 
+pub(crate) use self::store::{Outage, Past};
+
 /// What a history acts on.
 pub(crate) struct World {
     pub(crate) log: Log,
@@ -29,6 +33,11 @@ pub(crate) struct World {
     clock: Arc<ManualClock>,
     pub(crate) gates: Arc<Gates>,
     running: Vec<(u32, JoinHandle<Response<()>>)>,
+    /// How the store is out, if it is.
+    outage: Option<Outage>,
+    /// What the store was, if it may forget.
+    past: Option<Past>,
+    is_at_rest: bool,
     /// What the cookies say that were handed out.
     cookies: HashMap<String, Shown>,
 }
@@ -56,10 +65,12 @@ impl World {
         store: Arc<dyn SessionStore>,
         servers: Servers,
         limits: Limits,
+        past: Option<Past>,
     ) -> Self {
         let (log, trace) = (Log::new(servers.policy.clone(), limits), String::new());
         let (running, cookies, gates) = (Vec::new(), HashMap::new(), servers.gates.clone());
-        Self { log, trace, servers, store, clock, gates, running, cookies }
+        let (outage, is_at_rest) = (None, false);
+        Self { log, trace, servers, store, clock, gates, running, outage, past, is_at_rest, cookies }
     }
 
     /// Sends a request with the cookies in `jar`, and gives back its number.
@@ -90,7 +101,11 @@ impl World {
         tokio::time::sleep(Duration::from_millis(1)).await;
         // Several requests may share a read, and one of them come when its failure is on its way already.
         self.log.faults.extend(self.gates.failures());
+        if self.outage.is_some() {
+            self.log.faults.push(self.gates.step());
+        }
         self.gates.count_step();
+        self.note_store();
         self.servers.tell(self.clock.now());
         let (ended, running) =
             std::mem::take(&mut self.running).into_iter().partition(|(_, run)| run.is_finished());

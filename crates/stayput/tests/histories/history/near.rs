@@ -107,7 +107,7 @@ impl History {
     }
 
     /// Waits for an answer, and receives it before all others.
-    async fn receive_next(&mut self, browser: usize, number: u32) -> Result<(), String> {
+    pub(super) async fn receive_next(&mut self, browser: usize, number: u32) -> Result<(), String> {
         for _ in 0..50 {
             self.settle().await?;
             let answers = &self.browsers[browser].answers;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stayput::Timestamp;
+use stayput::{NearCache, Timestamp};
 
 use super::known::View;
 use super::{Entry, Found, Log, Moment, Verdict, must};
@@ -19,7 +19,7 @@ impl Log {
         if let Some(session) = found {
             let shown = request.shows(session);
             let Some(shown) = shown else { return Err(format!("got session {session} without its cookie")) };
-            if let Some(reason) = self.is_over(session, shown.generation, request.sent) {
+            if let Some(reason) = self.is_over(session, shown.generation, request.sent, request.is_adrift()) {
                 return Err(format!("got session {session}, {reason}"));
             }
             self.judge_ended(request)?;
@@ -44,14 +44,29 @@ impl Log {
             let Some(session) = seen.name else { continue };
             let view = View { request, session, at };
             let ends = |other: &&Entry| {
-                other.ended_it(session, Action::Logout, u32::MAX)
-                    && self.must_know(view, other)
-                    && (!self.had_faults(other) || other.process == request.process)
+                let is_known = match other.action() {
+                    Action::EndAll(_) => self.must_know_ended(view, other),
+                    _ => self.must_know(view, other),
+                };
+                let is_here = other.process == request.process;
+                self.ends(other, session) && is_known && (!self.had_faults(other) || is_here)
+                    || self.is_still_ended_here(view, other)
             };
             let ended = self.requests.iter().find(ends).map(Entry::number);
             must(ended.is_none(), format_args!("saw session {session}, which {ended:?} had ended"))?;
         }
         Ok(())
+    }
+
+    /// Whether the server that answers had ended the session so lately that it knows, even if the store forgot it.
+    fn is_still_ended_here(&self, view: View<'_>, other: &Entry) -> bool {
+        let View { request, session, .. } = view;
+        let lease = other.sent.time.after(NearCache::default().lease);
+        self.limits.staleness.is_some()
+            && other.process == request.process
+            && other.ended_it(session, Action::Logout, request.sent.step)
+            && !self.had_faults(other)
+            && request.end.as_ref().is_some_and(|end| end.at.time < lease)
     }
 
     /// Whether the session is alive all through the request, and its cookie the newest or still good.
@@ -78,17 +93,24 @@ impl Log {
     /// Whether the session is alive all through the request, unless its cookie is too old.
     pub(super) fn is_alive_during(&self, session: u32, request: &Entry) -> bool {
         let Some(end) = &request.end else { return false };
-        let began = self.request(session).sent.time;
+        let made = self.request(session);
+        let ends_all = |other: &Entry| {
+            let is_meant =
+                matches!(other.action(), Action::EndAll(user) if self.subject(session) == Some(user));
+            is_meant && other.sent.step < end.at.step && !other.ended_by(made.sent.step)
+        };
         let may_end = |other: &Entry| {
-            other.number() != request.number()
-                && other.changes_identity()
-                && !(other.action() == Action::Elevate && other.is_refused())
-                && other.sent.step < end.at.step
-                && other.shows(session).is_some()
-                && matches!(other.found(), Found::Unknown | Found::Session(_))
+            ends_all(other)
+                || other.number() != request.number()
+                    && other.changes_identity()
+                    && !(other.action() == Action::Elevate && other.is_refused())
+                    && other.sent.step < end.at.step
+                    && other.shows(session).is_some()
+                    && matches!(other.found(), Found::Unknown | Found::Session(_))
         };
         let soon = end.at.time.after(SLACK);
-        soon < began.after(self.policy.absolute_timeout)
+        soon < made.sent.time.after(self.policy.absolute_timeout)
+            && !self.may_be_lost(made)
             && soon < self.kept_until(session, request.sent)
             && !self.requests.iter().any(may_end)
     }
@@ -99,7 +121,7 @@ impl Log {
         let least = self.idle(session) / 10 * 9;
         let uses = |other: &&Entry| {
             let found = other.found() == Found::Session(session);
-            found && other.ended_by(now.step) && !self.had_faults(other)
+            found && other.ended_by(now.step) && !self.had_faults(other) && !self.may_be_of_lost(other)
         };
         let began = self.request(session).sent.time.after(least);
         // They stand in the order of their sending.

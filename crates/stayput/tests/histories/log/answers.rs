@@ -15,11 +15,21 @@ impl Log {
         let is_anonymous = self.sessions.get(&session).is_some_and(|made| made.subject.is_none());
         must(!elevated || !is_anonymous, "elevated an anonymous session")?;
         let needs_login = request.action() == Action::Elevate && is_anonymous;
-        let is_alive = request.is_refused() && self.is_alive_for(session, request);
+        let is_alive =
+            request.is_refused() && !self.is_revoked(request) && self.is_alive_for(session, request);
         must(!is_alive || needs_login, format_args!("was answered {status}, but its session is alive"))?;
         let wrote = request.is_ok() && request.certainly_writes();
         let was_closed = request.report().acted.is_some_and(|acted| self.is_closed(session, acted));
         must(!was_closed || !wrote, format_args!("wrote to session {session}, which was closed by then"))
+    }
+}
+
+impl Log {
+    /// Whether it logs in as somebody all of whose sessions may have been ended meanwhile.
+    fn is_revoked(&self, request: &Entry) -> bool {
+        let Action::Login(user) = request.action() else { return false };
+        let mut others = self.requests.iter().filter(|other| other.action() == Action::EndAll(user));
+        others.any(|other| other.overlaps(request))
     }
 }
 

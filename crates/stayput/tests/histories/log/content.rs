@@ -56,10 +56,13 @@ impl Log {
         let certain = self.certain_line(&line, marks);
         for by in self.requests.iter().filter(|by| by.action() == Action::Mark && by.is_ok()) {
             let target = by.target().filter(|target| certain.contains(target));
-            let is_due = target.is_some_and(|target| target != session || self.must_know(view, by));
+            let is_handed_on = |target| target != session && !self.may_be_lost(by);
+            let is_due = target.is_some_and(|target| is_handed_on(target) || self.must_know(view, by));
             must(!is_due || marks.contains(&by.number()), format_args!("did not see mark {}", by.number()))?;
         }
-        for other in self.requests.iter().filter(|other| other.number() != request.number()) {
+        let is_comparable =
+            |other: &&Entry| other.number() != request.number() && self.are_of_one_line(request, other);
+        for other in self.requests.iter().filter(is_comparable) {
             for seen in &other.report().seen {
                 let Some(name) = seen.name.filter(|name| certain.contains(name)) else { continue };
                 let common = seen.marks.len().min(marks.len());
@@ -79,7 +82,8 @@ impl Log {
             targets.any(|target| of.contains(&target))
         };
         let takes_over = |at: &usize| {
-            holds_any(&line[*at..]) || self.is_alive_during(line[*at], self.request(line[*at - 1]))
+            let heir = self.request(line[*at - 1]);
+            !self.may_be_lost(heir) && (holds_any(&line[*at..]) || self.is_alive_during(line[*at], heir))
         };
         &line[..(1..line.len()).find(|at| !takes_over(at)).unwrap_or(line.len())]
     }
@@ -95,7 +99,8 @@ impl Log {
         // What was written to a session before this one took its place it began with.
         let is_known = |write: &Write<'_>| {
             write.by.is_none_or(|by| {
-                by.ended_by(request.sent.step) && by.target() != Some(session) || self.must_know(view, by)
+                let is_handed_on = by.ended_by(request.sent.step) && by.target() != Some(session);
+                is_handed_on && !self.may_be_lost(by) || self.must_know(view, by)
             })
         };
         let is_replaced = |write: &Write<'_>| {
@@ -118,7 +123,8 @@ impl Log {
 
     fn judge_taken(&self, request: &Entry) -> Verdict {
         let Some(taken) = request.taken() else { return Ok(()) };
-        let others = self.requests.iter().filter(|other| other.number() != request.number());
+        let others = self.requests.iter();
+        let others = others.filter(|other| other.number() != request.number() && !self.may_be_lost(other));
         let twice = others.into_iter().any(|other| other.taken() == Some(taken));
         must(!twice, format_args!("took {taken}, which was taken before"))
     }

@@ -39,9 +39,11 @@ impl Log {
                 return Err(format!("was given session {}", cookie.session));
             };
             let is_newer = cookie.generation > shown.generation || cookie.kind != shown.kind;
-            must(is_newer, "was given a cookie no newer than its own")?;
+            // A renewal that the store forgot is made again.
+            let is_forgotten = self.is_older_than_loss(cookie.session);
+            must(is_newer || is_forgotten, "was given a cookie no newer than its own")?;
             let left = self.left(cookie.session, request.sent.step);
-            let is_left = left.is_some_and(|left| self.is_past(left, request.sent));
+            let is_left = left.is_some_and(|left| self.is_past(left, request.sent, false));
             must(!is_left, "was given the cookie of what a login left behind")?;
         }
         let makes = matches!(request.action(), Action::Login(_) | Action::Elevate) && request.is_ok();
@@ -60,11 +62,11 @@ impl Log {
             return Ok(());
         }
         let given = end.set.iter().find(|cookie| cookie.session == session).map(|cookie| cookie.generation);
-        let newest = self.newest_handed_out(session, request.sent).unwrap_or_default();
+        let newest = self.newest_handed_out(session, request.sent, false).unwrap_or_default();
         must(given.unwrap_or(shown.generation) >= newest, "was not given the newest cookie")?;
         let since = self.confirmed(session, shown.generation, request.sent);
         let is_due = since.is_some_and(|since| {
-            request.sent.time >= since.time.after(self.policy.renewal_interval + self.lag())
+            request.sent.time >= since.time.after(self.policy.renewal_interval + self.lag(false))
                 && self.is_alone(request, session)
         });
         must(!is_due || given.is_some(), "was not given a new cookie, which was due")

@@ -27,16 +27,27 @@ impl Log {
     /// * no copy may be as old as that.
     pub(super) fn must_know(&self, view: View<'_>, other: &Entry) -> bool {
         let request = view.request;
-        let Some(staleness) = self.limits.staleness else { return other.ended_by(request.sent.step) };
+        if self.may_be_lost(other) {
+            return false;
+        }
+        let Some(staleness) = self.staleness(view.is_adrift()) else {
+            return other.ended_by(request.sent.step);
+        };
         if let Some(step) = view.asked_store_at() {
             return other.ended_by(step);
+        }
+        if self.may_see_lost(request) {
+            return false;
         }
         let Some(end) = other.end.as_ref().filter(|end| end.at.step <= request.sent.step) else {
             return false;
         };
         let showed = |version: Version| {
             let other = other.saw_version().filter(|other| other.session == version.session);
-            version.session == view.session && other.is_some_and(|other| other.count <= version.count)
+            // Versions are counted anew from what a store remembers.
+            version.session == view.session
+                && !self.is_older_than_loss(view.session)
+                && other.is_some_and(|other| other.count <= version.count)
         };
         request.after.contains(&other.number())
             || request.version.is_some_and(showed)
@@ -44,22 +55,49 @@ impl Log {
             || request.sent.time >= end.at.time.after(staleness)
     }
 
+    /// The same of what ended sessions that nobody showed: their clients weren't told.
+    pub(super) fn must_know_ended(&self, view: View<'_>, other: &Entry) -> bool {
+        let request = view.request;
+        if self.may_be_lost(other) {
+            return false;
+        }
+        let Some(staleness) = self.staleness(view.is_adrift()) else {
+            return other.ended_by(request.sent.step);
+        };
+        if let Some(step) = view.asked_store_at() {
+            return other.ended_by(step);
+        }
+        let ended = other.end.as_ref().filter(|end| end.at.step <= request.sent.step);
+        let is_here = request.process == other.process;
+        ended.is_some_and(|end| is_here || request.sent.time >= end.at.time.after(staleness))
+    }
+
+    /// How old what is in a copy may be that is served adrift, or in quiet times.
+    pub(super) fn staleness(&self, is_adrift: bool) -> Option<Duration> {
+        let staleness = self.limits.staleness?;
+        Some(if is_adrift { self.policy.max_age.max(staleness) } else { staleness })
+    }
+
     /// Whether it must be known everywhere `now` what was so at `then`, whatever a server holds copies of.
-    pub(super) fn is_past(&self, then: Moment, now: Moment) -> bool {
-        let staleness = self.limits.staleness.unwrap_or_default();
+    pub(super) fn is_past(&self, then: Moment, now: Moment, is_adrift: bool) -> bool {
+        let staleness = self.staleness(is_adrift).unwrap_or_default();
         then.step <= now.step && now.time >= then.time.after(staleness)
     }
 
     /// How much later than it should a server may find that a time is over: its copy of when that began may be old, and the
     /// clocks differ.
-    pub(super) fn lag(&self) -> Duration {
-        self.limits.staleness.unwrap_or_default() + self.limits.skew
+    pub(super) fn lag(&self, is_adrift: bool) -> Duration {
+        self.staleness(is_adrift).unwrap_or_default() + self.limits.skew
     }
 }
 
 impl View<'_> {
+    pub(super) fn is_adrift(&self) -> bool {
+        self.request.report().seen.get(self.at).is_some_and(|seen| seen.is_adrift)
+    }
+
     /// When the store was asked for what is seen here, if it was for sure: what is seen after a write is what was written.
-    fn asked_store_at(&self) -> Option<u32> {
+    pub(super) fn asked_store_at(&self) -> Option<u32> {
         let step = match self.request.action() {
             Action::Refresh if self.at > 0 => self.request.report().acted,
             Action::Fresh => None,

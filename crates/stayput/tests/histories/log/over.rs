@@ -4,13 +4,20 @@ use super::{Entry, Found, Log, Moment};
 use crate::application::Action;
 
 impl Log {
-    /// Why nobody may get at the session by a cookie of that generation any more.
-    pub(crate) fn is_over(&self, session: u32, generation: u32, now: Moment) -> Option<&'static str> {
+    /// Why nobody may get at the session by a cookie of that generation any more, in quiet times or adrift.
+    pub(crate) fn is_over(
+        &self,
+        session: u32,
+        generation: u32,
+        now: Moment,
+        is_adrift: bool,
+    ) -> Option<&'static str> {
         let made = self.request(session).end.as_ref()?.at;
-        let logouts = self.requests.iter().filter(|other| other.ended_it(session, Action::Logout, now.step));
-        if logouts.filter_map(|other| other.end.as_ref()).any(|end| now.time >= end.at.time.after(self.lag()))
-        {
-            return Some("which was logged out");
+        let lag = self.lag(is_adrift);
+        let ends = self.requests.iter().filter(|other| self.ends(other, session) && other.ended_by(now.step));
+        let mut ends = ends.filter_map(|other| other.end.as_ref());
+        if ends.any(|end| now.time >= end.at.time.after(lag)) {
+            return Some("which was ended");
         }
         if now.time >= made.time.after(self.policy.absolute_timeout + self.limits.skew) {
             return Some("whose absolute deadline is past");
@@ -19,11 +26,11 @@ impl Log {
         if self.last_use(session, now).is_some_and(|last| now.time >= last.time.after(idle)) {
             return Some("whose idle deadline is past");
         }
-        let grace = |end: Moment| now.time >= end.time.after(self.policy.grace + self.lag());
+        let grace = |end: Moment| now.time >= end.time.after(self.policy.grace + lag);
         if self.left(session, now.step).is_some_and(grace) {
             return Some("whose place another took, longer ago than the grace");
         }
-        if self.newest_handed_out(session, now).is_some_and(|newest| newest >= generation + 2) {
+        if self.newest_handed_out(session, now, is_adrift).is_some_and(|newest| newest >= generation + 2) {
             return Some("by a cookie two renewals old");
         }
         self.confirmed(session, generation + 1, now).is_some_and(grace).then_some(
@@ -31,25 +38,41 @@ impl Log {
         )
     }
 
+    /// Whether the request has ended the session for good, by a logout or with all of its user's.
+    pub(super) fn ends(&self, other: &Entry, session: u32) -> bool {
+        let is_made_before = || self.request(session).ended_by(other.sent.step);
+        let is_meant = match other.action() {
+            Action::Logout => other.found() == Found::Session(session),
+            Action::EndAll(user) => self.subject(session) == Some(user) && is_made_before(),
+            _ => false,
+        };
+        is_meant && other.is_ok() && !self.may_be_lost(other)
+    }
+
     /// When a login or an elevation had taken the session's place, if one had by that step.
     pub(super) fn left(&self, session: u32, step: u32) -> Option<Moment> {
         let takes_over = |other: &&Entry| {
             let action = other.action();
-            matches!(action, Action::Login(_) | Action::Elevate) && other.ended_it(session, action, step)
+            matches!(action, Action::Login(_) | Action::Elevate)
+                && other.ended_it(session, action, step)
+                && !self.may_be_lost(other)
         };
         self.requests.iter().filter(takes_over).filter_map(|heir| heir.end.as_ref()).map(|end| end.at).min()
     }
 
     /// Whether the session was logged out, or another had taken its place, by that step.
     pub(super) fn is_closed(&self, session: u32, step: u32) -> bool {
-        let logged_out = self.requests.iter().any(|other| other.ended_it(session, Action::Logout, step));
-        logged_out || self.left(session, step).is_some()
+        let mut ends = self.requests.iter().filter(|other| other.ended_by(step));
+        ends.any(|other| self.ends(other, session)) || self.left(session, step).is_some()
     }
 
     /// When a request that may have used the session ended last; `None` if one is still under way.
     fn last_use(&self, session: u32, now: Moment) -> Option<Moment> {
         let uses = |other: &&Entry| {
-            let may_use = !matches!(other.found(), Found::Nobody) && other.shows(session).is_some();
+            // What is served adrift extends nothing.
+            let may_find =
+                !matches!(other.found(), Found::Nobody) && !(other.is_adrift() && other.end.is_some());
+            let may_use = may_find && other.shows(session).is_some();
             other.sent.step < now.step && (may_use || other.number() == session)
         };
         let mut last = None;
@@ -62,9 +85,10 @@ impl Log {
         last
     }
 
-    pub(super) fn newest_handed_out(&self, session: u32, now: Moment) -> Option<u32> {
-        let answers = self.requests.iter().filter_map(|other| other.end.as_ref());
-        let cookies = answers.filter(|end| self.is_past(end.at, now)).flat_map(|end| &end.set);
+    pub(super) fn newest_handed_out(&self, session: u32, now: Moment, is_adrift: bool) -> Option<u32> {
+        let answers = self.requests.iter().filter(|other| !self.may_be_of_lost(other));
+        let answers = answers.filter_map(|other| other.end.as_ref());
+        let cookies = answers.filter(|end| self.is_past(end.at, now, is_adrift)).flat_map(|end| &end.set);
         cookies.filter(|cookie| cookie.session == session).map(|cookie| cookie.generation).max()
     }
 
@@ -76,6 +100,7 @@ impl Log {
                 && other.shows(session).is_some_and(|shown| shown.generation == generation)
                 && !other.changes_identity()
                 && !self.had_faults(other)
+                && !self.may_be_of_lost(other)
                 && self.is_alone(other, session)
         };
         self.requests.iter().filter(confirms).filter_map(|other| other.end.as_ref()).map(|end| end.at).min()

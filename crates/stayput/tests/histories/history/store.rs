@@ -1,0 +1,114 @@
+//! What happens only to stores that fail: they are out for a while, forget what they had acknowledged, or everything.
+//!
+//! Nobody is told but by what becomes of their calls and of their streams.
+
+use std::time::Duration;
+
+use super::{BROWSERS, History, Ills};
+use crate::application::Action;
+use crate::gates::{Fate, Place};
+use crate::servers::SERVERS;
+use crate::world::Outage;
+
+impl History {
+    /// Something befalls the store, or somebody uses a server while something has.
+    pub(super) async fn befall_store(&mut self) -> Result<(), String> {
+        if self.world.outage().is_none() {
+            match self.rng.u32(..100) {
+                0..40 => self.begin_outage(),
+                40..55 if self.temper.store == Ills::Failovers => self.world.fail_over(&mut self.rng),
+                40..45 if self.temper.store == Ills::Wipes => self.world.wipe(),
+                _ => {}
+            }
+            return Ok(());
+        }
+        match self.rng.u32(..100) {
+            0..25 => self.end_outage().await,
+            25..45 => self.world.wait(Duration::from_millis(self.rng.u64(1..3_000))).await,
+            45..55 => self.read_on().await?,
+            55..75 => {
+                let by = self.rng.u64(1..100);
+                self.finish(|place| place != Place::Handler).await?;
+                self.world.advance(Duration::from_secs(by));
+                self.read_on().await?;
+            }
+            75..85 if self.temper.store == Ills::Failovers => {
+                self.world.fail_over(&mut self.rng);
+                self.end_outage().await;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin_outage(&mut self) {
+        let outage = [Outage::Gone, Outage::Silent, Outage::Doubtful][self.rng.usize(..3)];
+        let is_examined_well = self.rng.bool();
+        self.world.begin_outage(outage, is_examined_well);
+        for server in 0..SERVERS {
+            // Who is connected may not notice.
+            if self.rng.bool() {
+                self.world.servers.stream(server).cut();
+            }
+        }
+    }
+
+    async fn end_outage(&mut self) {
+        self.world.end_outage(&mut self.rng);
+        let now = self.world.moment().time;
+        for server in 0..SERVERS {
+            if self.rng.u8(..4) > 0 {
+                self.world.servers.stream(server).mend(now);
+            }
+        }
+        if self.rng.bool() {
+            self.world.wait(Duration::from_millis(self.rng.u64(1..2_000))).await;
+        }
+    }
+
+    /// All sessions are looked at on all servers, by their browsers and by who stands in for them.
+    async fn read_on(&mut self) -> Result<(), String> {
+        for (browser, server) in
+            (0..BROWSERS).flat_map(|browser| (0..SERVERS).map(move |server| (browser, server)))
+        {
+            if self.world.running() < 5 {
+                let has_seen = self.rng.bool();
+                let number = self.send_to(server, browser, (Action::Look, false), has_seen);
+                self.receive_next(browser, number).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of a call of a store that is out, or of its answer.
+    pub(super) fn fate_in(&mut self, outage: Outage, place: Place) -> Fate {
+        let fates: &[Fate] = match outage {
+            _ if place == Place::Handler => &[Fate::Done],
+            Outage::Gone => &[Fate::Refused],
+            Outage::Silent => &[Fate::Hangs, Fate::HangsAfter, Fate::HangsLate, Fate::HangsLate],
+            Outage::Doubtful => {
+                &[Fate::Done, Fate::Refused, Fate::LostBefore, Fate::LostAfter, Fate::LostAfter]
+            }
+        };
+        fates[self.rng.usize(..fates.len())]
+    }
+
+    /// The store is well again, for good. Every server finds that out by itself, and from then on turns nobody away.
+    pub(super) async fn end_ills(&mut self) -> Result<(), String> {
+        if self.world.outage().is_some() {
+            self.end_outage().await;
+        }
+        (self.temper.failing, self.temper.store) = (0, Ills::None);
+        self.come_to_rest().await?;
+        self.world.wait(NOTICED).await;
+        self.world.rest();
+        if self.world.servers.take_store_for_out() {
+            Err("the store is back, and nobody noticed".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// As long as a probe may take that was sent before the store was back, and the pause after it.
+const NOTICED: Duration = Duration::from_secs(7);

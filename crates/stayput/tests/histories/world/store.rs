@@ -1,0 +1,137 @@
+//! What befalls the store: outages, and that it forgets what it had acknowledged.
+//!
+//! Servers are told of neither, but by what their calls and streams come to.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use stayput_testkit::{ModelState, ModelStore};
+
+use super::World;
+use crate::gates::{Fate, Place};
+use crate::log::Loss;
+
+/// How a store is out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outage {
+    /// It takes no calls.
+    Gone,
+    /// It takes calls, and answers none.
+    Silent,
+    /// It does some of what it is asked for, and most of its answers are lost.
+    Doubtful,
+}
+
+/// A store that can be put back to what it was, and what it was at the last few steps.
+pub(crate) struct Past {
+    store: Arc<ModelStore>,
+    states: VecDeque<(u32, ModelState)>,
+}
+
+impl Past {
+    pub(crate) fn new(store: Arc<ModelStore>) -> Self {
+        Self { store, states: VecDeque::new() }
+    }
+
+    fn note(&mut self, step: u32) {
+        if self.states.len() == BEHIND {
+            self.states.pop_front();
+        }
+        self.states.push_back((step, self.store.state()));
+    }
+}
+
+impl World {
+    /// The store is out from here on.
+    pub(crate) fn begin_outage(&mut self, outage: Outage, is_examined_well: bool) {
+        let probes = match outage {
+            Outage::Gone => Some(Fate::Refused),
+            Outage::Silent => Some(Fate::Hangs),
+            Outage::Doubtful if is_examined_well => None,
+            Outage::Doubtful => Some(Fate::Refused),
+        };
+        self.gates.answer_probes(probes);
+        self.outage = Some(outage);
+        self.log.faults.push(self.gates.step());
+        self.note(format_args!("the store is out: {outage:?}"));
+    }
+
+    /// The store is back. What it was asked for and hadn't done it does now, in any order.
+    pub(crate) fn end_outage(&mut self, rng: &mut Rng) {
+        self.gates.answer_probes(None);
+        self.outage = None;
+        self.log.faults.push(self.gates.step());
+        let mut late = self.gates.late();
+        rng.shuffle(&mut late);
+        self.note(format_args!("the store is back, and does {} calls", late.len()));
+        for call in late {
+            call.send(()).expect("it waits for nothing else");
+        }
+    }
+
+    pub(crate) fn outage(&self) -> Option<Outage> {
+        self.outage
+    }
+
+    /// Whether there may be calls that are never answered.
+    pub(crate) fn may_hang(&self) -> bool {
+        self.past.is_some()
+    }
+
+    /// Time passes for whoever waits for the store, and for nobody else. Calls that wait at gates may come to their limits.
+    pub(crate) async fn wait(&mut self, by: Duration) {
+        tokio::time::sleep(by).await;
+        if self.gates.places().iter().any(|place| *place != Place::Handler) {
+            self.servers.lose_trust();
+        }
+    }
+
+    /// Another server takes the store's place, which had not heard of the newest writes.
+    pub(crate) fn fail_over(&mut self, rng: &mut Rng) {
+        let Some(past) = &self.past else { return };
+        let Some((from, state)) = rng.choice(&past.states).cloned() else { return };
+        past.store.put_back(state);
+        self.forget_since(from);
+        self.note(format_args!("the store fails over, and forgets what came after {from}"));
+    }
+
+    /// The store loses everything.
+    pub(crate) fn wipe(&mut self) {
+        let Some(past) = &self.past else { return };
+        past.store.put_back(ModelState::default());
+        self.forget_since(0);
+        self.note("the store is wiped");
+    }
+
+    fn forget_since(&mut self, from: u32) {
+        let at = self.moment();
+        self.log.losses.push(Loss { from, at });
+        self.log.faults.push(at.step);
+        if let Some(past) = &mut self.past {
+            past.states.clear();
+            past.note(at.step);
+        }
+        self.servers.reconnect(at.time);
+    }
+
+    /// Notes how the store is, and who may not trust it yet.
+    pub(super) fn note_store(&mut self) {
+        let step = self.gates.step();
+        if let Some(past) = &mut self.past {
+            past.note(step);
+        }
+        if !self.is_at_rest {
+            self.log.wary.extend(self.servers.wary().map(|process| (process, step)));
+        }
+    }
+
+    /// From now on only one thing happens at a time: nothing is asked of the store that a wary server would not ask.
+    pub(crate) fn rest(&mut self) {
+        self.is_at_rest = true;
+    }
+}
+
+/// As many steps as a replica may be behind.
+const BEHIND: usize = 12;
