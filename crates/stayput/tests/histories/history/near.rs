@@ -43,7 +43,7 @@ impl History {
             if is_quiet || self.rng.bool() {
                 while self.world.hear(server, false) {}
             }
-            if is_quiet || self.rng.u8(..8) > 0 {
+            if (is_quiet || self.rng.u8(..8) > 0) && !self.world.is_cut_off() {
                 self.world.pulse(server);
             }
         }
@@ -54,7 +54,7 @@ impl History {
     }
 
     /// A browser asks for one thing after the other, on any server, and awaits each answer.
-    async fn visit(&mut self) -> Result<(), String> {
+    pub(super) async fn visit(&mut self) -> Result<(), String> {
         let browser = self.rng.usize(..BROWSERS);
         for _ in 0..self.rng.u32(2..5) {
             if !self.browsers[browser].under_way.is_empty() || self.world.running() >= 5 {
@@ -94,7 +94,7 @@ impl History {
     }
 
     /// Every session is looked at on every server, by somebody who hasn't seen it.
-    async fn inspect(&mut self) -> Result<(), String> {
+    pub(super) async fn inspect(&mut self) -> Result<(), String> {
         for (browser, server) in
             (0..BROWSERS).flat_map(|browser| (0..SERVERS).map(move |server| (browser, server)))
         {
@@ -126,6 +126,9 @@ impl History {
     }
 
     fn mend(&mut self, server: usize) {
+        if self.world.is_cut_off() {
+            return;
+        }
         let now = self.world.moment().time;
         self.world.servers.stream(server).mend(now);
         self.world.note(format_args!("server {server} is to be told again"));

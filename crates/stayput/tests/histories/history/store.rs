@@ -15,30 +15,49 @@ impl History {
     pub(super) async fn befall_store(&mut self) -> Result<(), String> {
         if self.world.outage().is_none() {
             match self.rng.u32(..100) {
-                0..40 => self.begin_outage(),
-                40..55 if self.temper.store == Ills::Failovers => self.world.fail_over(&mut self.rng),
+                0..20 => self.begin_outage(),
+                20..40 => {
+                    // Every server knows every session.
+                    self.inspect().await?;
+                    self.begin_outage();
+                }
+                40..50 if self.temper.store == Ills::Failovers => self.world.fail_over(&mut self.rng),
+                50..60 if self.temper.store == Ills::Failovers => self.forget_newest().await?,
                 40..45 if self.temper.store == Ills::Wipes => self.world.wipe(),
                 _ => {}
             }
             return Ok(());
         }
         match self.rng.u32(..100) {
-            0..25 => self.end_outage().await,
-            25..45 => self.world.wait(Duration::from_millis(self.rng.u64(1..3_000))).await,
-            45..55 => self.read_on().await?,
-            55..75 => {
+            0..35 => self.end_outage().await,
+            35..45 => self.world.wait(Duration::from_millis(self.rng.u64(1..3_000))).await,
+            45..60 => self.read_on().await?,
+            60..80 => {
                 let by = self.rng.u64(1..100);
                 self.finish(|place| place != Place::Handler).await?;
                 self.world.advance(Duration::from_secs(by));
                 self.read_on().await?;
             }
-            75..85 if self.temper.store == Ills::Failovers => {
+            80..90 if self.temper.store == Ills::Failovers => {
                 self.world.fail_over(&mut self.rng);
                 self.end_outage().await;
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// What a browser was just told is forgotten, perhaps a renewal, and it goes on.
+    async fn forget_newest(&mut self) -> Result<(), String> {
+        if self.rng.bool() {
+            self.finish(|_| true).await?;
+            self.world.advance(Duration::from_mins(16));
+            self.lose_late_answers();
+        }
+        self.visit().await?;
+        self.world.fail_over(&mut self.rng);
+        self.settle().await?;
+        self.visit().await
     }
 
     fn begin_outage(&mut self) {

@@ -15,8 +15,9 @@ impl Log {
         let is_anonymous = self.sessions.get(&session).is_some_and(|made| made.subject.is_none());
         must(!elevated || !is_anonymous, "elevated an anonymous session")?;
         let needs_login = request.action() == Action::Elevate && is_anonymous;
-        let is_alive =
-            request.is_refused() && !self.is_revoked(request) && self.is_alive_for(session, request);
+        // A login whose new session the store forgets before it is finished fails, too.
+        let is_interrupted = self.is_revoked(request) || self.may_be_lost(request);
+        let is_alive = request.is_refused() && !is_interrupted && self.is_alive_for(session, request);
         must(!is_alive || needs_login, format_args!("was answered {status}, but its session is alive"))?;
         let wrote = request.is_ok() && request.certainly_writes();
         let was_closed = request.report().acted.is_some_and(|acted| self.is_closed(session, acted));

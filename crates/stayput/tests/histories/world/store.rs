@@ -75,6 +75,11 @@ impl World {
         self.outage
     }
 
+    /// Whether the store tells nobody anything and takes no connections.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        matches!(self.outage, Some(Outage::Gone | Outage::Silent))
+    }
+
     /// Whether there may be calls that are never answered.
     pub(crate) fn may_hang(&self) -> bool {
         self.past.is_some()
