@@ -96,10 +96,14 @@ impl Log {
         let mut writes = vec![Write { by: None, value: None, sent: 0, ended: Some((0, true)) }];
         let others = self.requests.iter().filter(|by| !self.is_surely_refused(by));
         writes.extend(others.filter_map(|by| by.writes(&line, key)));
-        // What was written to a session before this one took its place it began with.
+        // What was written to a session before this one took its place it began with, unless that is forgotten in part.
+        let forgotten = line.iter().position(|heir| self.may_be_lost(self.request(*heir)));
+        let handed_on = &line[..forgotten.map_or(line.len(), |at| at + 1)];
         let is_known = |write: &Write<'_>| {
             write.by.is_none_or(|by| {
-                let is_handed_on = by.ended_by(request.sent.step) && by.target() != Some(session);
+                let is_in_line =
+                    by.target().is_some_and(|target| target != session && handed_on.contains(&target));
+                let is_handed_on = by.ended_by(request.sent.step) && is_in_line;
                 is_handed_on && !self.may_be_lost(by) || self.must_know(view, by)
             })
         };
