@@ -6,7 +6,7 @@
 mod server;
 
 use http::{HeaderValue, StatusCode};
-use stayput_core::{CookieValue, Generation};
+use stayput_core::CookieValue;
 
 use self::server::{Action, Answer, Server, VISITORS, Visitor, Who};
 use super::Target;
@@ -104,19 +104,16 @@ fn expected_changes(action: Action, visitor: Option<&Visitor>) -> [Change; 2] {
     }
 }
 
-/// For each visitor: their cookie under the other name, of a generation to come, of another installation, and one of a
-/// session that is over.
+/// For each visitor: their cookie under the other name, of another installation, and one of a session that is over.
 fn near_misses() -> impl Iterator<Item = (&'static str, String)> {
     VISITORS.iter().flat_map(|visitor| {
         let name = visitor.name;
         let other = NAMES.into_iter().find(|other| *other != name).expect("there are two names");
         let genuine = visitor.cookies[0].as_bytes();
         let value = CookieValue::decode(name, genuine, &KEYRING).expect("it is genuine").value;
-        let to_come = CookieValue { generation: Generation(1), ..value.clone() };
         let over = CookieValue { id: id(500), ..value.clone() };
         [
             (other, value.encode(other, &KEYRING)),
-            (name, to_come.encode(name, &KEYRING)),
             (name, value.encode(name, &STRANGE_KEYRING)),
             (name, over.encode(name, &KEYRING)),
         ]

@@ -154,9 +154,10 @@ impl State {
         })
     }
 
-    /// Whether the client presented the newest generation.
+    /// Whether the client presented the newest generation, or one after it that a store forgot when it failed over: that
+    /// renewal is due still, and will give it the same cookie.
     pub(crate) fn presents_newest(&self, header: &Header) -> bool {
-        self.cookie.generation == header.generation && !self.cookie.is_spare
+        self.cookie.generation >= header.generation && !self.cookie.is_spare
     }
 
     /// The session, if the client has to get its newest cookie.

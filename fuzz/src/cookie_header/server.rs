@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use stayput::{Error, Session, Sessions, Subject};
-use stayput_core::{CookieValue, Created, Record, SessionId, SessionStore, StorageKey};
+use stayput_core::{CookieValue, Created, Generation, Record, SessionId, SessionStore, StorageKey};
 use stayput_testkit::{ManualClock, ModelStore};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -45,8 +45,9 @@ pub(super) enum Who {
 pub(super) struct Visitor {
     pub(super) who: Who,
     pub(super) name: &'static str,
-    /// The values by which they are recognized: under the primary key and under the former one.
-    pub(super) cookies: [String; 2],
+    /// The values by which they are recognized: under the primary key, under the former one, and of a renewal that the store
+    /// forgot.
+    pub(super) cookies: [String; 3],
     pub(super) key: StorageKey,
     pub(super) record: Record,
 }
@@ -105,7 +106,8 @@ impl Server {
         let value = CookieValue::decode(name, cookie.as_bytes(), &KEYRING).expect("the cookie is ours").value;
         let key = value.id.storage_key();
         let record = self.load(key).expect("a session has a record");
-        Visitor { who, name, cookies: [cookie, value.encode(name, &FORMER_KEYRING)], key, record }
+        let renewed = CookieValue { generation: Generation(1), ..value.clone() }.encode(name, &KEYRING);
+        Visitor { who, name, cookies: [cookie, value.encode(name, &FORMER_KEYRING), renewed], key, record }
     }
 
     /// A request with these `Cookie` headers.

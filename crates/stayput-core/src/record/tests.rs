@@ -85,7 +85,9 @@ fn the_previous_generation_is_accepted_until_the_grace_after_the_newest_was_pres
     second.presented = Some(at(2_000));
     assert!(accepts(&second, 0, 2_029) && !accepts(&second, 0, 2_030) && accepts(&second, 1, 4_000));
     let third = second.renew(at(3_000), WriteTag(3));
-    assert!(!accepts(&third, 0, 3_000) && accepts(&third, 1, 3_000) && !accepts(&third, 3, 3_000));
+    // The store forgot a renewal, and its cookie is out there.
+    assert!(accepts(&third, 3, 3_000));
+    assert!(!accepts(&third, 0, 3_000) && accepts(&third, 1, 3_000));
 }
 
 #[test]
