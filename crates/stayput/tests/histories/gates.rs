@@ -196,8 +196,17 @@ impl GatedStore {
 
     /// Waits for an answer that doesn't come. Its time limit makes a failure of that.
     async fn hang<T>(&self) -> Result<T, StoreError> {
-        self.gates.note_outcome(self.process, true);
+        let _given_up = GivenUp(self);
         std::future::pending().await
+    }
+}
+
+/// A call that is never answered: it fails when its time limit is over, and not before.
+struct GivenUp<'a>(&'a GatedStore);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        self.0.gates.note_outcome(self.0.process, true);
     }
 }
 

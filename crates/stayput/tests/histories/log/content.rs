@@ -101,10 +101,10 @@ impl Log {
         let handed_on = &line[..forgotten.map_or(line.len(), |at| at + 1)];
         let is_known = |write: &Write<'_>| {
             write.by.is_none_or(|by| {
-                let is_in_line =
-                    by.target().is_some_and(|target| target != session && handed_on.contains(&target));
-                let is_handed_on = by.ended_by(request.sent.step) && is_in_line;
-                is_handed_on && !self.may_be_lost(by) || self.must_know(view, by)
+                let is_here = by.target() == Some(session);
+                let is_handed_on = !is_here && by.ended_by(request.sent.step) && !self.may_be_lost(by);
+                let is_in_line = by.target().is_some_and(|target| handed_on.contains(&target));
+                is_in_line && (is_handed_on || self.must_know(view, by))
             })
         };
         let is_replaced = |write: &Write<'_>| {

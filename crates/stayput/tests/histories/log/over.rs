@@ -49,6 +49,12 @@ impl Log {
         is_meant && other.is_ok() && !self.may_be_lost(other)
     }
 
+    /// Whether somebody tried to end the session with all of its user's.
+    pub(super) fn may_have_ended_all(&self, session: u32) -> bool {
+        let Some(user) = self.subject(session) else { return false };
+        self.requests.iter().any(|other| other.action() == Action::EndAll(user))
+    }
+
     /// When a login or an elevation had taken the session's place, if one had by that step.
     pub(super) fn left(&self, session: u32, step: u32) -> Option<Moment> {
         let takes_over = |other: &&Entry| {
