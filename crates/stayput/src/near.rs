@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use stayput_core::{Clock, SessionStore, StorageKey, Timestamp, Uptime};
+use stayput_core::{Clock, SessionStore, StorageKey, SubjectKey, Timestamp, Uptime};
 
 pub(crate) use self::copy::Copy;
 use self::copy::{Held, Weigher};
@@ -181,6 +181,14 @@ impl Near {
         {
             self.copies.remove(key);
         }
+    }
+
+    /// Holds no copy any more of the subject's sessions, but of `except`.
+    fn drop_copies_of(&self, subject: SubjectKey, except: Option<StorageKey>) {
+        self.copies.retain(|key, held| match held {
+            Held::Copy(copy) => copy.record.header.subject != Some(subject) || Some(*key) == except,
+            Held::Gone { .. } => true,
+        });
     }
 
     /// Holds no copy any more. The caller has the lock of its key.

@@ -91,6 +91,8 @@ impl SessionStore for Near {
                 for key in keys.into_iter().filter(|key| Some(*key) != except) {
                     self.bury(key);
                 }
+                // Or whose they were before a first try, whose answer was lost.
+                self.drop_copies_of(subject, except);
             }
             Ok(outcome)
         })

@@ -187,6 +187,16 @@ async fn who_ends_all_sessions_of_a_subject_ends_their_copies() {
 }
 
 #[tokio::test]
+async fn who_ends_all_sessions_of_a_subject_at_the_second_try_ends_their_copies() {
+    let pair = Pair::new();
+    let browser = pair.logged_in().await;
+    pair.store.hold();
+    pair.faults.plan(Operation::EndSubject, Fault::After);
+    pair.a.sessions.end_all(&Subject::new("alice")).await.unwrap();
+    assert_eq!(browser.get("/who").await.text, "nobody");
+}
+
+#[tokio::test]
 async fn a_lost_message_makes_all_copies_worthless() {
     let pair = Pair::new();
     let browser = pair.logged_in().await;
