@@ -21,10 +21,10 @@ pub(crate) struct Gates {
     /// Where requests wait now, in the order of their coming.
     waiting: Mutex<Vec<Gate>>,
     step: AtomicU32,
-    /// The steps at which somebody was told that a store call failed.
-    failures: Mutex<Vec<u32>>,
-    /// What becomes of who asks whether the store is there.
-    probes: Mutex<Option<Fate>>,
+    /// Which process was told at which step that a store call failed.
+    failures: Mutex<Vec<(u32, u32)>>,
+    /// What becomes of who asks whether the store is there: that process, or all.
+    probes: Mutex<Option<(Option<u32>, Fate)>>,
     /// Calls that nobody waits for any more, and that happen when the store goes on.
     late: Mutex<Vec<oneshot::Sender<()>>>,
     /// How many calls of each process went well since one of them failed.
@@ -34,6 +34,8 @@ pub(crate) struct Gates {
 #[derive(Debug)]
 struct Gate {
     place: Place,
+    /// Whose call it is, if it is one.
+    process: Option<u32>,
     open: oneshot::Sender<Fate>,
 }
 
@@ -70,8 +72,12 @@ pub(crate) enum Fate {
 impl Gates {
     /// Waits at a gate until it is opened.
     pub(crate) async fn wait(&self, place: Place) -> Fate {
+        self.wait_as(None, place).await
+    }
+
+    async fn wait_as(&self, process: Option<u32>, place: Place) -> Fate {
         let (open, opened) = oneshot::channel();
-        self.waiting.lock().unwrap().push(Gate { place, open });
+        self.waiting.lock().unwrap().push(Gate { place, process, open });
         opened.await.expect("a history ends after all of its requests")
     }
 
@@ -82,20 +88,30 @@ impl Gates {
         gates.iter().map(|gate| gate.place).collect()
     }
 
+    /// Whose call waits at the gate number `at` of [`Gates::places`], if it is one.
+    pub(crate) fn process_at(&self, at: usize) -> Option<u32> {
+        self.waiting.lock().unwrap()[at].process
+    }
+
     /// Lets on who waits at the gate number `at` of [`Gates::places`].
     pub(crate) fn open(&self, at: usize, fate: Fate) {
         let gate = self.waiting.lock().unwrap().remove(at);
         gate.open.send(fate).expect("who was cancelled has left the gates");
     }
 
-    /// When somebody was told since, for the last time, that a store call failed.
-    pub(crate) fn failures(&self) -> Vec<u32> {
+    /// Who was told since, and when, that a store call failed.
+    pub(crate) fn failures(&self) -> Vec<(u32, u32)> {
         std::mem::take(&mut self.failures.lock().unwrap())
     }
 
-    /// From now on this becomes of who asks whether the store is there; they are answered if it is `None`.
-    pub(crate) fn answer_probes(&self, fate: Option<Fate>) {
+    /// From now on this becomes of who asks whether the store is there, that process or any; others are answered.
+    pub(crate) fn answer_probes(&self, fate: Option<(Option<u32>, Fate)>) {
         *self.probes.lock().unwrap() = fate;
+    }
+
+    fn probe(&self, process: u32) -> Option<Fate> {
+        let fate = *self.probes.lock().unwrap();
+        fate.filter(|(whose, _)| whose.is_none_or(|whose| whose == process)).map(|(_, fate)| fate)
     }
 
     /// Calls that happen when the store goes on; whoever is sent something goes on.
@@ -113,7 +129,7 @@ impl Gates {
     pub(crate) fn note_outcome(&self, process: u32, is_failure: bool) {
         let mut healths = self.healths.lock().unwrap();
         if is_failure {
-            self.failures.lock().unwrap().push(self.step());
+            self.failures.lock().unwrap().push((process, self.step()));
             healths.insert(process, 0);
         } else if let Some(well) = healths.get_mut(&process) {
             *well += 1;
@@ -150,7 +166,7 @@ impl GatedStore {
         call: impl for<'s> FnOnce(&'s dyn SessionStore) -> StoreFuture<'s, T> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         StoreFuture::new(async move {
-            let outcome = match self.gates.wait(Place::Call(operation)).await {
+            let outcome = match self.gates.wait_as(Some(self.process), Place::Call(operation)).await {
                 Fate::Done => finish(call(&*self.store)),
                 Fate::Refused => Err(error(StoreErrorKind::Unavailable, operation)),
                 Fate::LostBefore => Err(error(StoreErrorKind::OutcomeUnknown, operation)),
@@ -167,7 +183,7 @@ impl GatedStore {
                     return self.hang().await;
                 }
             };
-            let outcome = match self.gates.wait(Place::Answer(operation)).await {
+            let outcome = match self.gates.wait_as(Some(self.process), Place::Answer(operation)).await {
                 Fate::Done => outcome,
                 Fate::Hangs | Fate::HangsAfter | Fate::HangsLate => return self.hang().await,
                 Fate::Refused | Fate::LostBefore | Fate::LostAfter => {
@@ -277,7 +293,7 @@ impl SessionStore for GatedStore {
 
     /// Comes by itself, and passes no gate.
     fn sweep(&self, limit: usize) -> StoreFuture<'_, usize> {
-        match *self.gates.probes.lock().unwrap() {
+        match self.gates.probe(self.process) {
             None => self.store.sweep(limit),
             Some(_) => StoreFuture::ready(Ok(0)),
         }
@@ -285,7 +301,7 @@ impl SessionStore for GatedStore {
 
     /// What a process asks to find out whether the store is there. It passes no gate.
     fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
-        match *self.gates.probes.lock().unwrap() {
+        match self.gates.probe(self.process) {
             None => self.store.marker(),
             Some(Fate::Hangs) => StoreFuture::new(self.hang()),
             Some(_) => StoreFuture::ready(Err(error(StoreErrorKind::Unavailable, Operation::Marker))),

@@ -259,14 +259,14 @@ impl History {
         }
         let at = self.rng.usize(..places.len());
         if places[at] != Place::Handler || self.rng.u8(..3) == 0 {
-            let fate = self.fate(places[at]);
+            let fate = self.fate(at, places[at]);
             self.world.open(at, fate);
         }
     }
 
-    fn fate(&mut self, place: Place) -> Fate {
-        if let Some(outage) = self.world.outage() {
-            return self.fate_in(outage, place);
+    fn fate(&mut self, at: usize, place: Place) -> Fate {
+        if let Some(way) = self.world.outage_at(at) {
+            return self.fate_in(way);
         }
         let fails = matches!(place, Place::Call(_)) && self.rng.u32(..100) < self.temper.failing;
         if !fails {
@@ -301,7 +301,7 @@ impl History {
             let waiting = self.world.gates.places();
             let at: Vec<_> = (0..waiting.len()).filter(|at| places(waiting[*at])).collect();
             if let Some(at) = self.rng.choice(at) {
-                let fate = self.fate(waiting[at]);
+                let fate = self.fate(at, waiting[at]);
                 self.world.open(at, fate);
             } else if waiting.len() >= self.world.running() {
                 return Ok(());

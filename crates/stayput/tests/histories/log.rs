@@ -115,10 +115,12 @@ pub(crate) enum Found {
 pub(crate) struct Log {
     pub(crate) requests: Vec<Entry>,
     pub(crate) sessions: BTreeMap<u32, Made>,
-    /// The steps at which the store failed.
+    /// The steps at which the store failed for all.
     pub(crate) faults: Vec<u32>,
-    /// The processes, by steps, of whose calls so many had failed that they may have turned requests away.
+    /// The processes, by steps, for which it failed, or had failed so often that they may have turned requests away.
     pub(crate) wary: Vec<(u32, u32)>,
+    /// The steps from which on, and until which, what the store was asked for may have been done later than anybody waited.
+    pub(crate) silences: Vec<(u32, Option<u32>)>,
     /// What the store forgot.
     pub(crate) losses: Vec<Loss>,
     policy: Policy,
@@ -136,7 +138,8 @@ pub(crate) fn must(holds: bool, rule: impl Display) -> Verdict {
 impl Log {
     pub(crate) fn new(policy: Policy, limits: Limits) -> Self {
         let (requests, sessions, faults) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Self { requests, sessions, faults, wary: Vec::new(), losses: Vec::new(), policy, limits }
+        let (wary, silences, losses) = (Vec::new(), Vec::new(), Vec::new());
+        Self { requests, sessions, faults, wary, silences, losses, policy, limits }
     }
 
     /// Judges a request by all rules, once it has ended.
@@ -197,6 +200,18 @@ impl Log {
         let ran = request.sent.step..=end;
         let is_wary = |(process, step): &(u32, u32)| *process == request.process && ran.contains(step);
         self.faults.iter().any(|step| ran.contains(step)) || self.wary.iter().any(is_wary)
+    }
+}
+
+impl Log {
+    /// The step after which the request does nothing any more: with its answer, unless it failed, and the store may have been
+    /// at it still.
+    fn done_by(&self, request: &Entry) -> Option<u32> {
+        let end = request.end.as_ref()?.at.step;
+        let is_over =
+            |(from, to): &&(u32, Option<u32>)| *from <= end && to.is_none_or(|to| to >= request.sent.step);
+        let mut silences = self.silences.iter().filter(is_over).filter(|_| !request.is_ok());
+        silences.try_fold(end, |end, (_, to)| to.map(|to| end.max(to)))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::gates::{Fate, Gates};
 use crate::log::{End, Entry, Limits, Log, Made, Moment, Shown, Verdict, Version};
 use crate::servers::Servers;
 
-pub(crate) use self::store::{Outage, Past};
+pub(crate) use self::store::{Outage, Past, Way};
 
 /// What a history acts on.
 pub(crate) struct World {
@@ -100,10 +100,7 @@ impl World {
         // Time is paused: it jumps when nothing else can be done.
         tokio::time::sleep(Duration::from_millis(1)).await;
         // Several requests may share a read, and one of them come when its failure is on its way already.
-        self.log.faults.extend(self.gates.failures());
-        if self.outage.is_some() {
-            self.log.faults.push(self.gates.step());
-        }
+        self.log.wary.extend(self.gates.failures());
         self.gates.count_step();
         self.note_store();
         self.servers.tell(self.clock.now());
@@ -124,7 +121,8 @@ impl World {
     pub(crate) fn open(&mut self, at: usize, fate: Fate) {
         if fate != Fate::Done {
             self.note(format_args!("{:?} {fate:?}", self.gates.places()[at]));
-            self.log.faults.push(self.gates.step());
+            let (process, step) = (self.gates.process_at(at), self.gates.step());
+            self.log.wary.extend(process.map(|process| (process, step)));
         }
         self.gates.open(at, fate);
     }
@@ -150,6 +148,7 @@ impl World {
     /// Has the server number `server` begin anew, when it works on nothing any more.
     pub(crate) fn restart(&mut self, server: usize) {
         self.servers.restart(server);
+        self.cut_off_again(server);
         self.note(format_args!("server {server} is started again"));
     }
 

@@ -43,7 +43,7 @@ impl History {
             if is_quiet || self.rng.bool() {
                 while self.world.hear(server, false) {}
             }
-            if (is_quiet || self.rng.u8(..8) > 0) && !self.world.is_cut_off() {
+            if (is_quiet || self.rng.u8(..8) > 0) && !self.world.is_cut_off(server) {
                 self.world.pulse(server);
             }
         }
@@ -126,7 +126,7 @@ impl History {
     }
 
     fn mend(&mut self, server: usize) {
-        if self.world.is_cut_off() {
+        if self.world.is_cut_off(server) {
             return;
         }
         let now = self.world.moment().time;

@@ -8,7 +8,7 @@ use super::{BROWSERS, History, Ills};
 use crate::application::Action;
 use crate::gates::{Fate, Place};
 use crate::servers::SERVERS;
-use crate::world::Outage;
+use crate::world::{Outage, Way};
 
 impl History {
     /// Something befalls the store, or somebody uses a server while something has.
@@ -61,12 +61,13 @@ impl History {
     }
 
     fn begin_outage(&mut self) {
-        let outage = [Outage::Gone, Outage::Silent, Outage::Doubtful][self.rng.usize(..3)];
-        let is_examined_well = self.rng.bool();
-        self.world.begin_outage(outage, is_examined_well);
+        let way = [Way::Gone, Way::Silent, Way::Doubtful][self.rng.usize(..3)];
+        let answers_probes = way == Way::Doubtful && self.rng.bool();
+        let server = self.rng.bool().then(|| self.rng.usize(..SERVERS));
+        self.world.begin_outage(Outage { way, answers_probes, server });
         for server in 0..SERVERS {
             // Who is connected may not notice.
-            if self.rng.bool() {
+            if self.world.is_cut_off(server) || self.rng.u8(..4) == 0 {
                 self.world.servers.stream(server).cut();
             }
         }
@@ -100,14 +101,11 @@ impl History {
     }
 
     /// What becomes of a call of a store that is out, or of its answer.
-    pub(super) fn fate_in(&mut self, outage: Outage, place: Place) -> Fate {
-        let fates: &[Fate] = match outage {
-            _ if place == Place::Handler => &[Fate::Done],
-            Outage::Gone => &[Fate::Refused],
-            Outage::Silent => &[Fate::Hangs, Fate::HangsAfter, Fate::HangsLate, Fate::HangsLate],
-            Outage::Doubtful => {
-                &[Fate::Done, Fate::Refused, Fate::LostBefore, Fate::LostAfter, Fate::LostAfter]
-            }
+    pub(super) fn fate_in(&mut self, way: Way) -> Fate {
+        let fates: &[Fate] = match way {
+            Way::Gone => &[Fate::Refused],
+            Way::Silent => &[Fate::Hangs, Fate::HangsAfter, Fate::HangsLate, Fate::HangsLate],
+            Way::Doubtful => &[Fate::Done, Fate::Refused, Fate::LostBefore, Fate::LostAfter, Fate::LostAfter],
         };
         fates[self.rng.usize(..fates.len())]
     }

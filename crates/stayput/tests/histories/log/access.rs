@@ -97,7 +97,9 @@ impl Log {
         let ends_all = |other: &Entry| {
             let is_meant =
                 matches!(other.action(), Action::EndAll(user) if self.subject(session) == Some(user));
-            is_meant && other.sent.step < end.at.step && !other.ended_by(made.sent.step)
+            is_meant
+                && other.sent.step < end.at.step
+                && self.done_by(other).is_none_or(|done| done > made.sent.step)
         };
         let may_end = |other: &Entry| {
             ends_all(other)

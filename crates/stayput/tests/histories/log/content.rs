@@ -95,7 +95,7 @@ impl Log {
         let line = self.line(session, key);
         let mut writes = vec![Write { by: None, value: None, sent: 0, ended: Some((0, true)) }];
         let others = self.requests.iter().filter(|by| !self.is_surely_refused(by));
-        writes.extend(others.filter_map(|by| by.writes(&line, key)));
+        writes.extend(others.filter_map(|by| by.writes(&line, key)).map(|write| self.as_done(write)));
         // What was written to a session before this one took its place it began with, unless that is forgotten in part.
         let forgotten = line.iter().position(|heir| self.may_be_lost(self.request(*heir)));
         let handed_on = &line[..forgotten.map_or(line.len(), |at| at + 1)];
@@ -118,6 +118,12 @@ impl Log {
         let mut candidates = writes.iter().filter(|write| write.value == value && write.sent < end.at.step);
         let legal = candidates.any(|write| !is_replaced(write));
         must(legal, format_args!("saw {value:?} under {key} in session {session}"))
+    }
+
+    /// A write that failed while the store was out may be done when that is back.
+    fn as_done<'l>(&self, write: Write<'l>) -> Write<'l> {
+        let done = write.by.and_then(|by| self.done_by(by));
+        Write { ended: write.ended.zip(done).map(|((_, is_certain), done)| (done, is_certain)), ..write }
     }
 
     /// Who asks again after a write in doubt, and finds the session ended, may have written before that.

@@ -13,9 +13,19 @@ use super::World;
 use crate::gates::{Fate, Place};
 use crate::log::Loss;
 
+/// That a store is out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Outage {
+    pub(crate) way: Way,
+    /// Whether it answers who asks if it is there, though it does little else.
+    pub(crate) answers_probes: bool,
+    /// The server that is cut off from it, or all.
+    pub(crate) server: Option<usize>,
+}
+
 /// How a store is out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Outage {
+pub(crate) enum Way {
     /// It takes no calls.
     Gone,
     /// It takes calls, and answers none.
@@ -44,25 +54,22 @@ impl Past {
 }
 
 impl World {
-    /// The store is out from here on.
-    pub(crate) fn begin_outage(&mut self, outage: Outage, is_examined_well: bool) {
-        let probes = match outage {
-            Outage::Gone => Some(Fate::Refused),
-            Outage::Silent => Some(Fate::Hangs),
-            Outage::Doubtful if is_examined_well => None,
-            Outage::Doubtful => Some(Fate::Refused),
-        };
-        self.gates.answer_probes(probes);
+    /// The store is out from here on, for a server or for all.
+    pub(crate) fn begin_outage(&mut self, outage: Outage) {
         self.outage = Some(outage);
-        self.log.faults.push(self.gates.step());
+        self.log.silences.push((self.gates.step(), None));
+        self.break_probes(outage);
         self.note(format_args!("the store is out: {outage:?}"));
     }
 
     /// The store is back. What it was asked for and hadn't done it does now, in any order.
     pub(crate) fn end_outage(&mut self, rng: &mut Rng) {
         self.gates.answer_probes(None);
+        self.note_outage();
         self.outage = None;
-        self.log.faults.push(self.gates.step());
+        if let Some((_, end)) = self.log.silences.last_mut() {
+            *end = Some(self.gates.step());
+        }
         let mut late = self.gates.late();
         rng.shuffle(&mut late);
         self.note(format_args!("the store is back, and does {} calls", late.len()));
@@ -71,13 +78,39 @@ impl World {
         }
     }
 
+    fn break_probes(&self, outage: Outage) {
+        let fate = match outage.way {
+            Way::Gone | Way::Doubtful => Fate::Refused,
+            Way::Silent => Fate::Hangs,
+        };
+        let process = outage.server.map(|server| self.servers.process(server));
+        self.gates.answer_probes((!outage.answers_probes).then_some((process, fate)));
+    }
+
+    /// A server that was started anew is as much cut off as it was.
+    pub(super) fn cut_off_again(&mut self, server: usize) {
+        if let Some(outage) = self.outage.filter(|outage| outage.server == Some(server)) {
+            self.break_probes(outage);
+        }
+    }
+
     pub(crate) fn outage(&self) -> Option<Outage> {
         self.outage
     }
 
-    /// Whether the store tells nobody anything and takes no connections.
-    pub(crate) fn is_cut_off(&self) -> bool {
-        matches!(self.outage, Some(Outage::Gone | Outage::Silent))
+    /// How the store is out for who waits at the gate number `at`, if it is.
+    pub(crate) fn outage_at(&self, at: usize) -> Option<Way> {
+        let process = self.gates.process_at(at)?;
+        let is_meant = |server| self.servers.process(server) == process;
+        self.outage.filter(|outage| outage.server.is_none_or(is_meant)).map(|outage| outage.way)
+    }
+
+    /// Whether the store tells that server nothing and takes no connections of it.
+    pub(crate) fn is_cut_off(&self, server: usize) -> bool {
+        let is_silent = |outage: &Outage| {
+            outage.way != Way::Doubtful && outage.server.is_none_or(|meant| meant == server)
+        };
+        self.outage.as_ref().is_some_and(is_silent)
     }
 
     /// Whether there may be calls that are never answered.
@@ -124,11 +157,22 @@ impl World {
     /// Notes how the store is, and who may not trust it yet.
     pub(super) fn note_store(&mut self) {
         let step = self.gates.step();
+        self.note_outage();
         if let Some(past) = &mut self.past {
             past.note(step);
         }
         if !self.is_at_rest {
             self.log.wary.extend(self.servers.wary().map(|process| (process, step)));
+        }
+    }
+
+    /// Whoever is cut off from the store may fail.
+    fn note_outage(&mut self) {
+        let Some(outage) = self.outage else { return };
+        let step = self.gates.step();
+        match outage.server {
+            None => self.log.faults.push(step),
+            Some(server) => self.log.wary.push((self.servers.process(server), step)),
         }
     }
 
