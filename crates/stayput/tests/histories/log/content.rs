@@ -68,7 +68,10 @@ impl Log {
                 let common = seen.marks.len().min(marks.len());
                 must(seen.marks[..common] == marks[..common], "saw marks in another order")?;
                 let is_before = name != session || self.must_know(view, other);
-                must(!is_before || seen.marks.len() <= marks.len(), "did not see what was seen before")?;
+                must(
+                    !is_before || seen.marks.len() <= marks.len(),
+                    format_args!("did not see what {} had seen", other.number()),
+                )?;
             }
         }
         Ok(())
