@@ -21,8 +21,8 @@ impl Log {
     /// Whether what `other` did and saw must show in this view. It must if it had its answer before, and
     ///
     /// * this is no copy: it was asked for [fresh](stayput::Session::fresh), or is what a write left; or
-    /// * the same browser awaited that answer, and every one since: who waits reads their own writes, wherever. Unless somebody
-    ///   ended the session, and the browser has another one since; or
+    /// * the same browser awaited that answer, and every one since: who waits reads their own writes, wherever. Unless
+    ///   somebody ended the session: who wrote just before is told of no version; or
     /// * the client shows a version of the session that is no older than the one it was answered with; or
     /// * the same process answered it: no server goes back; or
     /// * no copy may be as old as that.
@@ -50,9 +50,7 @@ impl Log {
                 && !self.is_older_than_loss(view.session)
                 && other.is_some_and(|other| other.count <= version.count)
         };
-        let is_told_since = !self.may_have_ended_all(view.session)
-            || request.version.is_some_and(|version| version.session == view.session);
-        request.after.contains(&other.number()) && is_told_since
+        request.after.contains(&other.number()) && !self.may_have_ended_all(view.session)
             || request.version.is_some_and(showed)
             || request.process == other.process
             || request.sent.time >= end.at.time.after(staleness)

@@ -52,7 +52,9 @@ impl Log {
     /// Whether somebody tried to end the session with all of its user's.
     pub(super) fn may_have_ended_all(&self, session: u32) -> bool {
         let Some(user) = self.subject(session) else { return false };
-        self.requests.iter().any(|other| other.action() == Action::EndAll(user))
+        let made = self.request(session).sent.step;
+        let is_after = |other: &Entry| self.done_by(other).is_none_or(|done| done > made);
+        self.requests.iter().any(|other| other.action() == Action::EndAll(user) && is_after(other))
     }
 
     /// When a login or an elevation had taken the session's place, if one had by that step.
