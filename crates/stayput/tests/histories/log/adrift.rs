@@ -40,6 +40,11 @@ impl Log {
 }
 
 impl Entry {
+    /// Whether the session that it came with was adrift.
+    pub(super) fn came_adrift(&self) -> bool {
+        self.report().seen.first().is_some_and(|seen| seen.is_adrift)
+    }
+
     /// Whether it saw its session as it was before the store was out, and no more than that.
     pub(super) fn is_adrift(&self) -> bool {
         let report = self.report();

@@ -41,7 +41,7 @@ impl Log {
 
     /// Whether the request came so late that no copy is left of what the store forgot.
     pub(super) fn is_settled(&self, loss: &Loss, request: &Entry) -> bool {
-        let staleness = self.staleness(request.is_adrift()).unwrap_or(Duration::ZERO);
+        let staleness = self.staleness(request.came_adrift()).unwrap_or(Duration::ZERO);
         request.sent.step > loss.at.step && request.sent.time >= loss.at.time.after(staleness)
     }
 
