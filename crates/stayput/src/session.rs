@@ -262,9 +262,11 @@ impl State {
 
     /// Whether the client has said that it saw the session as it is now.
     fn has_seen_version(&self) -> bool {
-        // An older state may be served while the store is out; it is no news.
-        let has_seen = |current: &Arc<Current>| self.seen == Some(SeenVersion::of(&current.header));
-        self.is_adrift() || self.current.as_ref().is_none_or(has_seen)
+        self.current.as_ref().is_none_or(|current| {
+            let version = Some(SeenVersion::of(&current.header));
+            // An older state may be served while the store is out; it is no news. A newer one is, wherever its client goes next.
+            if self.is_adrift() { self.seen >= version } else { self.seen == version }
+        })
     }
 
     /// Lets the response head leave with its cookies, unless changes still wait for their commit and are not `given_up`.

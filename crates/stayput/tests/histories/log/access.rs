@@ -19,7 +19,8 @@ impl Log {
         if let Some(session) = found {
             let shown = request.shows(session);
             let Some(shown) = shown else { return Err(format!("got session {session} without its cookie")) };
-            if let Some(reason) = self.is_over(session, shown.generation, request.sent, request.came_adrift()) {
+            if let Some(reason) = self.is_over(session, shown.generation, request.sent, request.came_adrift())
+            {
                 return Err(format!("got session {session}, {reason}"));
             }
             self.judge_ended(request)?;
