@@ -80,9 +80,12 @@ impl World {
         let task = Task { number, action: act.0, is_slow: act.1, report: Arc::default() };
         let shown = self.meaning_of(jar);
         let what = format_args!("{:?}{}", act.0, if act.1 { " slowly" } else { "" });
-        self.note(format_args!("#{number} to server {server}: {what}, shows {shown:?}, home {home:?}"));
         let (version, process) =
             (jar.get(Kind::Version).and_then(|value| self.version(value)), self.servers.process(server));
+        let seen = version.map(|version| (version.session, version.count));
+        self.note(format_args!(
+            "#{number} to server {server}: {what}, shows {shown:?} seen {seen:?}, home {home:?}"
+        ));
         let sent = self.moment();
         let entry = Entry { task: task.clone(), shown, version, home, after, process, sent, end: None };
         self.log.requests.push(entry);
@@ -243,8 +246,9 @@ impl World {
         }
         let Report { seen, taken, .. } = self.log.request(number).report().clone();
         let (status, set, deleted) = (end.status, end.set.clone(), end.deleted.clone());
+        let version = end.version.map(|version| (version.session, version.count));
         self.note(format_args!(
-            "#{number} {status}, saw {seen:?} took {taken:?} sets {set:?} deletes {deleted:?}"
+            "#{number} {status}, saw {seen:?} took {taken:?} sets {set:?} {version:?} deletes {deleted:?}"
         ));
         self.log.requests[number as usize].end = Some(end);
         Answer { request: number, changes }

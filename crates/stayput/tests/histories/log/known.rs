@@ -43,15 +43,14 @@ impl Log {
         let Some(end) = other.end.as_ref().filter(|end| end.at.step <= request.sent.step) else {
             return false;
         };
+        // A store that forgot counts versions anew: what a client has seen says nothing then.
+        let tells = !self.is_older_than_loss(view.session);
         let showed = |version: Version| {
             let other = other.saw_version().filter(|other| other.session == version.session);
-            // Versions are counted anew from what a store remembers.
-            version.session == view.session
-                && !self.is_older_than_loss(view.session)
-                && other.is_some_and(|other| other.count <= version.count)
+            version.session == view.session && other.is_some_and(|other| other.count <= version.count)
         };
-        request.after.contains(&other.number()) && !self.may_have_ended_all(view.session)
-            || request.version.is_some_and(showed)
+        let awaited = request.after.contains(&other.number()) && !self.may_have_ended_all(view.session);
+        tells && (awaited || request.version.is_some_and(showed))
             || request.process == other.process
             || request.sent.time >= end.at.time.after(staleness)
     }
