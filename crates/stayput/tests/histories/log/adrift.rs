@@ -11,7 +11,7 @@ impl Log {
     pub(super) fn judge_adrift(&self, request: &Entry) -> Verdict {
         let seen = request.report().seen.clone();
         if !seen.iter().any(|seen| seen.is_adrift) {
-            return self.judge_deletions(request);
+            return request.keeps_cookies();
         }
         must(self.policy.outage == Outage::ReadOnly, "was served adrift by servers that refuse")?;
         must(self.had_faults(request), "was adrift, but nothing failed")?;
@@ -29,17 +29,17 @@ impl Log {
             return Ok(());
         }
         must(end.set.is_empty(), "was given a cookie adrift")?;
-        self.judge_deletions(request)
-    }
-
-    /// Who failed keeps all cookies.
-    fn judge_deletions(&self, request: &Entry) -> Verdict {
-        let Some(end) = &request.end else { return Ok(()) };
-        must(request.is_ok() || end.deleted.is_empty(), "lost a cookie by a failure")
+        request.keeps_cookies()
     }
 }
 
 impl Entry {
+    /// Who failed keeps all cookies.
+    fn keeps_cookies(&self) -> Verdict {
+        let Some(end) = &self.end else { return Ok(()) };
+        must(self.is_ok() || end.deleted.is_empty(), "lost a cookie by a failure")
+    }
+
     /// Whether the session that it came with was adrift.
     pub(super) fn came_adrift(&self) -> bool {
         self.report().seen.first().is_some_and(|seen| seen.is_adrift)

@@ -5,6 +5,7 @@ use super::{Entry, Log, Verdict, must};
 use crate::application::{Action, MARKS, Seen, VALUES};
 
 /// A write to a single value.
+#[derive(Clone, Copy)]
 struct Write<'l> {
     /// Who wrote it; nobody that it was not there at first.
     by: Option<&'l Entry>,

@@ -79,7 +79,7 @@ impl Log {
         let uses = |other: &&Entry| {
             // What is served adrift extends nothing.
             let may_find =
-                !matches!(other.found(), Found::Nobody) && !(other.is_adrift() && other.end.is_some());
+                !(matches!(other.found(), Found::Nobody) || other.is_adrift() && other.end.is_some());
             let may_use = may_find && other.shows(session).is_some();
             other.sent.step < now.step && (may_use || other.number() == session)
         };
