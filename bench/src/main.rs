@@ -2,7 +2,8 @@
 //!
 //! `stayput-bench LAYER serve ADDR` serves it on one thread; `stayput-bench LAYER count ROUTE N` calls it N times without
 //! a network, to be counted under callgrind, and `base` the same application without a layer with the same requests.
-//! `stayput-bench fill WHAT N` puts N sessions into the Redis at BENCH_STORE.
+//! `stayput-bench fill WHAT N` puts N sessions into the Redis at BENCH_STORE; `stayput-bench outage …` is for `bench/outage.py`
+//! and `bench/spread.py`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,11 +18,23 @@ use tower::ServiceExt;
 
 mod apps;
 mod fill;
+mod outage;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
+fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["outage", ref args @ ..] => outage::main(args),
+        _ => one_thread().block_on(run(&args)),
+    }
+}
+
+/// A runtime on this thread alone: what is measured takes one core.
+fn one_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+async fn run(args: &[&str]) {
     match args[..] {
         [layer, "serve", address] => serve(app(layer).await, address).await,
         [layer, "count", route, times] => {
