@@ -64,7 +64,7 @@ def back(report):
 
 
 def failures(found):
-    header("fault", "layer", "failed reads, first second", "later", "failed writes", "failed after", "reads, writes back after s", "logged out",
+    header("fault", "layer", "failed reads, first 1.5 s", "later", "failed writes", "failed after", "reads, writes back after s", "logged out",
            "cookies deleted", "acknowledged, lost", "doubled")
     for (fault, layer), report in found.items():
         phases = report["phases"]
@@ -78,7 +78,7 @@ def failures(found):
 
 
 def latencies(found):
-    header("fault", "layer", "before: p50", "p99", "worst", "first second: p50", "p99", "worst", "later: p50", "p99", "worst", "p99 of before",
+    header("fault", "layer", "before: p50", "p99", "worst", "first 1.5 s: p50", "p99", "worst", "later: p50", "p99", "worst", "p99 of before",
            "after: p50", "p99", "worst")
     for (fault, layer), report in found.items():
         phases = report["phases"]

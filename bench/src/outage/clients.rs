@@ -71,7 +71,8 @@ impl Client {
         Ok(answer)
     }
 
-    fn cookies(&self) -> String {
+    /// What it would send.
+    pub(super) fn cookies(&self) -> String {
         let jar = self.jar.lock().expect("unpoisoned");
         jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
     }

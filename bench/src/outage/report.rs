@@ -34,11 +34,14 @@ struct Totals {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Before,
-    /// It met the first second of one, in which nobody can know yet.
+    /// It met the beginning of one, which nobody can have noticed: calls may take a second.
     Beginning,
     Later,
     After,
 }
+
+/// A time limit of a second, and half of one for what follows from it.
+const BEGINNING: Duration = Duration::from_millis(1_500);
 
 const PHASES: [(&str, Phase); 4] =
     [("before", Phase::Before), ("beginning", Phase::Beginning), ("later", Phase::Later), ("after", Phase::After)];
@@ -90,7 +93,7 @@ impl Report {
     fn phase(&self, record: &Record) -> Phase {
         let met = |(from, to): &&(Instant, Instant)| record.sent < *to && record.ended > *from;
         match self.outages.iter().find(met) {
-            Some((from, _)) if record.sent < *from + Duration::from_secs(1) => Phase::Beginning,
+            Some((from, _)) if record.sent < *from + BEGINNING => Phase::Beginning,
             Some(_) => Phase::Later,
             None if self.outages.first().is_some_and(|(from, _)| record.sent < *from) => Phase::Before,
             None => Phase::After,
