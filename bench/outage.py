@@ -114,6 +114,21 @@ def many(options):
                   if after == options.outages else [""] * 4))
 
 
+def kept(directory, fault, layer):
+    """The report of a drill that was done before, if it was kept."""
+    path = directory and os.path.join(directory, f"{fault}-{layer}.json")
+    if path and os.path.exists(path):
+        with open(path) as file:
+            return json.load(file)
+
+
+def keep(directory, fault, layer, report):
+    if directory:
+        os.makedirs(directory, exist_ok=True)
+        with open(os.path.join(directory, f"{fault}-{layer}.json"), "w") as file:
+            json.dump(report, file)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=20)
@@ -123,12 +138,16 @@ def main():
     parser.add_argument("--sticky", action="store_true")
     parser.add_argument("--outages", type=int)
     parser.add_argument("--picture", help="where to write it, as SVG")
+    parser.add_argument("--keep", help="a directory for the reports, from which drills that were done before are taken")
     options = parser.parse_args()
     if options.outages:
         return many(options)
     before, after = min(10, options.seconds), min(10, 2 + options.seconds)
-    found = {(fault, layer): drill(layer, [fault], options, options.seconds, before, after)
-             for fault in options.faults for layer in options.layers}
+    found = {}
+    for fault in options.faults:
+        for layer in options.layers:
+            found[fault, layer] = kept(options.keep, fault, layer) or drill(layer, [fault], options, options.seconds, before, after)
+            keep(options.keep, fault, layer, found[fault, layer])
     failures(found)
     print()
     latencies(found)

@@ -66,7 +66,11 @@ pub(crate) fn stayput(store: impl stayput::SessionStore, near_cache: Option<stay
         Ok(session.update("n", |n: &mut u64| *n += 1).await?.to_string())
     }
     let keyring = stayput::Keyring::generate(&stayput::SystemRandom);
-    let sessions = Sessions::builder(store).near_cache(near_cache).keyring(keyring).build().expect("the preset is valid");
+    let sessions = Sessions::builder(store)
+        .near_cache(near_cache)
+        .keyring(keyring)
+        .build()
+        .expect("the preset is valid");
     routes(get(login), get(read), get(write)).layer(sessions.layer())
 }
 

@@ -95,7 +95,8 @@ async fn serve(app: Router, address: &str) {
 async fn count(cookies: Router, app: Router, route: &str, times: usize) {
     let mut jar = BTreeMap::new();
     for route in ["/login", "/read", "/read"] {
-        let answer = cookies.clone().oneshot(request(route, header(&jar).as_ref())).await.expect("infallible");
+        let answer =
+            cookies.clone().oneshot(request(route, header(&jar).as_ref())).await.expect("infallible");
         for cookie in answer.headers().get_all(SET_COOKIE) {
             let text = cookie.to_str().expect("text");
             let (name, value) = text.split(';').next().and_then(|pair| pair.split_once('=')).expect("a pair");

@@ -30,7 +30,8 @@ async fn tower_store(url: &str, limit: Option<Duration>) -> RedisStore<Pool> {
     use tower_sessions_redis_store::fred::prelude::*;
     use tower_sessions_redis_store::fred::types::config::UnresponsiveConfig;
     let config = Config::from_url(url).expect("a Redis URL");
-    let performance = limit.map(|limit| PerformanceConfig { default_command_timeout: limit, ..Default::default() });
+    let performance =
+        limit.map(|limit| PerformanceConfig { default_command_timeout: limit, ..Default::default() });
     let connection = limit.map(|limit| ConnectionConfig {
         connection_timeout: limit,
         internal_command_timeout: limit,
@@ -69,7 +70,8 @@ fn tower(store: RedisStore<Pool>) -> Router {
     async fn logout(session: Session) -> Result<(), StatusCode> {
         session.flush().await.map_err(failed)
     }
-    let layer = SessionManagerLayer::new(store).with_expiry(Expiry::OnInactivity(time::Duration::minutes(30)));
+    let layer =
+        SessionManagerLayer::new(store).with_expiry(Expiry::OnInactivity(time::Duration::minutes(30)));
     routes(get(login), get(read), post(write), post(logout)).layer(layer)
 }
 
@@ -95,7 +97,8 @@ async fn stayput(url: &str, outage: stayput::Outage) -> Router {
     let store = stayput_stores::RedisStore::connect(url).await.expect("a Redis server at the URL");
     let keyring = SharedKeyring::from_env("BENCH_KEYRING").expect("the drill's keyring");
     let policy = Policy { outage, ..Policy::web() };
-    let sessions = Sessions::builder(store).policy(policy).keyring(keyring).build().expect("the preset is valid");
+    let sessions =
+        Sessions::builder(store).policy(policy).keyring(keyring).build().expect("the preset is valid");
     routes(get(login), get(read), post(write), post(logout)).layer(sessions.layer())
 }
 
@@ -105,5 +108,9 @@ fn answer(user: Option<String>, n: Option<u64>) -> Result<String, StatusCode> {
 }
 
 fn routes(login: MethodRouter, read: MethodRouter, write: MethodRouter, logout: MethodRouter) -> Router {
-    Router::new().route("/login/{user}", login).route("/read", read).route("/write", write).route("/logout", logout)
+    Router::new()
+        .route("/login/{user}", login)
+        .route("/read", read)
+        .route("/write", write)
+        .route("/logout", logout)
 }

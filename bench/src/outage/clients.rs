@@ -19,7 +19,7 @@ const CONNECTIONS: usize = 6;
 #[derive(Default)]
 pub(super) struct Client {
     jar: Mutex<BTreeMap<String, String>>,
-    idle: Mutex<HashMap<SocketAddr, Vec<Connection>>>,
+    idle: Mutex<HashMap<SocketAddr, Connection>>,
     busy: AtomicUsize,
     /// The names of cookies that answers deleted.
     deleted: Mutex<Vec<String>>,
@@ -57,15 +57,16 @@ impl Client {
     }
 
     async fn ask(&self, server: SocketAddr, method: &str, path: &str) -> std::io::Result<Answer> {
-        let idle = self.idle.lock().expect("unpoisoned").entry(server).or_default().pop();
+        let idle = self.idle.lock().expect("unpoisoned").remove(&server);
         let mut connection = match idle {
             Some(connection) => connection,
             None => Connection::open(server).await?,
         };
         let cookies = self.cookies();
         let answer = connection.ask(method, path, &cookies).await?;
+        // One is kept for each server: what a crowd in an outage needed is not what servers are measured with afterwards.
         if !answer.is_last {
-            self.idle.lock().expect("unpoisoned").entry(server).or_default().push(connection);
+            self.idle.lock().expect("unpoisoned").insert(server, connection);
         }
         answer.cookies.iter().for_each(|cookie| self.keep(cookie));
         Ok(answer)

@@ -63,14 +63,17 @@ fn parse(head: &[u8]) -> io::Result<(Answer, usize)> {
     let mut lines = text.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
     let status = status.ok_or(io::ErrorKind::InvalidData)?;
-    let (mut answer, mut length) = (Answer { status, cookies: Vec::new(), body: String::new(), is_last: false }, 0);
+    let (mut answer, mut length) =
+        (Answer { status, cookies: Vec::new(), body: String::new(), is_last: false }, 0);
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().map_err(io::Error::other)?,
             "set-cookie" => answer.cookies.push(value.to_owned()),
             "connection" => answer.is_last = value.eq_ignore_ascii_case("close"),
-            "transfer-encoding" => return Err(io::Error::other("the drill's application has no chunked answers")),
+            "transfer-encoding" => {
+                return Err(io::Error::other("the drill's application has no chunked answers"));
+            }
             _ => {}
         }
     }

@@ -99,7 +99,11 @@ fn frame(bytes: &[u8]) -> Option<usize> {
     let count = || std::str::from_utf8(&bytes[1..line - 2]).ok()?.parse::<usize>().ok();
     let values = match bytes[0] {
         // A length below zero is the null of older versions, and has nothing after it.
-        b'$' | b'=' | b'!' => return count().map_or(Some(line), |length| Some(line + length + 2)).filter(|all| *all <= bytes.len()),
+        b'$' | b'=' | b'!' => {
+            return count()
+                .map_or(Some(line), |length| Some(line + length + 2))
+                .filter(|all| *all <= bytes.len());
+        }
         b'*' | b'~' | b'>' => count().unwrap_or_default(),
         b'%' => 2 * count().unwrap_or_default(),
         _ => 0,

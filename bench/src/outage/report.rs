@@ -43,8 +43,12 @@ enum Phase {
 /// A time limit of a second, and half of one for what follows from it.
 const BEGINNING: Duration = Duration::from_millis(1_500);
 
-const PHASES: [(&str, Phase); 4] =
-    [("before", Phase::Before), ("beginning", Phase::Beginning), ("later", Phase::Later), ("after", Phase::After)];
+const PHASES: [(&str, Phase); 4] = [
+    ("before", Phase::Before),
+    ("beginning", Phase::Beginning),
+    ("later", Phase::Later),
+    ("after", Phase::After),
+];
 
 impl Report {
     pub(super) fn new(layer: &str, began: Instant) -> Self {
@@ -103,7 +107,9 @@ impl Report {
     /// Seconds from the store's (last) return until the last request was sent that failed; `None` if they still fail.
     fn back(&self, records: &[Record], is_write: bool) -> Option<f64> {
         let (_, back) = self.outages.last()?;
-        let failed = |record: &&Record| record.is_write == is_write && record.sent >= *back && record.result != Outcomes::Done;
+        let failed = |record: &&Record| {
+            record.is_write == is_write && record.sent >= *back && record.result != Outcomes::Done
+        };
         let last = records.iter().filter(failed).map(|record| record.sent).max();
         let still = last.is_some_and(|last| last + Duration::from_secs(1) > self.ended);
         (!still).then(|| last.map_or(0.0, |last| (last - *back).as_secs_f64()))
@@ -127,12 +133,18 @@ impl Report {
 
 fn statistics(records: &[Record]) -> Value {
     let count = |is_write: Option<bool>, results: &[Outcomes]| {
-        let of_it = |record: &&Record| is_write.is_none_or(|it| it == record.is_write) && results.contains(&record.result);
+        let of_it = |record: &&Record| {
+            is_write.is_none_or(|it| it == record.is_write) && results.contains(&record.result)
+        };
         records.iter().filter(of_it).count()
     };
     use Outcomes::{Anonymous, Broken, Done, Refused, Stalled, TooLate};
     let failed = [Refused, TooLate, Broken, Stalled];
-    let mut times: Vec<_> = records.iter().filter(|record| record.result != Stalled).map(|record| record.ended - record.sent).collect();
+    let mut times: Vec<_> = records
+        .iter()
+        .filter(|record| record.result != Stalled)
+        .map(|record| record.ended - record.sent)
+        .collect();
     times.sort_unstable();
     let at = |share: f64| {
         let place = (times.len() as f64 * share) as usize;

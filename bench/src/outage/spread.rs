@@ -27,11 +27,33 @@ impl Trial {
     fn of(how: &str) -> Self {
         let brief = Duration::from_millis(20);
         match how {
-            "told" => Self { messages: Messages::Pass, is_untold: false, sessions: 1, rounds: 200, pause: Duration::ZERO },
-            "told-together" => Self { messages: Messages::Pass, is_untold: false, sessions: 50, rounds: 6, pause: Duration::from_millis(2) },
-            "silent" => Self { messages: Messages::Silent, is_untold: false, sessions: 50, rounds: 4, pause: brief },
-            "untold" => Self { messages: Messages::Pass, is_untold: true, sessions: 50, rounds: 4, pause: brief },
-            "lost" => Self { messages: Messages::Lost, is_untold: false, sessions: 100, rounds: 2, pause: 2 * brief },
+            "told" => Self {
+                messages: Messages::Pass,
+                is_untold: false,
+                sessions: 1,
+                rounds: 200,
+                pause: Duration::ZERO,
+            },
+            "told-together" => Self {
+                messages: Messages::Pass,
+                is_untold: false,
+                sessions: 50,
+                rounds: 6,
+                pause: Duration::from_millis(2),
+            },
+            "silent" => {
+                Self { messages: Messages::Silent, is_untold: false, sessions: 50, rounds: 4, pause: brief }
+            }
+            "untold" => {
+                Self { messages: Messages::Pass, is_untold: true, sessions: 50, rounds: 4, pause: brief }
+            }
+            "lost" => Self {
+                messages: Messages::Lost,
+                is_untold: false,
+                sessions: 100,
+                rounds: 2,
+                pause: 2 * brief,
+            },
             _ => panic!("no such trial"),
         }
     }
@@ -43,7 +65,8 @@ pub(super) async fn run(how: &str) {
     if trial.is_untold {
         redis.run("ACL SETUSER default -client|tracking");
     }
-    let relay = Relay::start(SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()))).await.expect("a free port");
+    let relay =
+        Relay::start(SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()))).await.expect("a free port");
     let kind = Kind::new("stayput-read_only", relay.address);
     let mut servers = Vec::new();
     for _ in 0..SERVERS {
@@ -110,7 +133,9 @@ async fn end_some(trial: &Trial, relay: &Relay, servers: &[SocketAddr], round: u
 }
 
 async fn ask(client: &Client, server: SocketAddr, method: &str, path: &str) {
-    let Outcome::Answer(answer) = client.send(server, method, path).await else { panic!("no answer to {path}") };
+    let Outcome::Answer(answer) = client.send(server, method, path).await else {
+        panic!("no answer to {path}")
+    };
     assert_eq!(answer.status, 200, "{path}");
 }
 

@@ -61,9 +61,17 @@ pub(super) enum Outcomes {
 impl User {
     pub(super) async fn log_in(number: usize, servers: &[SocketAddr]) -> Arc<Self> {
         let (name, home) = (format!("user-{number}"), number % SERVERS);
-        let user = Self { name, client: Client::default(), home, is_writing: AtomicBool::default(), account: Mutex::default() };
+        let user = Self {
+            name,
+            client: Client::default(),
+            home,
+            is_writing: AtomicBool::default(),
+            account: Mutex::default(),
+        };
         let path = format!("/login/{}", user.name);
-        let Outcome::Answer(answer) = user.client.send(servers[home], "GET", &path).await else { panic!("a login fails") };
+        let Outcome::Answer(answer) = user.client.send(servers[home], "GET", &path).await else {
+            panic!("a login fails")
+        };
         assert_eq!(answer.status, 200, "a login fails");
         user.client.deleted();
         Arc::new(user)
