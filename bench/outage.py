@@ -64,8 +64,8 @@ def back(report):
 
 
 def failures(found):
-    header("fault", "layer", "failed reads, first 1.5 s", "later", "failed writes", "failed after", "reads, writes back after s", "logged out",
-           "cookies deleted", "acknowledged, lost", "doubled")
+    header("Redis", "layer", "failed reads, first 1.5 s", "failed reads, later", "failed writes", "failed after its return", "reads, writes back after s",
+           "logged out", "cookies deleted", "acknowledged, lost", "doubled")
     for (fault, layer), report in found.items():
         phases = report["phases"]
         early, late, after = phases["beginning"], phases["later"], phases["after"]
@@ -78,13 +78,13 @@ def failures(found):
 
 
 def latencies(found):
-    header("fault", "layer", "before: p50", "p99", "worst", "first 1.5 s: p50", "p99", "worst", "later: p50", "p99", "worst", "p99 of before",
-           "after: p50", "p99", "worst")
+    """Of all requests that were sent, those that failed included."""
+    header("Redis", "layer", "before", "first 1.5 s", "later", "later to before, p99", "after its return")
     for (fault, layer), report in found.items():
         phases = report["phases"]
-        times = [[ms(phases[phase][which]) for which in ["p50", "p99", "worst"]] for phase in ["before", "beginning", "later", "after"]]
-        ratio = phases["later"]["p99"] / phases["before"]["p99"]
-        row(fault, title(layer), *times[0], *times[1], *times[2], f"{ratio:.1f}", *times[3])
+        before, early, late, after = (" / ".join(ms(phases[phase][which]) for which in ["p50", "p99", "worst"])
+                                      for phase in ["before", "beginning", "later", "after"])
+        row(fault, title(layer), before, early, late, f"{phases['later']['p99'] / phases['before']['p99']:.1f}", after)
 
 
 def sanity(found):
@@ -106,7 +106,7 @@ def many(options):
         report = drill(layer, faults, options, options.seconds, 5, 3)
         phases = report["phases"]
         reads = [sum(phases[phase][which] for phase in phases) for which in ["failed_reads", "reads"]]
-        for after in sorted({0, 2, options.outages // 2, options.outages}):
+        for after in sorted({0, 2, *(options.outages * quarter // 4 for quarter in [1, 2, 3, 4])}):
             sizes = report["sizes"][after]
             row(title(layer), after, ", ".join(f"{kilobytes / 1024:.1f}" for kilobytes, _ in sizes),
                 ", ".join(str(descriptors) for _, descriptors in sizes),
