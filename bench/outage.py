@@ -15,7 +15,8 @@ import picture
 HERE = os.path.dirname(os.path.abspath(__file__))
 BINARY = os.path.join(HERE, "target/release/stayput-bench")
 FAULTS = ["killed", "hung", "partitioned"]
-LAYERS = ["tower-sessions", "tower-sessions-tuned", "actix-session", "stayput-refuse", "stayput-read_only", "stayput-read_only@sticky"]
+LAYERS = ["tower-sessions", "tower-sessions-tuned", "actix-session", "stayput-refuse", "stayput-read_only", "stayput-read_only@sticky",
+          "stayput-lifeboat"]
 NAMES = {"tower-sessions": "tower-sessions", "tower-sessions-tuned": "tower-sessions, tuned", "actix-session": "actix-session",
          "stayput-refuse": "Stayput `refuse`", "stayput-read_only": "Stayput `read_only`", "stayput-lifeboat": "Stayput `lifeboat`"}
 
@@ -142,7 +143,7 @@ def main():
     options = parser.parse_args()
     if options.outages:
         return many(options)
-    before, after = min(10, options.seconds), min(10, 2 + options.seconds)
+    before, after = min(7, options.seconds), min(8, 2 + options.seconds)
     found = {}
     for fault in options.faults:
         for layer in options.layers:

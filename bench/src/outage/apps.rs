@@ -17,7 +17,7 @@ pub(super) async fn app(layer: &str, url: &str) -> Router {
         "tower-sessions-tuned" => tower(tower_store(url, Some(Duration::from_secs(1))).await),
         "stayput-refuse" => stayput(url, stayput::Outage::Refuse).await,
         "stayput-read_only" => stayput(url, stayput::Outage::ReadOnly).await,
-        // "stayput-lifeboat" comes here, with `n` as a declared key that is merged by adding.
+        "stayput-lifeboat" => stayput(url, stayput::Outage::Lifeboat).await,
         _ => panic!("no such layer"),
     }
 }
@@ -76,7 +76,9 @@ fn tower(store: RedisStore<Pool>) -> Router {
 }
 
 async fn stayput(url: &str, outage: stayput::Outage) -> Router {
-    use stayput::{Error, Policy, Session, Sessions, SharedKeyring, Subject};
+    use stayput::{
+        Error, Journal, LifeboatKey, Merge, Outage, Policy, Session, Sessions, SharedKeyring, Subject,
+    };
     async fn login(session: Session, Path(user): Path<String>) -> Result<(), Error> {
         session.login(Subject::new(user.clone())).await?;
         session.insert("n", 0u64)?;
@@ -96,9 +98,16 @@ async fn stayput(url: &str, outage: stayput::Outage) -> Router {
     }
     let store = stayput_stores::RedisStore::connect(url).await.expect("a Redis server at the URL");
     let keyring = SharedKeyring::from_env("BENCH_KEYRING").expect("the drill's keyring");
-    let policy = Policy { outage, ..Policy::web() };
-    let sessions =
-        Sessions::builder(store).policy(policy).keyring(keyring).build().expect("the preset is valid");
+    // A lifeboat carries both values; what is counted in an outage is added to what the store has.
+    let lifeboat = match outage {
+        Outage::Lifeboat => vec![LifeboatKey::read("user"), LifeboatKey::written("n", Merge::Add)],
+        _ => Vec::new(),
+    };
+    let policy = Policy { outage, lifeboat, ..Policy::web() };
+    let journals = std::env::var("BENCH_JOURNALS").expect("the drill's directory");
+    let journal = Journal::open(format!("{journals}/{}", std::process::id())).expect("a journal");
+    let sessions = Sessions::builder(store).policy(policy).keyring(keyring).journal(journal).build();
+    let sessions = sessions.expect("the preset is valid");
     routes(get(login), get(read), post(write), post(logout)).layer(sessions.layer())
 }
 

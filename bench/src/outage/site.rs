@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use stayput::{Keyring, SystemRandom};
 use stayput_testkit::servers::{RedisServer, RedisServerOptions};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
@@ -40,12 +41,15 @@ pub(super) struct Kind {
     layer: String,
     url: String,
     keyring: String,
+    /// Where each has a journal of what it took in an outage.
+    journals: TempDir,
 }
 
 impl Kind {
     pub(super) fn new(layer: &str, store: SocketAddr) -> Self {
         let keyring = Keyring::generate(&SystemRandom).danger_to_text();
-        Self { layer: layer.to_owned(), url: format!("redis://{store}"), keyring }
+        let journals = tempfile::tempdir().expect("a temporary directory");
+        Self { layer: layer.to_owned(), url: format!("redis://{store}"), keyring, journals }
     }
 
     pub(super) async fn start(&self) -> Server {
@@ -53,6 +57,7 @@ impl Kind {
         let mut command = Command::new(command);
         command.args(["outage", "serve", &self.layer]);
         command.env("BENCH_STORE", &self.url).env("BENCH_KEYRING", &self.keyring);
+        command.env("BENCH_JOURNALS", self.journals.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut command = tokio::process::Command::from(command);
         let mut child = command.kill_on_drop(true).spawn().expect("this program runs");
