@@ -1,4 +1,6 @@
-"""The picture of the drill: what became of the requests that were sent in each tenth of a second, a row for each layer."""
+"""The picture of the drill: what became of the requests that were sent in each fifth of a second, a row for each layer."""
+
+import statistics
 
 WIDTH, HEIGHT, GAP, LEFT, TOP = 330, 46, 16, 190, 46
 # Reads and writes that were served, and what failed: told apart without colours, too, by how light they are.
@@ -31,25 +33,27 @@ def legend():
 
 
 def cell(report, left, top):
-    """The background where the store is away, and three areas on top of each other: failures hang from above."""
-    bins = report["timeline"][:-1]
-    most = max(sum(counts) for counts in bins)
+    """The background where the store is away, and three areas on top of each other."""
+    tenths = report["timeline"][:-1]
+    bins = [[a + b for a, b in zip(*pair)] for pair in zip(tenths[::2], tenths[1::2])]
+    # What the drill caught up with after a pause of the machine sticks out no further than this.
+    most = 1.15 * statistics.median(sum(counts) for counts in bins)
     step = WIDTH / len(bins)
     for begin, end in report["outages"]:
-        yield f'<rect x="{left + begin * 10 * step:.1f}" y="{top - 4}" width="{(end - begin) * 10 * step:.1f}" height="{HEIGHT + 8}" fill="#e8e8ee"/>'
-    floor = [0] * len(bins)
-    for kind, colour in [(1, WRITTEN), (0, SERVED), (2, FAILED)]:
-        ceiling = [low + counts[kind] for low, counts in zip(floor, bins)]
-        yield f'<path fill="{colour}" d="{area(floor, ceiling, most, step, left, top)}"/>'
-        floor = ceiling
+        yield f'<rect x="{left + begin * 5 * step:.1f}" y="{top - 4}" width="{(end - begin) * 5 * step:.1f}" height="{HEIGHT + 8}" fill="#e8e8ee"/>'
+    # Each to the ground, the lowest last: half the bytes of areas between two edges.
+    for kinds, colour in [((0, 1, 2), FAILED), ((0, 1), SERVED), ((1,), WRITTEN)]:
+        yield f'<path fill="{colour}" d="{area([min(1, sum(counts[kind] for kind in kinds) / most) for counts in bins], step, left, top)}"/>'
 
 
-def area(floor, ceiling, most, step, left, top):
-    def height(count):
-        return f"{top + HEIGHT * (1 - count / most):.1f}"
-    edge = [f"{left + i * step:.1f},{height(count)} {left + (i + 1) * step:.1f},{height(count)}" for i, count in enumerate(ceiling)]
-    back = [f"{left + (i + 1) * step:.1f},{height(floor[i])} {left + i * step:.1f},{height(floor[i])}" for i in reversed(range(len(floor)))]
-    return "M" + " L".join(edge + back) + "Z"
+def area(shares, step, left, top):
+    """Steps of these heights, in tenths of a pixel, so that nothing drifts."""
+    path, before, at = [f"M{left} {top + HEIGHT}"], 0, 0
+    for i, share in enumerate(shares):
+        height, end = round(share * HEIGHT), round((i + 1) * step * 10)
+        path.append((f"v{before - height}" if height != before else "") + f"h{(end - at) / 10:g}")
+        before, at = height, end
+    return "".join(path) + f"V{top + HEIGHT}Z"
 
 
 def seconds(report, left, top):
