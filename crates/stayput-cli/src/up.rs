@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use stayput::SharedKeyring;
-use stayput_gateway::{AccessLog, AffinityConfig, BindError, Config, Gateway, Running, UpstreamConfig};
+use stayput_gateway::{AccessLog, BindError, Config, Gateway, Running, UpstreamConfig};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -96,17 +96,25 @@ fn bind(
     upstreams: Vec<UpstreamConfig>,
     keyring: &stayput::Keyring,
 ) -> Result<Gateway, Failure> {
-    let GatewayConfig { listen, behind_tls, workers, access_log, affinity_cookie, limits, timeouts } =
-        settings.gateway.clone();
-    let config = Config {
+    let GatewayConfig {
         listen,
-        workers,
-        upstreams,
-        affinity: AffinityConfig { cookie_name: affinity_cookie, secure: settings.secure_cookies() },
         behind_tls,
+        trusted_proxies,
+        workers,
+        access_log,
+        affinity_cookie,
+        limits,
+        timeouts,
+    } = settings.gateway.clone();
+    let config = Config {
+        workers,
+        pool: settings.pool(upstreams, &affinity_cookie),
+        behind_tls,
+        trusted_proxies,
         limits,
         timeouts,
         access_log: access_log.map(|format| AccessLog { format, output: Box::new(io::stderr()) }),
+        ..Config::new(listen, Vec::new())
     };
     Gateway::bind(config, keyring).map_err(|error| match error {
         BindError::Config(_) => Failure::usage("the gateway's configuration is not valid").because(error),

@@ -4,6 +4,7 @@
 
 use std::mem::MaybeUninit;
 
+use crate::affinity::SetCookie;
 use crate::buffer::Buffer;
 use crate::framing::{self, Framing};
 use crate::head::{Fields, Kind, MAX_FIELDS};
@@ -36,7 +37,7 @@ pub(crate) struct Malformed;
 pub(crate) fn read(
     raw: &[u8],
     request: &Request,
-    set_cookie: Option<&[u8]>,
+    set_cookie: Option<&SetCookie<'_>>,
     keep: bool,
     out: &mut Buffer,
 ) -> Result<Answer, Malformed> {
@@ -73,7 +74,7 @@ fn write(
     fields: &Fields<'_, '_>,
     answer: &Answer,
     request: &Request,
-    set_cookie: Option<&[u8]>,
+    set_cookie: Option<&SetCookie<'_>>,
     out: &mut Buffer,
 ) {
     out.put(b"HTTP/1.1");
@@ -104,9 +105,9 @@ fn write_connection(answer: &Answer, request: &Request, out: &mut Buffer) {
 }
 
 /// A shared cache must not give one client's pin to all.
-fn write_cookie(fields: &Fields<'_, '_>, set_cookie: Option<&[u8]>, out: &mut Buffer) {
-    if let Some(line) = set_cookie {
-        out.put(line);
+fn write_cookie(fields: &Fields<'_, '_>, set_cookie: Option<&SetCookie<'_>>, out: &mut Buffer) {
+    if let Some(cookie) = set_cookie {
+        cookie.write(out);
         if !fields.all(Kind::CacheControl).any(is_private) {
             out.put(b"Cache-Control: private\r\n");
         }
@@ -124,20 +125,35 @@ fn is_replaced(kind: Kind) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use stayput_core::{Keyring, SystemClock, SystemRandom};
+
     use super::*;
+    use crate::affinity::{Affinity, Route};
+    use crate::config::{PoolConfig, UpstreamConfig};
+    use crate::pool::Whereto;
     use crate::request::Method;
 
     const REQUEST: Request = Request {
         framing: Framing::Empty,
-        pin: None,
+        route: Route { whereto: Whereto::Anywhere, pin: None, is_by_cookie: true },
         is_1_0: false,
         method: Method::Idempotent,
         keep_alive: true,
     };
 
-    fn read_as(raw: &str, request: &Request, cookie: Option<&str>) -> Result<(Answer, String), Malformed> {
+    fn read_as(raw: &str, request: &Request) -> Result<(Answer, String), Malformed> {
+        read_with(raw, request, None)
+    }
+
+    fn read_with(
+        raw: &str,
+        request: &Request,
+        cookie: Option<&SetCookie<'_>>,
+    ) -> Result<(Answer, String), Malformed> {
         let mut out = Buffer::default();
-        let answer = read(raw.as_bytes(), request, cookie.map(str::as_bytes), request.keep_alive, &mut out)?;
+        let answer = read(raw.as_bytes(), request, cookie, request.keep_alive, &mut out)?;
         Ok((answer, String::from_utf8(out.filled().to_vec()).unwrap()))
     }
 
@@ -145,7 +161,7 @@ mod tests {
     fn a_head_is_rewritten_as_bytes() {
         let raw = "HTTP/1.1 200 Fine by me\r\nServer:  x\r\nConnection: keep-alive, X-Gone\r\nX-Gone: 1\r\n\
                    Keep-Alive: timeout=5\r\nSet-Cookie: a=1\r\nContent-Length: 5\r\n\r\n";
-        let (answer, written) = read_as(raw, &REQUEST, None).unwrap();
+        let (answer, written) = read_as(raw, &REQUEST).unwrap();
         assert_eq!(
             written,
             "HTTP/1.1 200 Fine by me\r\nServer:  x\r\nSet-Cookie: a=1\r\nContent-Length: 5\r\n\r\n"
@@ -155,16 +171,22 @@ mod tests {
 
     #[test]
     fn a_pin_comes_with_a_private_answer_unless_it_is_private_enough() {
-        let cookie = Some("Set-Cookie: p=1\r\n");
+        let pool = PoolConfig::new(vec![UpstreamConfig::new("a", ([127, 0, 0, 1], 1).into())]);
+        let affinity = Affinity::new(&pool, &Keyring::generate(&SystemRandom), Arc::new(SystemClock));
+        let cookie = affinity.set_cookie(&REQUEST.route, 0).unwrap();
+        let mut line = Buffer::default();
+        cookie.write(&mut line);
+        let line = String::from_utf8(line.filled().to_vec()).unwrap();
         let written = |control: &str| {
             let raw = format!("HTTP/1.1 200 OK\r\n{control}Content-Length: 0\r\n\r\n");
-            read_as(&raw, &REQUEST, cookie).unwrap().1
+            read_with(&raw, &REQUEST, Some(&cookie)).unwrap().1
         };
-        assert!(written("").ends_with("Set-Cookie: p=1\r\nCache-Control: private\r\n\r\n"));
+        assert!(line.starts_with("Set-Cookie: stayput-affinity="));
+        assert!(written("").ends_with(&format!("{line}Cache-Control: private\r\n\r\n")));
         let public = written("Cache-Control: public, private=\"a\"\r\n");
         assert!(public.ends_with("Cache-Control: private\r\n\r\n"));
         for control in ["Cache-Control: no-store\r\n", "cache-control: max-age=1, Private\r\n"] {
-            assert!(written(control).ends_with("Set-Cookie: p=1\r\n\r\n"), "{control}");
+            assert!(written(control).ends_with(&format!("{line}\r\n")), "{control}");
         }
     }
 
@@ -180,7 +202,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
         ] {
-            assert_eq!(read_as(raw, &REQUEST, None).map(|_| ()), Err(Malformed), "{raw:?}");
+            assert_eq!(read_as(raw, &REQUEST).map(|_| ()), Err(Malformed), "{raw:?}");
         }
     }
 
@@ -188,10 +210,10 @@ mod tests {
     fn a_1_0_client_gets_no_coding_and_a_close() {
         let request = Request { is_1_0: true, ..REQUEST };
         let raw = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let (answer, written) = read_as(raw, &request, None).unwrap();
+        let (answer, written) = read_as(raw, &request).unwrap();
         assert_eq!(written, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
         assert!(!answer.client_keeps);
-        let (answer, written) = read_as("HTTP/1.1 204 No\r\n\r\n", &request, None).unwrap();
+        let (answer, written) = read_as("HTTP/1.1 204 No\r\n\r\n", &request).unwrap();
         assert_eq!(written, "HTTP/1.1 204 No\r\nConnection: keep-alive\r\n\r\n");
         assert!(answer.client_keeps);
     }
@@ -203,7 +225,7 @@ mod tests {
         for (status, request, keeps_length) in
             [(200, &head, true), (304, &REQUEST, true), (204, &REQUEST, false), (103, &REQUEST, false)]
         {
-            let (answer, written) = read_as(&raw(status), request, None).unwrap();
+            let (answer, written) = read_as(&raw(status), request).unwrap();
             assert_eq!(answer.framing, Framing::Empty, "{status}");
             assert_eq!(written.contains("Content-Length: 5"), keeps_length, "{status}");
         }

@@ -16,6 +16,7 @@ use crate::closing::Place;
 use crate::exchange::Exchange;
 use crate::head::Scanner;
 use crate::io;
+use crate::origin::Origin;
 use crate::refusal::Refusal;
 use crate::request::{self, Additions, Request};
 use crate::watch::Watch;
@@ -23,12 +24,10 @@ use crate::worker::{Shared, Worker};
 
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
-    pub(crate) address: IpAddr,
     /// What the client has sent and nobody has used yet.
     pub(crate) input: Buffer,
     pub(crate) watch: Watch,
-    /// What upstreams are told of the client.
-    forwarded: String,
+    pub(crate) origin: Origin,
 }
 
 /// What becomes of a connection after a request.
@@ -84,11 +83,8 @@ pub(crate) async fn shed(worker: Rc<Worker>, stream: TcpStream, address: IpAddr)
 
 impl Client {
     fn new(stream: TcpStream, address: IpAddr, shared: &Shared) -> Self {
-        let (address, scheme) = (address.to_canonical(), if shared.behind_tls { "https" } else { "http" });
-        let forwarded =
-            format!("X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {scheme}\r\nX-Forwarded-Host: ");
-        let wait = shared.timeouts.head;
-        Self { stream, address, input: Buffer::default(), watch: Watch::new(wait), forwarded }
+        let origin = Origin::new(address, &shared.trusted_proxies, shared.behind_tls);
+        Self { stream, origin, input: Buffer::default(), watch: Watch::new(shared.timeouts.head) }
     }
 
     /// Waits, without a buffer, until something comes, and reads it. False if nothing does.
@@ -159,11 +155,11 @@ impl Client {
     ) -> Result<Request, NoRequest> {
         let additions = Additions {
             affinity: &worker.shared.affinity,
-            forwarded: self.forwarded.as_bytes(),
+            trusted_proxies: &worker.shared.trusted_proxies,
             default_host: worker.shared.host.as_bytes(),
         };
-        let request =
-            request::read(&self.input.filled()[..length], &additions, out).map_err(NoRequest::Refused)?;
+        let request = request::read(&self.input.filled()[..length], &additions, &mut self.origin, out)
+            .map_err(NoRequest::Refused)?;
         self.input.consume(length);
         Ok(request)
     }
@@ -188,7 +184,7 @@ impl Client {
         if let Some(log) = &worker.shared.log {
             log.record(&Entry {
                 line: b"- -",
-                client: self.address,
+                client: self.origin.address(),
                 status: refusal.status(),
                 bytes,
                 started,

@@ -11,12 +11,11 @@ use tokio::time::timeout;
 use crate::access_log::Entry;
 use crate::body::Body;
 use crate::buffer::Buffer;
-use crate::choice;
 use crate::client::{After, Client};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::transfer::{Ended, Progress, Transfer, Upload};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, count};
 use crate::worker::Worker;
 
 /// How often one request may be sent, and how many upstreams it may fail to reach.
@@ -72,7 +71,7 @@ impl<'a> Exchange<'a> {
         if let Some(log) = &self.worker.shared.log {
             log.record(&Entry {
                 line: head.filled(),
-                client: client.address,
+                client: client.origin.address(),
                 status,
                 bytes: self.progress.answered.get(),
                 started,
@@ -100,14 +99,14 @@ impl<'a> Exchange<'a> {
         while sent < MAX_SENT && unreachable < MAX_UNREACHABLE {
             let Some(index) = self.pick(plan) else { break };
             self.upstream = Some(index);
-            let upstream = &self.worker.shared.upstreams[index];
+            let upstream = &self.worker.shared.pool.upstreams[index];
             let (mut stream, is_used) = match self.connection(index, plan.again.is_some()).await {
                 Ok(connection) => connection,
                 Err(Unconnected::Unreachable { is_refused }) => {
                     let down = self.worker.shared.timeouts.down;
                     // A server that is just being started again refuses at once; asking it costs next to nothing.
                     let down = if is_refused { down / 10 } else { down };
-                    upstream.mark_down(self.worker.clock.read(), down);
+                    self.worker.shared.pool.mark_down(index, self.worker.clock.read(), down);
                     (unreachable, plan) = (unreachable + 1, Plan::default());
                     continue;
                 }
@@ -123,7 +122,7 @@ impl<'a> Exchange<'a> {
             match ended {
                 Ended::Broken if self.may_send_again() => {
                     self.worker.clock.read();
-                    upstream.count_retry();
+                    count(&upstream.counts.retries);
                     self.retries += 1;
                     // A connection that was idle may simply have been closed meanwhile; one that was new was not.
                     plan = if is_used {
@@ -144,28 +143,18 @@ impl<'a> Exchange<'a> {
         Ended::Refused(refusal)
     }
 
-    /// The upstream to ask: the client's own if it may be, else one chosen by load.
+    /// The upstream to ask: the one that is to be asked again, else the pool's choice.
     fn pick(&self, plan: Plan) -> Option<usize> {
-        let now = self.worker.clock.last_read();
-        let shared = &self.worker.shared;
-        let admits = |index: usize| shared.upstreams[index].admit(now, shared.timeouts.down);
-        let own = plan.again.or(self.request.pin.map(|pin| pin.upstream));
-        if let Some(own) = own.filter(|&own| Some(own) != plan.avoid && admits(own)) {
-            return Some(own);
-        }
-        loop {
-            let index = choice::choose(&shared.upstreams, plan.avoid, &self.worker.chance, now)?;
-            // Another worker may have taken the probe of a down upstream just now; then it is not available any more.
-            if admits(index) {
-                shared.upstreams[index].assign(now);
-                return Some(index);
-            }
-        }
+        let (now, shared) = (self.worker.clock.last_read(), &self.worker.shared);
+        let down = shared.timeouts.down;
+        let again = plan.again.filter(|&index| shared.pool.upstreams[index].admit(now, down));
+        let whereto = self.request.route.whereto;
+        again.or_else(|| shared.pool.pick(whereto, plan.avoid, &self.worker.chance, now, down))
     }
 
     /// A connection to the upstream, and whether it has been used before.
     async fn connection(&self, index: usize, is_new: bool) -> Result<(TcpStream, bool), Unconnected> {
-        let upstream = &self.worker.shared.upstreams[index];
+        let upstream = &self.worker.shared.pool.upstreams[index];
         // A probe has to find out whether the upstream can be reached, which a connection from before does not tell:
         // it would be used once a second, and the upstream stay down for good.
         if !is_new
@@ -176,8 +165,7 @@ impl<'a> Exchange<'a> {
         }
         match timeout(self.worker.shared.timeouts.connect, connect(upstream)).await {
             Ok(Ok(stream)) => {
-                upstream.mark_up();
-                self.worker.clock.read();
+                self.worker.shared.pool.mark_up(index, self.worker.clock.read());
                 Ok((stream, false))
             }
             Ok(Err(error)) if is_ours(&error) => {
@@ -201,10 +189,9 @@ impl<'a> Exchange<'a> {
     ) -> Ended {
         let worker = self.worker;
         let shared = &worker.shared;
-        let is_pinned = self.request.pin.is_some_and(|pin| pin.upstream == index && pin.is_current);
         let transfer = Transfer {
             request: self.request,
-            set_cookie: (!is_pinned).then(|| shared.affinity.set_cookie(index)),
+            set_cookie: shared.affinity.set_cookie(&self.request.route, index),
             closing: &worker.closing,
             limits: &shared.limits,
             timeouts: &shared.timeouts,
@@ -213,7 +200,7 @@ impl<'a> Exchange<'a> {
             clock: &worker.clock,
             progress: &self.progress,
         };
-        let _in_flight = shared.upstreams[index].begin();
+        let _in_flight = shared.pool.begin(index);
         let (mut input, mut out) = (worker.buffers.take(), worker.buffers.take());
         let upload = Upload { head, input: &mut client.input, body };
         let ended = transfer.run(&mut client.stream, stream, upload, &mut input, &mut out).await;
@@ -230,12 +217,9 @@ impl<'a> Exchange<'a> {
 
     /// Tells the client what it has not been told, and what happens to its connection.
     async fn finish(&self, client: &mut Client, ended: Ended) -> (u16, After) {
-        let pin = self.request.pin.map(|pin| pin.upstream);
         match ended {
             Ended::Delivered { client_keeps, .. } => {
-                if let Some(left) = pin.filter(|_| pin != self.upstream) {
-                    self.worker.shared.upstreams[left].count_remap();
-                }
+                self.count_pin();
                 let status = self.progress.status.get().unwrap_or_default();
                 let after = match client_keeps {
                     true => After::Next,
@@ -258,6 +242,16 @@ impl<'a> Exchange<'a> {
             Ended::Broken | Ended::Aborted => {
                 (self.progress.status.get().unwrap_or(CLIENT_GONE), After::Abort)
             }
+        }
+    }
+
+    /// Notes that the client has been pinned to the upstream that answered, if it was not before.
+    fn count_pin(&self) {
+        let (Request { route, .. }, upstreams) = (self.request, &self.worker.shared.pool.upstreams);
+        let before = route.pin.map(|pin| pin.upstream);
+        if route.is_by_cookie && before != self.upstream {
+            before.inspect(|&left| count(&upstreams[left].counts.remaps));
+            self.upstream.inspect(|&now| count(&upstreams[now].counts.pins));
         }
     }
 

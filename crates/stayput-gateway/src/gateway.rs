@@ -15,6 +15,7 @@ use crate::access_log;
 use crate::affinity::Affinity;
 use crate::config::{Config, ConfigMistake};
 use crate::listener;
+use crate::pool::Pool;
 use crate::upstream::{Upstream, UpstreamStatus};
 use crate::worker::{self, Deadline, Shared};
 
@@ -44,10 +45,10 @@ impl Gateway {
         let failed = |source| BindError::Listen { address: config.listen, source };
         let listeners = listener::bind(config.listen, workers).map_err(failed)?;
         let address = listeners[0].local_addr().map_err(failed)?;
-        if config.upstreams.iter().any(|upstream| upstream.address == address) {
+        if config.pool.upstreams.iter().any(|upstream| upstream.address == address) {
             return Err(BindError::Config(vec![ConfigMistake::OwnAddress(address)]));
         }
-        let affinity = Affinity::new(&config.affinity, &config.upstreams, keyring);
+        let affinity = Affinity::new(&config.pool, keyring, Arc::clone(&config.clock));
         Ok(Self { address, listeners, affinity, config })
     }
 
@@ -58,7 +59,7 @@ impl Gateway {
 
     /// Says that the upstream `name` listens at `address`, where that was not known yet when the sockets were bound.
     pub fn locate(&mut self, name: &str, address: SocketAddr) {
-        for upstream in self.config.upstreams.iter_mut().filter(|upstream| upstream.name == name) {
+        for upstream in self.config.pool.upstreams.iter_mut().filter(|upstream| upstream.name == name) {
             upstream.address = address;
         }
     }
@@ -69,18 +70,19 @@ impl Gateway {
     ///
     /// The operating system's, if it refuses a thread or what a thread needs; then none is left running.
     pub fn start(self) -> io::Result<Running> {
-        let Config { upstreams, limits, timeouts, behind_tls, access_log, .. } = self.config;
+        let Config { pool, trusted_proxies, limits, timeouts, behind_tls, access_log, .. } = self.config;
         let (log, log_thread) = match access_log {
             Some(log) => {
-                let names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
+                let names = pool.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
                 let (sender, thread) = access_log::start(log, names)?;
                 (Some(sender), Some(thread))
             }
             None => (None, None),
         };
         let shared = Arc::new(Shared {
-            upstreams: upstreams.into_iter().map(Upstream::new).collect(),
+            pool: Pool::new(pool, self.affinity.is_hashed()),
             affinity: self.affinity,
+            trusted_proxies,
             limits,
             timeouts,
             behind_tls,
@@ -119,7 +121,7 @@ impl Running {
 
     /// Each upstream as it is now, in the order of the configuration.
     pub fn upstreams(&self) -> impl Iterator<Item = UpstreamStatus<'_>> {
-        self.shared.upstreams.iter().map(Upstream::status)
+        self.shared.pool.upstreams.iter().map(Upstream::status)
     }
 
     /// Stops accepting, closes idle connections, and lets requests in flight finish for as long as `grace`; then cuts

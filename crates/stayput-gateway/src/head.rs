@@ -161,6 +161,23 @@ impl<'h, 'b> Fields<'h, 'b> {
         self.list.iter().zip(&self.kinds).filter(move |(_, its)| **its == kind).map(|(field, _)| field.value)
     }
 
+    /// Names and values of all fields of a kind, the last one first.
+    pub(crate) fn all_backwards(
+        &self,
+        kind: Kind,
+    ) -> impl Iterator<Item = (&'b str, &'b [u8])> + use<'h, 'b, '_> {
+        let kinds = &self.kinds[..self.list.len()];
+        let ours = self.list.iter().zip(kinds).rev().filter(move |(_, its)| **its == kind);
+        ours.map(|(field, _)| (field.name, field.value))
+    }
+
+    /// The value of the only field of that name, whatever it is to a gateway; nothing if there are several.
+    pub(crate) fn only_named(&self, name: &str) -> Option<&'b [u8]> {
+        let mut named = self.list.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        let first = named.next()?;
+        if named.next().is_some() { None } else { Some(first.value) }
+    }
+
     /// The value of the only field of a kind; an error if there are several.
     pub(crate) fn only(&self, kind: Kind) -> Result<Option<&'b [u8]>, Repeated> {
         let mut all = self.all(kind);

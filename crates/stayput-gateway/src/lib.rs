@@ -15,7 +15,8 @@
 //! | to learn | read |
 //! |---|---|
 //! | what is refused, and where bodies end | `head`, `framing`, `chunked`, `request`, `answer` |
-//! | which upstream a client gets | `affinity`, `choice`, `upstream` |
+//! | which upstream a client gets | `affinity` (what the rules find), `pool` (who can take it), `upstream` |
+//! | who a client is | `origin` |
 //! | when a request is sent again | `exchange`, `retry` |
 //! | how bytes move, both ways at once | `transfer`, `body`, `buffer`, `io` |
 //! | how connections live and end | `client`, `idle`, `closing`, `watch` |
@@ -31,7 +32,7 @@
 //! use stayput_gateway::{Config, Gateway, UpstreamConfig};
 //!
 //! let keyring = Keyring::generate(&SystemRandom);
-//! let upstream = UpstreamConfig { name: "shop-1".into(), address: "10.0.0.1:3000".parse()? };
+//! let upstream = UpstreamConfig::new("shop-1", "10.0.0.1:3000".parse()?);
 //! let gateway = Gateway::bind(Config::new("127.0.0.1:8080".parse()?, vec![upstream]), &keyring)?.start()?;
 //! // … until it is time to go:
 //! gateway.shutdown(Duration::from_secs(30)).await;
@@ -44,7 +45,6 @@ mod affinity;
 mod answer;
 mod body;
 mod buffer;
-mod choice;
 mod chunked;
 mod client;
 mod closing;
@@ -56,6 +56,8 @@ mod head;
 mod idle;
 mod io;
 mod listener;
+mod origin;
+mod pool;
 mod refusal;
 mod request;
 mod retry;
@@ -65,7 +67,8 @@ mod watch;
 mod worker;
 
 pub use config::{
-    AccessLog, AffinityConfig, Config, ConfigMistake, Limits, LogFormat, Timeouts, UpstreamConfig,
+    AccessLog, AffinityConfig, Config, ConfigMistake, CookieRule, Limits, LogFormat, PoolConfig, Rule,
+    SessionFormat, SessionRule, Timeouts, UpstreamConfig,
 };
 pub use gateway::{BindError, Gateway, Running};
 pub use upstream::UpstreamStatus;

@@ -4,17 +4,21 @@
 
 use std::mem::MaybeUninit;
 
-use crate::affinity::{Affinity, Found, Pin};
+use ipnet::IpNet;
+
+use crate::affinity::{Affinity, Route};
 use crate::buffer::Buffer;
 use crate::framing::{self, Framing};
 use crate::head::{Fields, Kind, MAX_FIELDS};
+use crate::origin::Origin;
 use crate::refusal::Refusal;
 
 /// What has to be known of a request once its head is rewritten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) framing: Framing,
-    pub(crate) pin: Option<Pin>,
+    /// Where it belongs.
+    pub(crate) route: Route,
     pub(crate) is_1_0: bool,
     pub(crate) method: Method,
     /// Whether the client wants to go on with this connection.
@@ -51,14 +55,19 @@ impl Method {
 /// What the gateway adds to requests.
 pub(crate) struct Additions<'a> {
     pub(crate) affinity: &'a Affinity,
-    /// `X-Forwarded-…` lines that are the same for the whole connection, up to the value of `X-Forwarded-Host`.
-    pub(crate) forwarded: &'a [u8],
+    /// Who may say that it speaks for others.
+    pub(crate) trusted_proxies: &'a [IpNet],
     /// The `Host` for HTTP/1.0 clients that send none.
     pub(crate) default_host: &'a [u8],
 }
 
 /// Judges the whole head `raw`, and writes the head for the upstream to `out`.
-pub(crate) fn read(raw: &[u8], additions: &Additions<'_>, out: &mut Buffer) -> Result<Request, Refusal> {
+pub(crate) fn read(
+    raw: &[u8],
+    additions: &Additions<'_>,
+    origin: &mut Origin,
+    out: &mut Buffer,
+) -> Result<Request, Refusal> {
     let mut storage = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut []);
     match head.parse_with_uninit_headers(raw, &mut storage) {
@@ -82,21 +91,19 @@ pub(crate) fn read(raw: &[u8], additions: &Additions<'_>, out: &mut Buffer) -> R
     target.write(method, out);
     out.put_all(&[b"Host: ", host, b"\r\n"]);
     fields.copy(|kind| is_replaced(kind, is_1_0), out);
-    let mut found = Found::default();
-    for value in fields.all(Kind::Cookie) {
-        additions.affinity.copy_cookies(value, &mut found, out);
-    }
+    origin.read(&fields, additions.trusted_proxies);
+    let route = additions.affinity.route(&fields, origin.address(), out);
     if framing == Framing::Chunked {
         out.put(b"Transfer-Encoding: chunked\r\n");
     }
     for length in fields.all(Kind::ContentLength) {
         out.put_all(&[b"Content-Length: ", length, b"\r\n"]);
     }
-    out.put_all(&[additions.forwarded, host, b"\r\n\r\n"]);
+    out.put_all(&[origin.forwarded(), host, b"\r\n\r\n"]);
 
     Ok(Request {
         framing,
-        pin: additions.affinity.pin(found),
+        route,
         is_1_0,
         method: Method::of(method),
         keep_alive: !fields.close && (!is_1_0 || fields.keep_alive),
@@ -175,18 +182,20 @@ fn is_host(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use stayput_core::{Keyring, SystemRandom};
+    use std::sync::Arc;
+
+    use stayput_core::{Keyring, SystemClock, SystemRandom};
 
     use super::*;
-    use crate::config::AffinityConfig;
+    use crate::config::PoolConfig;
 
     fn read_as(raw: &str) -> Result<(Request, String), Refusal> {
         let keyring = Keyring::generate(&SystemRandom);
-        let affinity = Affinity::new(&AffinityConfig::default(), &[], &keyring);
-        let additions =
-            Additions { affinity: &affinity, forwarded: b"X-Forwarded-Host: ", default_host: b"self" };
+        let affinity = Affinity::new(&PoolConfig::new(Vec::new()), &keyring, Arc::new(SystemClock));
+        let additions = Additions { affinity: &affinity, trusted_proxies: &[], default_host: b"self" };
         let mut out = Buffer::default();
-        let request = read(raw.as_bytes(), &additions, &mut out)?;
+        let mut origin = Origin::new([192, 0, 2, 1].into(), &[], false);
+        let request = read(raw.as_bytes(), &additions, &mut origin, &mut out)?;
         Ok((request, String::from_utf8(out.filled().to_vec()).unwrap()))
     }
 
@@ -203,7 +212,8 @@ mod tests {
         assert_eq!(
             written,
             "POST /a?b HTTP/1.1\r\nHost: shop.example:81\r\nAccept: */*\r\nX-Odd:\tas  is \r\nCookie: a=1\r\n\
-             Content-Length: 5\r\nX-Forwarded-Host: shop.example:81\r\n\r\n"
+             Content-Length: 5\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n\
+             X-Forwarded-Host: shop.example:81\r\n\r\n"
         );
         assert!(request.keep_alive && !request.method.is_idempotent());
         assert_eq!(request.framing, Framing::Length(5));

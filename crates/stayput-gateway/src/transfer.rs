@@ -10,6 +10,7 @@ use std::task::Poll;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
+use crate::affinity::SetCookie;
 use crate::answer::{self, Answer};
 use crate::body::{BadBody, Body};
 use crate::buffer::{Buffer, Buffers, SMALL};
@@ -27,7 +28,7 @@ const MAX_INTERIM: usize = 16;
 /// What both directions need and neither owns.
 pub(crate) struct Transfer<'a> {
     pub(crate) request: &'a Request,
-    pub(crate) set_cookie: Option<&'a [u8]>,
+    pub(crate) set_cookie: Option<SetCookie<'a>>,
     pub(crate) closing: &'a Closing,
     pub(crate) limits: &'a Limits,
     pub(crate) timeouts: &'a Timeouts,
@@ -213,7 +214,7 @@ impl Transfer<'_> {
             let keep =
                 self.request.keep_alive && self.progress.is_uploaded.get() && !self.closing.has_begun();
             let raw = &input.filled()[..length];
-            let answer = answer::read(raw, self.request, self.set_cookie, keep, out)
+            let answer = answer::read(raw, self.request, self.set_cookie.as_ref(), keep, out)
                 .map_err(|_| Ended::Refused(Refusal::AnswerMalformed))?;
             input.consume(length);
             if !answer.is_interim() {

@@ -2,10 +2,14 @@
 //!
 //! Nothing here locks: everything is an atomic of its own, and a number that is read a moment late does no harm.
 
+mod status;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+pub use self::status::UpstreamStatus;
+pub(crate) use self::status::{Counts, count};
 use crate::config::UpstreamConfig;
 
 /// In how many seconds the weight of an assigned client halves. Its requests count for themselves by then.
@@ -17,54 +21,65 @@ const HALF_LIFE: f32 = 60.0;
 pub(crate) struct Upstream {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
+    pub(crate) weight: u16,
     born: Instant,
     in_flight: AtomicU64,
-    requests: AtomicU64,
-    retries: AtomicU64,
-    remaps: AtomicU64,
+    pub(crate) counts: Counts,
     /// Recently assigned clients: seconds since `born` above, an `f32` below.
     assigned: AtomicU64,
     /// Until when it gets no requests, in milliseconds since `born`; 0 while it is up.
     down_until: AtomicU64,
+    /// Since when it has been up again, in milliseconds since `born`; 0 once it has its whole share.
+    returned: AtomicU64,
 }
 
-/// A request that is with an upstream; ends when dropped.
-#[derive(Debug)]
-pub(crate) struct InFlight<'a>(&'a Upstream);
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
-    }
-}
+/// A whole share of one unit of weight.
+pub(crate) const WHOLE: u64 = 1024;
+/// What an upstream begins with when it returns: enough for the load that is to be compared with it.
+const LEAST: u64 = WHOLE / 16;
 
 impl Upstream {
     pub(crate) fn new(config: UpstreamConfig) -> Self {
         Self {
             name: config.name,
             address: config.address,
+            weight: config.weight,
             born: Instant::now(),
             in_flight: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
-            retries: AtomicU64::new(0),
-            remaps: AtomicU64::new(0),
+            counts: Counts::default(),
             assigned: AtomicU64::new(0),
             down_until: AtomicU64::new(0),
+            returned: AtomicU64::new(0),
         }
     }
 
-    pub(crate) fn begin(&self) -> InFlight<'_> {
-        self.requests.fetch_add(1, Relaxed);
+    pub(crate) fn begin(&self) {
+        self.counts.requests.fetch_add(1, Relaxed);
         self.in_flight.fetch_add(1, Relaxed);
-        InFlight(self)
     }
 
-    pub(crate) fn count_retry(&self) {
-        self.retries.fetch_add(1, Relaxed);
+    pub(crate) fn end(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
     }
 
-    pub(crate) fn count_remap(&self) {
-        self.remaps.fetch_add(1, Relaxed);
+    /// Requests that are with it now.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// The part of its share, in 1,024ths, that it gets for now: less than the whole for a while after it has returned.
+    pub(crate) fn share(&self, now: Instant, slow_start: Duration) -> u64 {
+        let returned = self.returned.load(Relaxed);
+        if returned == 0 {
+            return WHOLE;
+        }
+        let (elapsed, all) = (self.millisecond(now).saturating_sub(returned), slow_start.as_millis() as u64);
+        if elapsed < all {
+            return LEAST.max(WHOLE * elapsed / all);
+        }
+        // If it has returned once more at this very moment, that is kept.
+        let _ = self.returned.compare_exchange(returned, 0, Relaxed, Relaxed);
+        WHOLE
     }
 
     /// Notes that a client was sent here. Clients that log in one after another leave nothing in flight, so load has
@@ -102,28 +117,23 @@ impl Upstream {
                 && self.down_until.compare_exchange(until, again, Relaxed, Relaxed).is_ok()
     }
 
-    pub(crate) fn mark_down(&self, now: Instant, down: Duration) {
-        if self.down_until.swap(self.millisecond(now + down).max(1), Relaxed) == 0 {
+    /// Says whether that is new.
+    pub(crate) fn mark_down(&self, now: Instant, down: Duration) -> bool {
+        let is_new = self.down_until.swap(self.millisecond(now + down).max(1), Relaxed) == 0;
+        if is_new {
             tracing::warn!(upstream = %self.name, address = %self.address, "upstream is down");
         }
+        is_new
     }
 
-    pub(crate) fn mark_up(&self) {
-        if self.is_down() && self.down_until.swap(0, Relaxed) != 0 {
+    /// Says whether that is new.
+    pub(crate) fn mark_up(&self, now: Instant) -> bool {
+        let is_new = self.is_down() && self.down_until.swap(0, Relaxed) != 0;
+        if is_new {
+            self.returned.store(self.millisecond(now).max(1), Relaxed);
             tracing::info!(upstream = %self.name, address = %self.address, "upstream is up again");
         }
-    }
-
-    pub(crate) fn status(&self) -> UpstreamStatus<'_> {
-        UpstreamStatus {
-            name: &self.name,
-            address: self.address,
-            requests: self.requests.load(Relaxed),
-            retries: self.retries.load(Relaxed),
-            remaps: self.remaps.load(Relaxed),
-            in_flight: self.in_flight.load(Relaxed),
-            is_down: self.is_down(),
-        }
+        is_new
     }
 
     fn second(&self, now: Instant) -> u32 {
@@ -133,26 +143,6 @@ impl Upstream {
     fn millisecond(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.born).as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// What an upstream has done and how it is, at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UpstreamStatus<'a> {
-    /// Its name in the configuration.
-    pub name: &'a str,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Requests sent to it, repeated ones included.
-    pub requests: u64,
-    /// Requests that failed here and were tried again, here or elsewhere.
-    pub retries: u64,
-    /// Clients that were pinned here and were moved to another upstream.
-    pub remaps: u64,
-    /// Requests that are with it now.
-    pub in_flight: u64,
-    /// Whether it could not be reached last time.
-    pub is_down: bool,
 }
 
 fn pack(second: u32, weight: f32) -> u64 {
@@ -172,19 +162,19 @@ mod tests {
     const DOWN: Duration = Duration::from_secs(1);
 
     fn upstream() -> Upstream {
-        Upstream::new(UpstreamConfig { name: "a".into(), address: ([127, 0, 0, 1], 1).into() })
+        Upstream::new(UpstreamConfig::new("a", ([127, 0, 0, 1], 1).into()))
     }
 
     #[test]
     fn load_counts_what_is_in_flight_and_forgets_assigned_clients_slowly() {
         let upstream = upstream();
         let now = upstream.born;
-        let request = upstream.begin();
+        upstream.begin();
         (0..8).for_each(|_| upstream.assign(now));
         let close = |load: f32, expected: f32| (load - expected).abs() < 0.001;
         assert!(close(upstream.load(now), 9.0));
         assert!(close(upstream.load(now + Duration::from_mins(1)), 5.0));
-        drop(request);
+        upstream.end();
         assert!(close(upstream.load(now + Duration::from_mins(2)), 2.0));
     }
 
@@ -199,7 +189,20 @@ mod tests {
         assert!(upstream.is_available(later));
         assert!(upstream.admit(later, DOWN));
         assert!(!upstream.admit(later, DOWN), "the probe is out");
-        upstream.mark_up();
+        assert!(upstream.mark_up(later) && !upstream.mark_up(later), "only the first time is new");
         assert!(upstream.admit(later, DOWN));
+    }
+
+    #[test]
+    fn an_upstream_that_returns_gets_its_share_little_by_little() {
+        let (upstream, slow) = (upstream(), Duration::from_secs(10));
+        let share = |after: u64| upstream.share(upstream.born + Duration::from_secs(after), slow);
+        assert_eq!(share(1), WHOLE, "one that was never away has it at once");
+        upstream.mark_down(upstream.born, DOWN);
+        upstream.mark_up(upstream.born + Duration::from_secs(20));
+        assert_eq!([20, 25, 29, 30, 31].map(share), [LEAST, WHOLE / 2, WHOLE * 9 / 10, WHOLE, WHOLE]);
+        upstream.mark_down(upstream.born, DOWN);
+        upstream.mark_up(upstream.born + Duration::from_secs(40));
+        assert_eq!(upstream.share(upstream.born + Duration::from_secs(40), Duration::ZERO), WHOLE);
     }
 }

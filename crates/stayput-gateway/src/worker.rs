@@ -11,6 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::watch;
@@ -19,13 +20,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout_at};
 use crate::access_log::LogSender;
 use crate::affinity::Affinity;
 use crate::buffer::Buffers;
-use crate::choice::Chance;
 use crate::client;
 use crate::closing::{Closing, Place};
 use crate::config::{Limits, Timeouts};
 use crate::idle::IdleConnections;
+use crate::pool::{Chance, Pool};
 use crate::retry::RetryBudget;
-use crate::upstream::Upstream;
 use crate::watch::Clock;
 
 /// How many clients are told at the same time that there is no room; more are just closed.
@@ -37,8 +37,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// What all workers share.
 pub(crate) struct Shared {
-    pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) pool: Pool,
     pub(crate) affinity: Affinity,
+    pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     /// Whether clients speak https to whatever stands before the gateway.
@@ -96,7 +97,7 @@ impl Worker {
     fn new(shared: Arc<Shared>) -> Self {
         let (most, limit) = (shared.limits.idle_connections, shared.timeouts.upstream_idle);
         Self {
-            idle: IdleConnections::new(shared.upstreams.len(), most, limit),
+            idle: IdleConnections::new(shared.pool.upstreams.len(), most, limit),
             shared,
             buffers: Buffers::default(),
             budget: RetryBudget::default(),

@@ -35,7 +35,16 @@ impl<'i> Reader<'i> {
             reader.mistake(error.span().unwrap_or(0..0), error.message());
         }
         let span = table.span();
-        (reader, Section { name: String::new(), span, table: table.into_inner(), asked: Vec::new() })
+        (
+            reader,
+            Section {
+                name: String::new(),
+                span,
+                table: table.into_inner(),
+                asked: Vec::new(),
+                is_there: true,
+            },
+        )
     }
 
     pub(crate) fn mistake(&mut self, place: Range<usize>, message: impl Into<String>) {
@@ -58,13 +67,35 @@ pub(crate) struct Section<'i> {
     span: Range<usize>,
     table: DeTable<'i>,
     asked: Vec<&'static str>,
+    is_there: bool,
 }
 
 impl<'i> Section<'i> {
+    /// A table that was found in a list.
+    pub(crate) fn listed(name: &str, span: Range<usize>, table: DeTable<'i>) -> Self {
+        Self { name: name.to_owned(), span, table, asked: Vec::new(), is_there: true }
+    }
+
+    /// Whether the file has it.
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_there
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Where it stands; if it is not there, where what it belongs to does.
+    pub(crate) fn place(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
     /// The table under `key`; an empty one if there is none.
     pub(crate) fn section(&mut self, reader: &mut Reader<'i>, key: &'static str) -> Self {
         let name = self.full_name(key);
-        let (span, table) = match self.take(key) {
+        let value = self.take(key);
+        let is_there = value.is_some();
+        let (span, table) = match value {
             None => (self.span.clone(), DeTable::new()),
             Some(value) => {
                 let span = value.span();
@@ -81,7 +112,7 @@ impl<'i> Section<'i> {
                 }
             }
         };
-        Section { name, span, table, asked: Vec::new() }
+        Section { name, span, table, asked: Vec::new(), is_there }
     }
 
     /// The value under `key`, for what is no plain setting.

@@ -1,5 +1,7 @@
 //! The embedded file is the defaults, and mistakes are found all at once, each at its place.
 
+use stayput_gateway::{Rule, SessionFormat};
+
 use super::*;
 
 /// The embedded file with its commented settings switched on.
@@ -10,7 +12,7 @@ fn default_with_everything() -> String {
 }
 
 fn is_setting(line: &str) -> bool {
-    line.starts_with("[[") || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+    line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
 }
 
 #[test]
@@ -23,14 +25,14 @@ fn the_embedded_file_is_the_defaults() {
 #[test]
 fn what_is_commented_out_is_right_too() {
     let config = Config::parse(&default_with_everything()).unwrap();
-    assert_eq!(config.upstreams.len(), 2);
-    assert_eq!(config.upstreams[1].name, "shop-2");
+    assert_eq!(config.pool.upstreams.len(), 2);
+    assert_eq!(config.pool.upstreams[1].name, "shop-2");
     assert_eq!(config.store, Some(StoreUrl::Sqlite("stayput-data/sessions.db".into())));
 }
 
 #[test]
 fn every_embedded_setting_matters() {
-    for line in DEFAULT.lines().filter(|line| is_setting(line)) {
+    for line in DEFAULT.lines().filter(|line| is_setting(line) && !line.starts_with('[')) {
         let (key, _) = line.split_once(" = ").unwrap();
         let broken = DEFAULT.replacen(line, &format!("{key} = [[]]"), 1);
         let mistakes = Config::parse(&broken).unwrap_err();
@@ -92,13 +94,98 @@ fn settings_that_could_not_work_together_are_mistakes() {
         ("[[pool]]\nupstreams = [\"http://127.0.0.1:80\"]", "2:14: an upstream must be an IP address"),
         (
             "[[pool]]\nupstreams = [{ name = \"a\", adress = \"127.0.0.1:1\" }]",
-            "2:14: an upstream has `name` and",
+            "2:14: an upstream has `name`, `address` and",
         ),
     ] {
         let mistakes = Config::parse(text).unwrap_err();
         assert!(mistakes.len() == 1 && mistakes[0].to_string().starts_with(mistake), "{text}: {mistakes:?}");
     }
     assert!(Config::parse("[gateway]\nbehind_tls = true\n[policy]\nsame_site = \"none\"").is_ok());
+}
+
+#[test]
+fn every_mistake_in_a_pool_has_its_place_and_the_way_out() {
+    let pool = |rest: &str| format!("[[pool]]\nupstreams = [\"127.0.0.1:1\"]\n{rest}");
+    for (rest, mistake) in [
+        ("affinity = \"cookie\"", "3:12: `pool.affinity` must be a list of rules, such as"),
+        ("affinity = [\"cookie\", \"sesion\"]", "3:23: an affinity rule must be \"cookie\", \"session\""),
+        ("affinity = [\"cookie\", \"cookie\"]", "3:23: the rule \"cookie\" stands there twice"),
+        ("affinity = [\"ip\", \"cookie\"]", "3:19: no request reaches \"cookie\" behind \"ip\""),
+        ("affinity = [\"header\"]", "1:1: the rule \"header\" needs the field's name: [pool.header]"),
+        (
+            "affinity = [\"header\"]\n[pool.header]\nname = \"Connection\"",
+            "5:8: `pool.header.name` must be a field of the application's own",
+        ),
+        ("[pool.header]\nname = \"X-Client\"", "3:1: [pool.header] is for the rule \"header\", which"),
+        ("affinity = [\"ip\"]\n[pool.cookie]\nidle_timeout = \"1h\"", "4:1: [pool.cookie] is for the rule"),
+        ("[pool.cookie]\nidle_timeout = \"5s\"", "4:16: `pool.cookie.idle_timeout` must be \"off\", or a"),
+        (
+            "[pool.cookie]\nidle_timeout = \"2h\"\nabsolute_timeout = \"1h\"",
+            "4:16: `pool.cookie.idle_timeout` must not exceed",
+        ),
+        (
+            "affinity = [\"session\"]\n[pool.session]\ncookies = [\"a b\"]",
+            "5:11: `pool.session.cookies` must be a list of at least one cookie's name",
+        ),
+        (
+            "affinity = [\"session\"]\n[pool.session]\ncookies = [\"__Host-stayput-affinity\"]",
+            "5:11: `pool.session.cookies` names the gateway's own",
+        ),
+        (
+            "affinity = [\"session\"]\n[pool.session]\nformat = \"half\"",
+            "5:10: `pool.session.format` must be \"stayput\" (the session id",
+        ),
+        ("slow_start = \"2d\"", "3:14: `pool.slow_start` must be a duration such as \"10s\""),
+        ("slow_strat = \"2s\"", "3:1: no setting is called `pool.slow_strat`; did you mean `slow_start`?"),
+        ("[gateway]\ntrusted_proxies = [\"10.0.0.0/33\"]", "4:19: `gateway.trusted_proxies` must be a list"),
+    ] {
+        let mistakes = Config::parse(&pool(rest)).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].to_string().starts_with(mistake), "{rest}: {mistakes:?}");
+    }
+    let weight = "[[pool]]\nupstreams = [{ name = \"a\", address = \"127.0.0.1:1\", weight = 0 }]";
+    let mistakes = Config::parse(weight).unwrap_err();
+    let expected = "2:14: an upstream's `weight` must be a whole number from 1 to 256";
+    assert_eq!(mistakes[0].to_string(), expected);
+}
+
+#[test]
+fn a_pool_gets_what_its_rules_need() {
+    let text = r#"
+[gateway]
+trusted_proxies = ["10.0.0.0/8", "::1"]
+[[pool]]
+upstreams = [{ name = "a", address = "127.0.0.1:1", weight = 3 }]
+affinity = ["cookie", "session", "header", "ip"]
+slow_start = "0s"
+[pool.cookie]
+idle_timeout = "1h"
+absolute_timeout = "off"
+[pool.header]
+name = "X-Client"
+"#;
+    let config = Config::parse(text).unwrap();
+    let networks: Vec<_> = config.gateway.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "::1/128"]);
+    let names = ["__Host-shop-session", "__Host-shop-anonymous"].map(str::to_owned);
+    for (secure, prefix) in [(true, "__Host-"), (false, "")] {
+        let pool = config.pool.pool(config.pool.upstreams.clone(), "pin", secure, names.clone());
+        assert_eq!((pool.upstreams[0].weight, pool.slow_start.as_secs()), (3, 0));
+        let [Rule::Cookie(cookie), Rule::Session(session), Rule::Header(header), Rule::Ip] =
+            pool.affinity.rules.as_slice()
+        else {
+            panic!("other rules: {:?}", pool.affinity.rules);
+        };
+        assert_eq!((cookie.name.as_str(), cookie.secure), ("pin", secure));
+        assert_eq!(cookie.idle_timeout.map(|timeout| timeout.as_secs()), Some(3600));
+        assert_eq!(cookie.absolute_timeout, None);
+        assert_eq!(session.cookies, [format!("{prefix}shop-session"), format!("{prefix}shop-anonymous")]);
+        assert_eq!((session.format, header.as_str()), (SessionFormat::Stayput, "X-Client"));
+    }
+    let foreign = "[[pool]]\nupstreams = [\"127.0.0.1:1\"]\naffinity = [\"session\"]\n[pool.session]\n\
+                   cookies = [\"JSESSIONID\"]\nformat = \"whole\"";
+    let pool = Config::parse(foreign).unwrap().pool.pool(Vec::new(), "pin", true, names);
+    let [Rule::Session(session)] = pool.affinity.rules.as_slice() else { panic!("other rules") };
+    assert!(session.cookies == ["JSESSIONID"] && session.format == SessionFormat::Whole);
 }
 
 #[test]

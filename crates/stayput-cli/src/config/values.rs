@@ -1,10 +1,11 @@
 //! From a TOML value, or a word of the command line, to a setting's type. Errors complete "must be …".
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use stayput::{Activity, OnWiped, Outage, Overflow, Policy, SameSite};
-use stayput_gateway::LogFormat;
+use stayput_gateway::{LogFormat, SessionFormat};
 use stayput_stores::StoreUrl;
 use toml::de::DeValue;
 
@@ -60,6 +61,56 @@ pub(super) fn some_duration(value: &DeValue<'_>) -> Result<Duration, String> {
     fine.ok_or_else(|| {
         r#"a duration such as "250ms", "30s" or "15m", above zero and at most a day"#.to_owned()
     })
+}
+
+/// A timeout that there need not be.
+pub(super) fn pin_timeout(value: &DeValue<'_>) -> Result<Option<Duration>, String> {
+    if value.as_str() == Some("off") {
+        return Ok(None);
+    }
+    let fine = duration(value).ok().filter(|duration| (SHORTEST_PIN..=LONGEST_PIN).contains(duration));
+    fine.map(Some)
+        .ok_or_else(|| r#""off", or a duration such as "30m" or "12h" from 10 s to 400 days"#.to_owned())
+}
+
+pub(super) fn slow_start(value: &DeValue<'_>) -> Result<Duration, String> {
+    let fine = duration(value).ok().filter(|duration| *duration <= LONGEST);
+    fine.ok_or_else(|| r#"a duration such as "10s", at most a day; "0s" for none"#.to_owned())
+}
+
+/// Addresses and networks of proxies.
+pub(super) fn networks(value: &DeValue<'_>) -> Result<Vec<IpNet>, String> {
+    let network = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let all = texts(value).and_then(|texts| texts.iter().map(|text| network(text)).collect::<Option<_>>());
+    all.ok_or_else(|| {
+        r#"a list of addresses and networks such as ["10.0.0.0/8", "127.0.0.1", "fd00::/8"]"#.to_owned()
+    })
+}
+
+pub(super) fn cookie_names(value: &DeValue<'_>) -> Result<Option<Vec<String>>, String> {
+    let is_name = |name: &String| !name.is_empty() && name.bytes().all(is_token);
+    let fine = texts(value).filter(|names| !names.is_empty() && names.iter().all(is_name));
+    fine.map(Some).ok_or_else(|| {
+        r#"a list of at least one cookie's name as browsers send it, such as ["JSESSIONID"]"#.to_owned()
+    })
+}
+
+pub(super) fn session_format(value: &DeValue<'_>) -> Result<SessionFormat, String> {
+    match value.as_str() {
+        Some("stayput") => Ok(SessionFormat::Stayput),
+        Some("whole") => Ok(SessionFormat::Whole),
+        _ => Err(r#""stayput" (the session id in Stayput's cookies) or "whole" (all of anybody else's)"#
+            .to_owned()),
+    }
+}
+
+fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
+}
+
+/// Names of fields and cookies (RFC 9110, 5.6.2).
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 pub(super) fn store_url(value: &DeValue<'_>) -> Result<StoreUrl, String> {
@@ -129,3 +180,6 @@ pub(super) fn access_log(value: &DeValue<'_>) -> Result<Option<LogFormat>, Strin
 }
 
 const LONGEST: Duration = Duration::from_hours(24);
+const SHORTEST_PIN: Duration = Duration::from_secs(10);
+/// As long as browsers keep a cookie.
+const LONGEST_PIN: Duration = Duration::from_hours(400 * 24);

@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use stayput::Policy;
-use stayput_gateway::UpstreamConfig;
+use stayput_gateway::{PoolConfig, UpstreamConfig};
 use stayput_stores::StoreUrl;
 
 use crate::cli::{ReachedBy, SampleServerArgs, UpArgs};
-use crate::config::{Config, GatewayConfig};
+use crate::config::{Config, GatewayConfig, PoolSettings};
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) store: StoreUrl,
     pub(crate) gateway: GatewayConfig,
     pub(crate) policy: Policy,
+    pool: PoolSettings,
     own_servers: Vec<UpstreamConfig>,
     samples: u8,
 }
@@ -33,7 +34,7 @@ impl Settings {
         let data_dir = args.data_dir.unwrap_or(config.data_dir);
         let named = args.store.map(|store| store.url()).transpose()?;
         let store = named.or(config.store).unwrap_or_else(|| DataDir::store_url(&data_dir));
-        let own_servers = own_servers(args.upstream, config.upstreams)?;
+        let own_servers = own_servers(args.upstream, &config.pool.upstreams)?;
         if !own_servers.is_empty() && args.sample_servers.is_some() {
             return Err(Failure::usage("--sample-servers makes no sense beside servers of your own")
                 .way_out("leave it out, or use a configuration without [[pool]]"));
@@ -43,8 +44,8 @@ impl Settings {
             return Err(Failure::usage(format!("{samples} sample servers can't share the store memory:"))
                 .way_out("use --sample-servers 1, or a store that is shared, such as sqlite:sessions.db"));
         }
-        let policy = config.policy;
-        Ok(Self { config_file: args.config, data_dir, store, gateway, policy, own_servers, samples })
+        let (policy, pool) = (config.policy, config.pool);
+        Ok(Self { config_file: args.config, data_dir, store, gateway, policy, pool, own_servers, samples })
     }
 
     /// Whether there are no servers of the user's own.
@@ -71,8 +72,15 @@ impl Settings {
             return Ok(self.own_servers.clone());
         }
         let mut ports = FreePorts::after(self.gateway.listen.port());
-        let sample = |number| Ok(UpstreamConfig { name: format!("sample-{number}"), address: ports.next()? });
+        let sample = |number| Ok(UpstreamConfig::new(format!("sample-{number}"), ports.next()?));
         (1..=self.samples).map(sample).collect()
+    }
+
+    /// The pool of these servers.
+    pub(crate) fn pool(&self, upstreams: Vec<UpstreamConfig>, cookie_name: &str) -> PoolConfig {
+        let cookie = &self.policy.cookie;
+        let sessions = [cookie.session_name(), cookie.anonymous_name()];
+        self.pool.pool(upstreams, cookie_name, self.secure_cookies(), sessions)
     }
 
     /// The servers of the user's own.
@@ -96,17 +104,17 @@ impl Settings {
 
 fn own_servers(
     flags: Vec<SocketAddr>,
-    configured: Vec<UpstreamConfig>,
+    configured: &[UpstreamConfig],
 ) -> Result<Vec<UpstreamConfig>, Failure> {
     if flags.is_empty() {
-        return Ok(configured);
+        return Ok(configured.to_vec());
     }
     let mut servers: Vec<UpstreamConfig> = Vec::new();
     for address in flags {
         if servers.iter().any(|server| server.address == address) {
             return Err(Failure::usage(format!("--upstream {address} is there twice")));
         }
-        servers.push(UpstreamConfig { name: address.to_string(), address });
+        servers.push(UpstreamConfig::new(address.to_string(), address));
     }
     Ok(servers)
 }

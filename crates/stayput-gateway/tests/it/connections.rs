@@ -5,7 +5,9 @@ use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use stayput_core::{Keyring, SystemRandom};
-use stayput_gateway::{BindError, Config, ConfigMistake, Gateway};
+use stayput_gateway::{
+    BindError, Config, ConfigMistake, CookieRule, Gateway, Rule, SessionFormat, SessionRule, UpstreamConfig,
+};
 
 use crate::support::{Connection, OK, TestGateway, Upstream, localhost, named, wait_until};
 
@@ -202,15 +204,44 @@ fn a_taken_port_is_a_clear_error_even_if_the_other_would_share() {
 #[test]
 fn all_mistakes_of_a_configuration_are_reported_together() {
     let mut config = Config::new(localhost(), named(&[localhost(), localhost()]));
-    config.upstreams[1].name = "s0".into();
-    config.affinity.cookie_name = "a b".into();
+    config.pool.upstreams[1].name = "s0".into();
+    config.pool.upstreams[0].weight = 0;
+    config.pool.upstreams.push(UpstreamConfig { weight: 257, ..UpstreamConfig::new("a\0", localhost()) });
+    let cookie = |name: &str, idle, absolute| {
+        let [idle_timeout, absolute_timeout] = [idle, absolute].map(|limit| Some(Duration::from_secs(limit)));
+        Rule::Cookie(CookieRule {
+            name: name.into(),
+            idle_timeout,
+            absolute_timeout,
+            ..CookieRule::default()
+        })
+    };
+    let session = |cookies: Vec<String>| Rule::Session(SessionRule { cookies, format: SessionFormat::Whole });
+    config.pool.affinity.rules = vec![
+        cookie("sid", 20, 10),
+        session(Vec::new()),
+        session(vec!["sid".into()]),
+        Rule::Header("X-Forwarded-For".into()),
+        Rule::Ip,
+        cookie("a b", 9, 10),
+    ];
     config.limits.connections = 0;
     let Err(BindError::Config(mistakes)) = Gateway::bind(config, &Keyring::generate(&SystemRandom)) else {
         panic!("it was accepted");
     };
     let expected = [
         ConfigMistake::RepeatedUpstream("s0".into()),
+        ConfigMistake::Weight("s0".into(), 0),
+        ConfigMistake::UpstreamName("a\0".into()),
+        ConfigMistake::Weight("a\0".into(), 257),
+        ConfigMistake::IdleBeyondAbsolute,
+        ConfigMistake::NoSessionCookie,
+        ConfigMistake::SharedCookie,
+        ConfigMistake::Header("X-Forwarded-For".into()),
         ConfigMistake::CookieName("a b".into()),
+        ConfigMistake::ShortPin,
+        ConfigMistake::RuleAfterIp,
+        ConfigMistake::TwoCookies,
         ConfigMistake::NoConnections,
     ];
     assert_eq!(mistakes, expected);

@@ -31,7 +31,8 @@ pub(crate) fn localhost() -> SocketAddr {
 pub(crate) struct TestGateway {
     running: Option<Running>,
     pub(crate) address: SocketAddr,
-    pub(crate) keyring: Keyring,
+    /// The keys of its keyring, the primary first.
+    keys: Vec<String>,
 }
 
 impl TestGateway {
@@ -46,12 +47,29 @@ impl TestGateway {
 
     pub(crate) fn at(addresses: &[SocketAddr], configure: impl FnOnce(&mut Config)) -> Self {
         let keys = [(); 2].map(|()| Keyring::generate(&SystemRandom).danger_to_text());
-        let keyring = Keyring::parse(&keys.concat()).unwrap();
-        let mut config = Config::new(localhost(), named(addresses));
+        Self::with_keys(keys.into(), named(addresses), configure)
+    }
+
+    /// Another one with the same keyring, which has these upstreams.
+    pub(crate) fn sibling(
+        &self,
+        upstreams: Vec<UpstreamConfig>,
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::with_keys(self.keys.clone(), upstreams, configure)
+    }
+
+    fn with_keys(
+        keys: Vec<String>,
+        upstreams: Vec<UpstreamConfig>,
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        let mut config = Config::new(localhost(), upstreams);
         config.workers = 1;
         configure(&mut config);
+        let keyring = Keyring::parse(&keys.concat()).unwrap();
         let running = Gateway::bind(config, &keyring).unwrap().start().unwrap();
-        Self { address: running.local_addr(), running: Some(running), keyring }
+        Self { address: running.local_addr(), running: Some(running), keys }
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -76,14 +94,19 @@ impl TestGateway {
 
     /// The affinity cookie for an upstream, as a field line.
     pub(crate) fn cookie(&self, name: &str) -> String {
-        let tag = self.keyring.affinity_tags(name).next().unwrap();
-        format!("Cookie: stayput-affinity={}\r\n", tag.encode())
+        Self::cookie_under(self.keys.clone(), name)
     }
 
     /// The affinity cookie that it would have been when the older key was the primary one.
     pub(crate) fn old_cookie(&self, name: &str) -> String {
-        let tag = self.keyring.affinity_tags(name).last().unwrap();
-        format!("Cookie: stayput-affinity={}\r\n", tag.encode())
+        Self::cookie_under(self.keys[1..].into(), name)
+    }
+
+    /// What a gateway says that knows no other upstream.
+    fn cookie_under(keys: Vec<String>, name: &str) -> String {
+        let upstream = Upstream::ok();
+        let upstreams = vec![UpstreamConfig::new(name, upstream.address)];
+        Self::with_keys(keys, upstreams, |_| {}).get("").set_cookie().unwrap()
     }
 
     /// Shuts down in the background.
@@ -97,7 +120,7 @@ impl TestGateway {
 }
 
 pub(crate) fn named(addresses: &[SocketAddr]) -> Vec<UpstreamConfig> {
-    let named = |(index, &address)| UpstreamConfig { name: format!("s{index}"), address };
+    let named = |(index, &address)| UpstreamConfig::new(format!("s{index}"), address);
     addresses.iter().enumerate().map(named).collect()
 }
 

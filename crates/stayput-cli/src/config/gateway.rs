@@ -1,0 +1,88 @@
+//! `[gateway]`: where it listens, what it allows, how long it waits. What is a pool's own is in `pool`.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use ipnet::IpNet;
+use stayput_gateway::{Limits, LogFormat, Timeouts};
+
+use super::reader::{Reader, Section};
+use super::values;
+
+/// What the file says of the gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct GatewayConfig {
+    pub(crate) listen: SocketAddr,
+    pub(crate) behind_tls: bool,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) workers: usize,
+    pub(crate) access_log: Option<LogFormat>,
+    pub(crate) affinity_cookie: String,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            behind_tls: false,
+            trusted_proxies: Vec::new(),
+            workers: 0,
+            access_log: None,
+            affinity_cookie: "stayput-affinity".to_owned(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// Gives the place of the affinity cookie's name.
+    pub(super) fn read<'i>(&mut self, reader: &mut Reader<'i>, mut section: Section<'i>) -> Range<usize> {
+        section.read(reader, "listen", &mut self.listen, values::listen);
+        section.read(reader, "behind_tls", &mut self.behind_tls, values::boolean);
+        section.read(reader, "trusted_proxies", &mut self.trusted_proxies, values::networks);
+        section.read(reader, "workers", &mut self.workers, values::within(0, 1024));
+        section.read(reader, "access_log", &mut self.access_log, values::access_log);
+        let place = section.read(reader, "affinity_cookie", &mut self.affinity_cookie, |value| {
+            let name = values::string(value)?;
+            let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            let fine = !name.is_empty() && !name.starts_with("__") && name.bytes().all(token);
+            if fine {
+                Ok(name)
+            } else {
+                Err("a name of letters, digits and -._ that does not begin with __".to_owned())
+            }
+        });
+
+        let mut limits = section.section(reader, "limits");
+        limits.read(reader, "connections", &mut self.limits.connections, values::within(1, 1_000_000));
+        limits.read(
+            reader,
+            "head_bytes",
+            &mut self.limits.head_bytes,
+            values::within(1024, 16 * 1024 * 1024),
+        );
+        limits.finish(reader);
+
+        let mut timeouts = section.section(reader, "timeouts");
+        for (key, target) in [
+            ("head", &mut self.timeouts.head),
+            ("keep_alive", &mut self.timeouts.keep_alive),
+            ("body", &mut self.timeouts.body),
+            ("connect", &mut self.timeouts.connect),
+            ("answer", &mut self.timeouts.answer),
+        ] {
+            timeouts.read(reader, key, target, values::some_duration);
+        }
+        timeouts.finish(reader);
+        section.finish(reader);
+        place
+    }
+
+    /// Whether browsers reach the gateway by plain http on their own machine.
+    pub(crate) fn is_plain_loopback(&self) -> bool {
+        self.listen.ip().is_loopback() && !self.behind_tls
+    }
+}

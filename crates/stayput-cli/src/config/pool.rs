@@ -1,0 +1,269 @@
+//! `[[pool]]`: the servers of an application, and how browsers are kept on theirs.
+
+use std::time::Duration;
+
+use stayput_gateway::{
+    AffinityConfig, CookieRule, PoolConfig, Rule, SessionFormat, SessionRule, UpstreamConfig,
+};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::policy::without_prefix;
+use super::reader::{Reader, Section};
+use super::values;
+
+/// What the file says of the pool. What its rules need to know of sessions is added when the gateway is started.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolSettings {
+    /// None: sample servers are to be started.
+    pub(crate) upstreams: Vec<UpstreamConfig>,
+    rules: Vec<RuleName>,
+    slow_start: Duration,
+    idle_timeout: Option<Duration>,
+    absolute_timeout: Option<Duration>,
+    /// `None` stands for those of the policy.
+    session_cookies: Option<Vec<String>>,
+    session_format: SessionFormat,
+    header: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RuleName {
+    Cookie,
+    Session,
+    Header,
+    Ip,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        let (pool, cookie) = (PoolConfig::new(Vec::new()), CookieRule::default());
+        Self {
+            upstreams: pool.upstreams,
+            rules: vec![RuleName::Cookie],
+            slow_start: pool.slow_start,
+            idle_timeout: cookie.idle_timeout,
+            absolute_timeout: cookie.absolute_timeout,
+            session_cookies: None,
+            session_format: SessionFormat::Stayput,
+            header: String::new(),
+        }
+    }
+}
+
+impl PoolSettings {
+    /// The pool of these servers: with the affinity cookie's `name`, whether cookies are `secure`, and the policy's names of
+    /// session cookies, prefix included.
+    pub(crate) fn pool(
+        &self,
+        upstreams: Vec<UpstreamConfig>,
+        name: &str,
+        secure: bool,
+        sessions: [String; 2],
+    ) -> PoolConfig {
+        let Self { idle_timeout, absolute_timeout, .. } = *self;
+        let bare = |name: &String| if secure { name.as_str() } else { without_prefix(name) }.to_owned();
+        let policys = || sessions.iter().map(bare).collect();
+        let rule = |rule: &RuleName| match rule {
+            RuleName::Cookie => {
+                Rule::Cookie(CookieRule { name: name.to_owned(), secure, idle_timeout, absolute_timeout })
+            }
+            RuleName::Session => Rule::Session(SessionRule {
+                cookies: self.session_cookies.clone().unwrap_or_else(policys),
+                format: self.session_format,
+            }),
+            RuleName::Header => Rule::Header(self.header.clone()),
+            RuleName::Ip => Rule::Ip,
+        };
+        let affinity = AffinityConfig { rules: self.rules.iter().map(rule).collect() };
+        PoolConfig { affinity, slow_start: self.slow_start, ..PoolConfig::new(upstreams) }
+    }
+
+    fn read<'i>(&mut self, reader: &mut Reader<'i>, mut section: Section<'i>, affinity_cookie: &str) {
+        match section.take("upstreams") {
+            Some(list) => self.upstreams = read_upstreams(reader, list),
+            None => reader.mistake(section.place(), "a pool needs `upstreams`, a list of addresses"),
+        }
+        if let Some(list) = section.take("affinity") {
+            self.rules = read_rules(reader, list);
+        }
+        section.read(reader, "slow_start", &mut self.slow_start, values::slow_start);
+        self.read_cookie(reader, &mut section);
+        self.read_session(reader, &mut section, affinity_cookie);
+        self.read_header(reader, &mut section);
+        section.finish(reader);
+    }
+
+    fn read_cookie<'i>(&mut self, reader: &mut Reader<'i>, section: &mut Section<'i>) {
+        let mut cookie = self.settings_of(RuleName::Cookie, reader, section);
+        let idle = cookie.read(reader, "idle_timeout", &mut self.idle_timeout, values::pin_timeout);
+        cookie.read(reader, "absolute_timeout", &mut self.absolute_timeout, values::pin_timeout);
+        if let (Some(idle_timeout), Some(absolute)) = (self.idle_timeout, self.absolute_timeout)
+            && idle_timeout > absolute
+        {
+            reader.mistake(idle, "`pool.cookie.idle_timeout` must not exceed `absolute_timeout`");
+        }
+        cookie.finish(reader);
+    }
+
+    fn read_session<'i>(
+        &mut self,
+        reader: &mut Reader<'i>,
+        section: &mut Section<'i>,
+        affinity_cookie: &str,
+    ) {
+        let mut session = self.settings_of(RuleName::Session, reader, section);
+        let place = session.read(reader, "cookies", &mut self.session_cookies, values::cookie_names);
+        if self.session_cookies.iter().flatten().any(|name| without_prefix(name) == affinity_cookie) {
+            reader.mistake(place, "`pool.session.cookies` names the gateway's own affinity cookie");
+        }
+        session.read(reader, "format", &mut self.session_format, values::session_format);
+        session.finish(reader);
+    }
+
+    fn read_header<'i>(&mut self, reader: &mut Reader<'i>, section: &mut Section<'i>) {
+        let mut header = self.settings_of(RuleName::Header, reader, section);
+        let is_named = header.has("name");
+        let place = header.read(reader, "name", &mut self.header, |value| {
+            let name = values::string(value)?;
+            let fine = Rule::takes_header(&name);
+            if fine { Ok(name) } else { Err("a field of the application's own, such as X-Client".to_owned()) }
+        });
+        if self.rules.contains(&RuleName::Header) && !is_named {
+            reader.mistake(
+                place,
+                r#"the rule "header" needs the field's name: [pool.header] name = "X-Client""#,
+            );
+        }
+        header.finish(reader);
+    }
+
+    /// The settings of a rule, which make no sense without it.
+    fn settings_of<'i>(
+        &self,
+        rule: RuleName,
+        reader: &mut Reader<'i>,
+        section: &mut Section<'i>,
+    ) -> Section<'i> {
+        let (_, key) = RULES.into_iter().find(|(its, _)| *its == rule).expect("all rules are there");
+        let settings = section.section(reader, key);
+        if settings.is_there() && !self.rules.contains(&rule) {
+            let message =
+                format!(r#"[pool.{key}] is for the rule "{key}", which `pool.affinity` does not have"#);
+            reader.mistake(settings.place(), message);
+        }
+        settings
+    }
+}
+
+const RULES: [(RuleName, &str); 4] = [
+    (RuleName::Cookie, "cookie"),
+    (RuleName::Session, "session"),
+    (RuleName::Header, "header"),
+    (RuleName::Ip, "ip"),
+];
+
+/// Reads all pools, of which there may be one.
+pub(super) fn read<'i>(
+    reader: &mut Reader<'i>,
+    pools: Spanned<DeValue<'i>>,
+    affinity_cookie: &str,
+) -> PoolSettings {
+    const BRACKETS: &str = "a pool is written [[pool]], with double brackets";
+    let (place, mut settings) = (pools.span(), PoolSettings::default());
+    let DeValue::Array(pools) = pools.into_inner() else {
+        reader.mistake(place, BRACKETS);
+        return settings;
+    };
+    for (index, pool) in pools.into_iter().enumerate() {
+        let place = pool.span();
+        match pool.into_inner() {
+            _ if index > 0 => {
+                reader.mistake(place, "this version serves one pool; several by host and path are to come");
+            }
+            DeValue::Table(pool) => {
+                settings.read(reader, Section::listed("pool", place, pool), affinity_cookie);
+            }
+            _ => reader.mistake(place, BRACKETS),
+        }
+    }
+    settings
+}
+
+fn read_rules<'i>(reader: &mut Reader<'i>, list: Spanned<DeValue<'i>>) -> Vec<RuleName> {
+    let place = list.span();
+    let DeValue::Array(items) = list.into_inner() else {
+        reader.mistake(place, r#"`pool.affinity` must be a list of rules, such as ["cookie", "ip"]"#);
+        return Vec::new();
+    };
+    let mut rules = Vec::new();
+    for item in items {
+        let named = item.get_ref().as_str();
+        let known = RULES.into_iter().find(|(_, name)| Some(*name) == named);
+        match known {
+            None => {
+                reader.mistake(
+                    item.span(),
+                    r#"an affinity rule must be "cookie", "session", "header" or "ip""#,
+                );
+            }
+            Some((rule, name)) if rules.contains(&rule) => {
+                reader.mistake(item.span(), format!(r#"the rule "{name}" stands there twice"#));
+            }
+            Some((_, name)) if rules.last() == Some(&RuleName::Ip) => {
+                let message =
+                    format!(r#"no request reaches "{name}" behind "ip", which always finds something"#);
+                reader.mistake(item.span(), message);
+            }
+            Some((rule, _)) => rules.push(rule),
+        }
+    }
+    rules
+}
+
+fn read_upstreams<'i>(reader: &mut Reader<'i>, list: Spanned<DeValue<'i>>) -> Vec<UpstreamConfig> {
+    let place = list.span();
+    let items = match list.into_inner() {
+        DeValue::Array(items) if items.iter().next().is_some() => items,
+        _ => {
+            reader.mistake(place, "`pool.upstreams` must be a list of at least one address");
+            return Vec::new();
+        }
+    };
+    let mut upstreams: Vec<UpstreamConfig> = Vec::new();
+    for item in items {
+        let place = item.span();
+        match read_upstream(item.get_ref()) {
+            Err(message) => reader.mistake(place, message),
+            Ok(upstream) if upstreams.iter().any(|earlier| earlier.name == upstream.name) => {
+                reader.mistake(place, format!("two upstreams are named {:?}", upstream.name));
+            }
+            Ok(upstream) => upstreams.push(upstream),
+        }
+    }
+    upstreams
+}
+
+fn read_upstream(item: &DeValue<'_>) -> Result<UpstreamConfig, String> {
+    let server =
+        |text: &str| values::server(text).map_err(|expected| format!("an upstream must be {expected}"));
+    let Some(table) = item.as_table() else {
+        let address = server(item.as_str().unwrap_or_default())?;
+        return Ok(UpstreamConfig::new(address.to_string(), address));
+    };
+    if let Some(key) =
+        table.keys().find(|key| !["name", "address", "weight"].contains(&key.get_ref().as_ref()))
+    {
+        return Err(format!("an upstream has `name`, `address` and `weight`, but no `{}`", key.get_ref()));
+    }
+    let text = |key| table.get(key).and_then(|value| value.get_ref().as_str()).unwrap_or_default();
+    let (name, address) = (text("name"), server(text("address"))?);
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err("an upstream's `name` must be a text of at least one character".to_owned());
+    }
+    let most = usize::from(UpstreamConfig::MOST_WEIGHT);
+    let weight = table.get("weight").map_or(Ok(1), |value| values::within(1, most)(value.get_ref()));
+    let weight = weight.map_err(|expected| format!("an upstream's `weight` must be {expected}"))?;
+    let weight = u16::try_from(weight).expect("it is within the limits");
+    Ok(UpstreamConfig { weight, ..UpstreamConfig::new(name, address) })
+}

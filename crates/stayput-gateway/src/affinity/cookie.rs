@@ -1,0 +1,182 @@
+//! The affinity cookie: found, taken off, and set.
+//!
+//! An unknown token is never an error, and no token ever reaches an upstream.
+
+use memchr::{memchr, memmem};
+use stayput_core::{Clock, Keyring};
+
+pub(crate) use super::token::Pin;
+use super::token::{Token, Tokens};
+use crate::buffer::Buffer;
+use crate::config::{CookieRule, UpstreamConfig};
+
+/// What the `Cookie` fields of one request hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Found {
+    #[default]
+    Nothing,
+    Token(Token),
+    /// Tokens that differ, or something that is no token.
+    Unusable,
+}
+
+pub(super) struct AffinityCookie {
+    name: Vec<u8>,
+    finder: memmem::Finder<'static>,
+    tokens: Tokens,
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+/// A field line that pins a client to an upstream.
+pub(crate) struct SetCookie<'a> {
+    cookie: &'a AffinityCookie,
+    token: Token,
+}
+
+impl SetCookie<'_> {
+    pub(crate) fn write(&self, out: &mut Buffer) {
+        out.put_all(&[&self.cookie.before, &self.token, &self.cookie.after]);
+    }
+}
+
+impl AffinityCookie {
+    pub(super) fn new(rule: &CookieRule, upstreams: &[UpstreamConfig], keyring: &Keyring) -> Self {
+        let (name, secure) = (rule.full_name(), if rule.secure { "; Secure" } else { "" });
+        Self {
+            finder: memmem::Finder::new(name.as_bytes()).into_owned(),
+            tokens: Tokens::new(rule, upstreams, keyring),
+            before: format!("Set-Cookie: {name}=").into_bytes(),
+            after: format!("; Path=/; HttpOnly; SameSite=Lax{secure}\r\n").into_bytes(),
+            name: name.into_bytes(),
+        }
+    }
+
+    /// What the token says, if it is one of ours.
+    pub(super) fn pin(&self, found: Found, clock: &dyn Clock) -> Option<Pin> {
+        match found {
+            Found::Token(token) => self.tokens.read(&token, || clock.now()),
+            Found::Nothing | Found::Unusable => None,
+        }
+    }
+
+    /// The field line for a client that goes to the upstream now, or `stays` there.
+    pub(super) fn set(&self, upstream: usize, stays: Option<Pin>, clock: &dyn Clock) -> SetCookie<'_> {
+        SetCookie { cookie: self, token: self.tokens.write(upstream, stays, clock.now()) }
+    }
+
+    /// Writes a `Cookie` field without the affinity cookie, the others byte for byte; nothing if none is left.
+    pub(super) fn copy_others(&self, value: &[u8], found: &mut Found, out: &mut Buffer) {
+        if self.finder.find(value).is_none() {
+            out.put_all(&[b"Cookie: ", value, b"\r\n"]);
+            return;
+        }
+        let mut written = false;
+        for part in Split(Some(value)) {
+            if let Some(token) = self.token(part) {
+                found.add(token);
+            } else if written {
+                out.put_all(&[b";", part]);
+            } else if !part.trim_ascii().is_empty() {
+                out.put_all(&[b"Cookie: ", part.trim_ascii_start()]);
+                written = true;
+            }
+        }
+        if written {
+            out.put(b"\r\n");
+        }
+    }
+
+    /// The value, if the part is an affinity cookie.
+    fn token<'a>(&self, part: &'a [u8]) -> Option<&'a [u8]> {
+        let rest = part.trim_ascii().strip_prefix(self.name.as_slice())?;
+        rest.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii)
+    }
+}
+
+impl Found {
+    fn add(&mut self, value: &[u8]) {
+        *self = match (*self, value.try_into()) {
+            (Self::Nothing, Ok(token)) => Self::Token(token),
+            (Self::Token(earlier), Ok(token)) if earlier == token => *self,
+            _ => Self::Unusable,
+        };
+    }
+}
+
+/// The parts between semicolons. (`slice::split` looks at every byte; a cookie may have 64 KB.)
+struct Split<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Split<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.0?;
+        match memchr(b';', rest) {
+            Some(at) => {
+                self.0 = Some(&rest[at + 1..]);
+                Some(&rest[..at])
+            }
+            None => self.0.take(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stayput_core::{SystemClock, SystemRandom};
+
+    use super::super::token::TOKEN;
+    use super::*;
+
+    fn cookie(rule: CookieRule) -> AffinityCookie {
+        let upstream = UpstreamConfig::new("a", ([127, 0, 0, 1], 1).into());
+        AffinityCookie::new(&rule, &[upstream], &Keyring::generate(&SystemRandom))
+    }
+
+    fn copied(value: &str) -> (String, Found) {
+        let (mut found, mut out) = (Found::default(), Buffer::default());
+        let cookie = cookie(CookieRule { name: "aff".into(), ..CookieRule::default() });
+        cookie.copy_others(value.as_bytes(), &mut found, &mut out);
+        (String::from_utf8(out.filled().to_vec()).unwrap(), found)
+    }
+
+    #[test]
+    fn only_the_affinity_cookie_is_taken_off() {
+        let (one, other) = ("0123456789".repeat(4), "012345678X".repeat(4));
+        let token = Found::Token(one.as_bytes().try_into().unwrap());
+        for (value, left, found) in [
+            ("a=1; b=2", "Cookie: a=1; b=2\r\n", Found::Nothing),
+            ("a=1;aff=ONE;  b=\"2\";", "Cookie: a=1;  b=\"2\";\r\n", token),
+            ("aff=ONE; a=aff", "Cookie: a=aff\r\n", token),
+            ("a=1; aff=ONE", "Cookie: a=1\r\n", token),
+            ("aff=ONE", "", token),
+            ("xaff=1; affx=2; aff; a=aff=", "Cookie: xaff=1; affx=2; aff; a=aff=\r\n", Found::Nothing),
+            ("aff=ONE; aff=ONE", "", token),
+            ("aff=ONE; c=1; aff=OTHER", "Cookie: c=1\r\n", Found::Unusable),
+            ("aff=; a=1", "Cookie: a=1\r\n", Found::Unusable),
+            ("aff=short", "", Found::Unusable),
+        ] {
+            let value = value.replace("ONE", &one).replace("OTHER", &other);
+            assert_eq!(copied(&value), (left.to_owned(), found), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_secure_cookie_has_prefix_and_attribute() {
+        let line = |secure| {
+            let (cookie, mut out) =
+                (cookie(CookieRule { secure, ..CookieRule::default() }), Buffer::default());
+            cookie.set(0, None, &SystemClock).write(&mut out);
+            let line = String::from_utf8(out.filled().to_vec()).unwrap();
+            let (start, rest) = line.split_once('=').unwrap();
+            (start.to_owned(), rest[TOKEN..].to_owned())
+        };
+        let attributes = "; Path=/; HttpOnly; SameSite=Lax";
+        assert_eq!(line(false), ("Set-Cookie: stayput-affinity".into(), format!("{attributes}\r\n")));
+        assert_eq!(
+            line(true),
+            ("Set-Cookie: __Host-stayput-affinity".into(), format!("{attributes}; Secure\r\n"))
+        );
+    }
+}

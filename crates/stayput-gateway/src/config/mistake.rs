@@ -1,0 +1,80 @@
+//! What can be wrong with a configuration. Nothing here looks for it.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::{MOST_UPSTREAMS, UpstreamConfig};
+
+/// One mistake in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigMistake {
+    /// There is no upstream.
+    NoUpstream,
+    /// Two upstreams have this name.
+    RepeatedUpstream(String),
+    /// There are this many upstreams, which is too many.
+    TooManyUpstreams(usize),
+    /// An upstream's name is empty or has a control character.
+    UpstreamName(String),
+    /// The upstream of that name has this weight, which is out of range.
+    Weight(String, u16),
+    /// This can't be a cookie's name.
+    CookieName(String),
+    /// A timeout of pins is under 10 s.
+    ShortPin,
+    /// The idle timeout of pins is longer than the absolute one.
+    IdleBeyondAbsolute,
+    /// There are two rules for the gateway's own cookie.
+    TwoCookies,
+    /// The rule for the session cookie names none.
+    NoSessionCookie,
+    /// The gateway's own cookie has the name of the session cookie.
+    SharedCookie,
+    /// A client is not told apart by this field: it is none, or not the application's.
+    Header(String),
+    /// A rule stands after the one for addresses, which always finds something.
+    RuleAfterIp,
+    /// An upstream has the gateway's own address.
+    OwnAddress(SocketAddr),
+    /// No connection is allowed.
+    NoConnections,
+    /// Heads are allowed only this many bytes, which is too few for browsers.
+    HeadBytes(usize),
+}
+
+impl fmt::Display for ConfigMistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoUpstream => f.write_str("there is no upstream"),
+            Self::RepeatedUpstream(name) => write!(f, "two upstreams are named {name:?}"),
+            Self::TooManyUpstreams(count) => {
+                write!(f, "there are {count} upstreams, where {MOST_UPSTREAMS} are the most")
+            }
+            Self::UpstreamName(name) => {
+                write!(f, "{name:?} is no name for an upstream: it is empty or has a control character")
+            }
+            Self::Weight(name, weight) => {
+                let most = UpstreamConfig::MOST_WEIGHT;
+                write!(f, "the upstream {name:?} has the weight {weight}, where 1 to {most} are possible")
+            }
+            Self::CookieName(name) => write!(f, "{name:?} is no name for a cookie"),
+            Self::ShortPin => f.write_str("a pin's timeouts must be at least 10 s"),
+            Self::IdleBeyondAbsolute => f.write_str("a pin's idle timeout must not exceed its absolute one"),
+            Self::TwoCookies => f.write_str("there are two rules for the affinity cookie"),
+            Self::NoSessionCookie => f.write_str("the session rule names no cookie"),
+            Self::SharedCookie => f.write_str("the affinity cookie has the name of the session cookie"),
+            Self::Header(name) => write!(f, "{name:?} is no field by which clients can be told apart"),
+            Self::RuleAfterIp => {
+                f.write_str("no request reaches the rule after `ip`, which always finds something")
+            }
+            Self::OwnAddress(address) => write!(f, "the upstream {address} is the gateway itself"),
+            Self::NoConnections => f.write_str("the limit of connections is 0"),
+            Self::HeadBytes(bytes) => {
+                write!(f, "the limit of a head is {bytes} bytes, at least {SMALLEST_HEAD} are needed")
+            }
+        }
+    }
+}
+
+pub(super) const SMALLEST_HEAD: usize = 1024;

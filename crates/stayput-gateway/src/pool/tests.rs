@@ -1,0 +1,212 @@
+//! Who gets a client, as a function of load, weight and health.
+
+use super::*;
+use crate::config::UpstreamConfig;
+
+const DOWN: Duration = Duration::from_hours(1);
+
+fn weighted(weights: &[u16]) -> Pool {
+    let upstream = |(index, &weight)| {
+        let address = ([127, 0, 0, 1], 1).into();
+        UpstreamConfig { weight, ..UpstreamConfig::new(format!("s{index}"), address) }
+    };
+    Pool::new(PoolConfig::new(weights.iter().enumerate().map(upstream).collect()), true)
+}
+
+fn unhashed(n: usize) -> Pool {
+    let upstream = |index| UpstreamConfig::new(format!("s{index}"), ([127, 0, 0, 1], 1).into());
+    Pool::new(PoolConfig::new((0..n).map(upstream).collect()), false)
+}
+
+fn pick(pool: &Pool, whereto: Whereto, now: Instant) -> Option<usize> {
+    pool.pick(whereto, None, &Chance::from_seed(1), now, DOWN)
+}
+
+fn spread(pool: &Pool, clients: usize, seed: u64) -> Vec<usize> {
+    let (chance, mut now) = (Chance::from_seed(seed), Instant::now());
+    let mut shares = vec![0; pool.upstreams.len()];
+    for _ in 0..clients {
+        shares[pool.pick(Whereto::Anywhere, None, &chance, now, DOWN).unwrap()] += 1;
+        now += Duration::from_millis(700);
+    }
+    shares
+}
+
+fn client(number: usize) -> ClientHash {
+    ClientHash::of(format!("client {number}").as_bytes())
+}
+
+/// A client whose first upstream is this one.
+fn client_of(pool: &Pool, index: usize) -> ClientHash {
+    (0..).map(client).find(|&client| pool.order.as_ref().unwrap().first(client) == index).unwrap()
+}
+
+#[test]
+fn clients_that_come_one_after_another_spread_evenly() {
+    for seed in 0..500 {
+        let shares = spread(&unhashed(3), 50, seed);
+        let (most, least) = (*shares.iter().max().unwrap(), *shares.iter().min().unwrap());
+        assert!(most < 2 * least, "{shares:?}, seed {seed}");
+    }
+}
+
+#[test]
+fn new_clients_are_shared_out_by_weight() {
+    for weights in [&[1, 2, 5][..], &[1, 1, 1, 256], &[10, 20, 10, 20, 10, 20, 10, 20]] {
+        let pool = weighted(weights);
+        let shares = spread(&pool, 4000, 7);
+        let all: u16 = weights.iter().sum();
+        for (share, weight) in shares.iter().zip(weights) {
+            let fair = 4000 * usize::from(*weight) / usize::from(all);
+            assert!(share.abs_diff(fair) <= fair / 10 + 12, "{shares:?} for {weights:?}");
+        }
+    }
+}
+
+#[test]
+fn a_down_upstream_gets_nobody_and_the_others_share_its_clients() {
+    for seed in 0..100 {
+        let pool = unhashed(3);
+        pool.mark_down(1, Instant::now(), DOWN);
+        let shares = spread(&pool, 50, seed);
+        assert_eq!(shares[1], 0, "seed {seed}");
+        assert!(shares[0].min(shares[2]) >= 17, "{shares:?}, seed {seed}");
+    }
+}
+
+#[test]
+fn the_first_client_can_land_on_any_upstream() {
+    let mut seen = [false; 3];
+    (0..100).for_each(|seed| {
+        let shares = spread(&unhashed(3), 1, seed);
+        (0..3).for_each(|i| seen[i] |= shares[i] == 1);
+    });
+    assert_eq!(seen, [true; 3]);
+}
+
+#[test]
+fn the_only_one_left_is_found_among_a_thousand_and_none_is_none() {
+    let (pool, now) = (unhashed(1000), Instant::now());
+    (1..1000).for_each(|index| pool.mark_down(index, now, DOWN));
+    assert_eq!(pick(&pool, Whereto::Anywhere, now), Some(0));
+    assert_eq!(pool.pick(Whereto::Anywhere, Some(0), &Chance::from_seed(1), now, DOWN), None);
+}
+
+#[test]
+fn a_client_by_hash_goes_down_its_own_order_as_upstreams_go_down() {
+    let (pool, now) = (weighted(&[1; 9]), Instant::now());
+    for number in 0..20 {
+        let order: Vec<_> = pool.order.as_ref().unwrap().all(client(number)).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| {
+            let index = pick(&pool, Whereto::Hashed(client(number)), now)?;
+            pool.mark_down(index, now, DOWN);
+            Some(index)
+        })
+        .collect();
+        assert_eq!(taken, order, "each once, in the client's own order");
+        (0..9).for_each(|index| pool.mark_up(index, now - Duration::ZERO));
+        // They are back for long.
+        pool.upstreams
+            .iter()
+            .for_each(|upstream| assert_eq!(upstream.share(now + DOWN, pool.slow_start), WHOLE));
+    }
+}
+
+#[test]
+fn a_client_by_hash_spills_above_a_quarter_over_the_mean_and_it_is_counted() {
+    let (pool, now) = (weighted(&[1; 4]), Instant::now());
+    let client = client_of(&pool, 2);
+    let second = pool.order.as_ref().unwrap().all(client).nth(1).unwrap();
+    let mut held: Vec<_> = (0..4).flat_map(|index| [index; 20]).map(|index| pool.begin(index)).collect();
+    let mut last = 2;
+    while last == 2 {
+        assert_eq!(pool.upstreams[2].status().spills, 0);
+        held.push(pool.begin(2));
+        last = pick(&pool, Whereto::Hashed(client), now).unwrap();
+    }
+    // 1.25 times the mean of 81 + n requests with four is 27 at 26.
+    assert_eq!(pool.upstreams[2].in_flight(), 27);
+    assert_eq!((last, pool.upstreams[2].status().spills), (second, 1));
+}
+
+#[test]
+fn a_bound_follows_weights_and_counts_only_upstreams_that_are_up() {
+    let (pool, now) = (weighted(&[1, 3]), Instant::now());
+    let held: Vec<_> = [0; 20].into_iter().chain([1; 60]).map(|index| pool.begin(index)).collect();
+    assert!(!pool.is_above(SPILL, 0, now) && !pool.is_above(SPILL, 1, now), "both have their share");
+    let more: Vec<_> = (0..8).map(|_| pool.begin(0)).collect();
+    assert!(pool.is_above(SPILL, 0, now) && !pool.is_above(SPILL, 1, now));
+    pool.mark_down(1, now, DOWN);
+    assert!(!pool.is_above(SPILL, 0, now), "there is nobody else");
+    pool.mark_up(1, now);
+    assert!(pool.is_above(SPILL, 0, now));
+    drop((held, more));
+    assert_eq!(pool.load.in_flight.load(Relaxed), 0);
+}
+
+#[test]
+fn a_few_requests_at_a_time_stay_together_however_idle_the_others_are() {
+    let (pool, now) = (weighted(&[1; 20]), Instant::now());
+    let client = client_of(&pool, 5);
+    let mut held = Vec::new();
+    for _ in 0..FLOOR {
+        assert_eq!(pick(&pool, Whereto::Hashed(client), now), Some(5));
+        assert_eq!(pick(&pool, Whereto::Pinned(5), now), Some(5));
+        held.push(pool.begin(5));
+    }
+    assert_ne!(pick(&pool, Whereto::Hashed(client), now), Some(5));
+    assert_ne!(pick(&pool, Whereto::Pinned(5), now), Some(5));
+}
+
+#[test]
+fn a_pin_yields_above_twice_the_mean_and_not_before() {
+    let (pool, now) = (weighted(&[1; 4]), Instant::now());
+    let mut held: Vec<_> = (0..4).flat_map(|index| [index; 20]).map(|index| pool.begin(index)).collect();
+    while pick(&pool, Whereto::Pinned(3), now) == Some(3) {
+        held.push(pool.begin(3));
+    }
+    // Of 60 + n requests twice the mean is n at 60.
+    assert_eq!((pool.upstreams[3].in_flight(), pool.upstreams[3].status().yields), (60, 1));
+}
+
+#[test]
+fn a_pin_to_the_only_upstream_left_does_not_yield() {
+    let (pool, now) = (weighted(&[1; 3]), Instant::now());
+    let _held: Vec<_> = (0..100).map(|_| pool.begin(0)).collect();
+    [1, 2].into_iter().for_each(|index| pool.mark_down(index, now, DOWN));
+    assert_eq!(pick(&pool, Whereto::Pinned(0), now), Some(0));
+    assert_eq!(pool.upstreams[0].status().yields, 0);
+}
+
+#[test]
+fn clients_by_hash_come_back_one_after_the_other_and_for_good() {
+    let (pool, start) = (weighted(&[1; 5]), Instant::now());
+    pool.mark_down(1, start, DOWN);
+    pool.mark_up(1, start);
+    let own: Vec<_> = (0..5000).map(client).filter(|&c| pool.order.as_ref().unwrap().first(c) == 1).collect();
+    let mut back = vec![false; own.len()];
+    for tenth in 0..=10_u32 {
+        let now = start + pool.slow_start * tenth / 10;
+        for (client, was_back) in own.iter().zip(&mut back) {
+            let is_back = pick(&pool, Whereto::Hashed(*client), now) == Some(1);
+            assert!(is_back || !*was_back, "a client that is back stays");
+            *was_back = is_back;
+        }
+        let share = back.iter().filter(|&&is_back| is_back).count() * 100 / own.len();
+        assert!(share.abs_diff(10 * tenth as usize) <= 7, "{share}% after {tenth} tenths");
+    }
+}
+
+#[test]
+fn new_clients_come_to_an_upstream_that_has_returned_little_by_little() {
+    let (pool, start) = (unhashed(2), Instant::now());
+    pool.mark_down(0, start, DOWN);
+    pool.mark_up(0, start);
+    let (chance, mut shares) = (Chance::from_seed(3), [0; 2]);
+    let now = start + pool.slow_start / 5;
+    for _ in 0..300 {
+        shares[pool.pick(Whereto::Anywhere, None, &chance, now, DOWN).unwrap()] += 1;
+    }
+    // A fifth of the other's share.
+    assert!((45..=55).contains(&shares[0]), "{shares:?}");
+}

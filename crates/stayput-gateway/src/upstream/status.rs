@@ -1,0 +1,72 @@
+//! What an upstream has done: counters, and how they are shown.
+//!
+//! They only ever grow, and nothing is decided by them.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::Upstream;
+
+/// How often something happened here.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) requests: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    pub(crate) pins: AtomicU64,
+    pub(crate) remaps: AtomicU64,
+    pub(crate) yields: AtomicU64,
+    pub(crate) spills: AtomicU64,
+}
+
+/// Counts one more.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+/// What an upstream has done and how it is, at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UpstreamStatus<'a> {
+    /// Its name in the configuration.
+    pub name: &'a str,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its weight in the configuration.
+    pub weight: u16,
+    /// Requests sent to it, repeated ones included.
+    pub requests: u64,
+    /// Requests that failed here and were tried again, here or elsewhere.
+    pub retries: u64,
+    /// Clients that were given an affinity cookie for this upstream, and had none for it before.
+    pub pins: u64,
+    /// Clients that were pinned here and were moved to another upstream.
+    pub remaps: u64,
+    /// Requests of clients pinned here that went elsewhere because it had more than twice the mean load.
+    pub yields: u64,
+    /// Requests that belong here by a hash rule and went elsewhere because it had more than 1.25 times the mean load, or
+    /// has just returned.
+    pub spills: u64,
+    /// Requests that are with it now.
+    pub in_flight: u64,
+    /// Whether it could not be reached last time.
+    pub is_down: bool,
+}
+
+impl Upstream {
+    pub(crate) fn status(&self) -> UpstreamStatus<'_> {
+        let counts = &self.counts;
+        UpstreamStatus {
+            name: &self.name,
+            address: self.address,
+            weight: self.weight,
+            requests: counts.requests.load(Relaxed),
+            retries: counts.retries.load(Relaxed),
+            pins: counts.pins.load(Relaxed),
+            remaps: counts.remaps.load(Relaxed),
+            yields: counts.yields.load(Relaxed),
+            spills: counts.spills.load(Relaxed),
+            in_flight: self.in_flight(),
+            is_down: self.is_down(),
+        }
+    }
+}
