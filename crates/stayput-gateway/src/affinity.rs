@@ -131,4 +131,6 @@ fn hash_of_address(address: IpAddr) -> ClientHash {
 const MOST_HASHED: usize = 4096;
 
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod tests;
