@@ -131,9 +131,8 @@ impl Pool {
         if usable(first) {
             count(&self.upstreams[first].counts.spills);
         }
-        let fits = |index: usize| usable(index) && self.has_room_for(client, index, now);
-        let near = order.all(client).take(NEAR).find(|&index| fits(index));
-        near.or_else(|| order.best(client, fits)).or_else(|| order.best(client, usable))
+        let has_room = |index: usize| usable(index) && self.has_room_for(client, index, now);
+        order.best(client, has_room).or_else(|| order.best(client, usable))
     }
 
     /// Clients come back to an upstream that has returned one after the other, each of them for good.
@@ -195,9 +194,6 @@ impl Pool {
     }
 }
 
-/// How many of a client's upstreams are looked at in its order, before all are looked at: with most of a thousand down, that
-/// order takes a walk along the list for each.
-const NEAR: usize = 4;
 /// How many fourths of the mean load an upstream may have: before clients by hash go to the next …
 const SPILL: u64 = 5;
 /// … and before pins to it yield.

@@ -27,7 +27,7 @@ impl Chance {
     }
 
     /// A number below `n`, which is at least 1.
-    fn below(&self, n: usize) -> usize {
+    pub(super) fn below(&self, n: usize) -> usize {
         let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.0.set(state);
         let mut z = state;

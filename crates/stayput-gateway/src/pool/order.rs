@@ -43,8 +43,8 @@ pub(crate) struct Order {
     first: Vec<u16>,
 }
 
-/// How far in front an upstream is in a slot; less is further. The second half decides a tie.
-pub(crate) type Rank = (u64, u64);
+/// How far in front an upstream is in a slot; less is further. The second half, its seed, decides a tie.
+type Rank = (u64, u64);
 
 impl Order {
     /// The order of upstreams with these names and weights.
@@ -58,7 +58,7 @@ impl Order {
                 let order = &order;
                 scope.spawn(move || {
                     for (slot, first) in (slots..).zip(firsts) {
-                        let (index, _) = order.after(slot, None).expect("a pool has an upstream");
+                        let (index, _) = order.least(slot, |_, _| true).expect("a pool has an upstream");
                         *first = u16::try_from(index).expect("a pool has at most 4,096 upstreams");
                     }
                 });
@@ -82,38 +82,32 @@ impl Order {
         self.first[client.slot() as usize].into()
     }
 
-    /// All upstreams in the client's own order.
-    pub(crate) fn all(&self, client: ClientHash) -> impl Iterator<Item = usize> {
-        let mut last = None;
-        std::iter::from_fn(move || {
-            let (index, rank) = self.after(client.slot(), last)?;
-            last = Some(rank);
-            Some(index)
-        })
-    }
-
-    /// The first in the client's own order of those that fit.
+    /// The first in the client's own order of those that fit. Few are asked whether they do.
     pub(crate) fn best(&self, client: ClientHash, fits: impl Fn(usize) -> bool) -> Option<usize> {
-        let slot = mix(u64::from(client.slot()));
-        let fitting = self.seeds.iter().enumerate().filter(|&(index, _)| fits(index));
-        fitting.min_by_key(|&(index, &seed)| self.rank(slot, index, seed)).map(|(index, _)| index)
+        self.least(client.slot(), |index, _| fits(index)).map(|(index, _)| index)
     }
 
-    /// The upstream whose rank in the slot is the next after `last`.
-    fn after(&self, slot: u32, last: Option<Rank>) -> Option<(usize, Rank)> {
-        let slot = mix(u64::from(slot));
-        let ranks = self.seeds.iter().enumerate().map(|(index, &seed)| (index, self.rank(slot, index, seed)));
-        match last {
-            None => ranks.min_by_key(|&(_, rank)| rank),
-            Some(last) => ranks.filter(|&(_, rank)| rank > last).min_by_key(|&(_, rank)| rank),
+    /// The upstream of the least rank in the slot, of those that fit.
+    fn least(&self, slot: u32, fits: impl Fn(usize, Rank) -> bool) -> Option<(usize, Rank)> {
+        let slot = mix(slot.into());
+        let mut least: Option<(usize, Rank)> = None;
+        let (mut main, mut cost) = (u64::MAX, f64::INFINITY);
+        for (index, &seed) in self.seeds.iter().enumerate() {
+            let chance = mix(slot ^ seed);
+            let its = match &self.weights {
+                None => !chance,
+                // Most of the logarithms need not be taken.
+                Some(weights) if at_least(chance) * weights[index] > cost => continue,
+                // The bits of positive numbers are in the numbers' order.
+                Some(weights) => (minus_log2(chance) * weights[index]).to_bits(),
+            };
+            let rank = (its, seed);
+            if its <= main && least.is_none_or(|(_, least)| rank < least) && fits(index, rank) {
+                least = Some((index, rank));
+                (main, cost) = (its, f64::from_bits(its));
+            }
         }
-    }
-
-    fn rank(&self, slot: u64, index: usize, seed: u64) -> Rank {
-        let chance = mix(slot ^ seed);
-        let Some(weights) = &self.weights else { return (!chance, seed) };
-        // The bits of positive numbers are in the numbers' order.
-        ((minus_log2(chance) * weights[index]).to_bits(), !chance)
+        least
     }
 }
 
@@ -133,6 +127,12 @@ fn minus_log2(chance: u64) -> f64 {
     let series = terms.iter().fold(0.0, |sum, term| sum * square + term);
     // Close to 1 the error is more than the logarithm, which is never negative.
     (-(exponent + 0.5 + 2.0 * std::f64::consts::LOG2_E * s * series)).max(0.0)
+}
+
+/// What [`minus_log2`] is not below, by −ln x ≥ 1 − x; its error included.
+#[expect(clippy::cast_precision_loss, reason = "the bits above 52 are cut off before")]
+fn at_least(chance: u64) -> f64 {
+    (!chance >> 12) as f64 / (1_u64 << 52) as f64 - 1e-9
 }
 
 /// The finalizer of `SplitMix64`.

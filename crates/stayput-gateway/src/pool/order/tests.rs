@@ -2,6 +2,18 @@
 
 use super::*;
 
+impl Order {
+    /// All upstreams in the client's own order.
+    pub(crate) fn all(&self, client: ClientHash) -> impl Iterator<Item = usize> {
+        let mut last = None;
+        std::iter::from_fn(move || {
+            let (index, rank) = self.least(client.slot(), |_, rank| Some(rank) > last)?;
+            last = Some(rank);
+            Some(index)
+        })
+    }
+}
+
 /// A pool of `n` upstreams whose names and weights follow from the seed.
 fn pool(n: usize, seed: u64, most_weight: u16) -> Vec<(String, u16)> {
     let weight = |index| 1 + u16::try_from(mix(seed ^ (index << 8)) % u64::from(most_weight)).unwrap();
@@ -163,5 +175,6 @@ fn logarithms_are_right() {
     for chance in (0..1000).map(|n| mix(n)).chain([0, 1, u64::MAX, 1 << 63, (1 << 63) - 1, u64::MAX / 3]) {
         let expected = 52.0 - ((chance >> 12) as f64 + 0.5).log2();
         assert!((minus_log2(chance) - expected).abs() < 1e-10, "{chance}");
+        assert!(at_least(chance) <= minus_log2(chance), "{chance}");
     }
 }
