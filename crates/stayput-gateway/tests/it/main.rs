@@ -6,4 +6,5 @@ mod connections;
 mod failure;
 mod framing;
 mod limits;
+mod rules;
 mod support;
