@@ -73,7 +73,8 @@ impl Upstream {
         if returned == 0 {
             return WHOLE;
         }
-        let (elapsed, all) = (self.millisecond(now).saturating_sub(returned), slow_start.as_millis() as u64);
+        let elapsed = self.millisecond(now).saturating_sub(returned);
+        let all = u64::try_from(slow_start.as_millis()).unwrap_or(u64::MAX);
         if elapsed < all {
             return LEAST.max(WHOLE * elapsed / all);
         }

@@ -59,7 +59,7 @@ impl PoolSettings {
         upstreams: Vec<UpstreamConfig>,
         name: &str,
         secure: bool,
-        sessions: [String; 2],
+        sessions: &[String; 2],
     ) -> PoolConfig {
         let Self { idle_timeout, absolute_timeout, .. } = *self;
         let bare = |name: &String| if secure { name.as_str() } else { without_prefix(name) }.to_owned();

@@ -168,7 +168,7 @@ name = "X-Client"
     assert_eq!(networks, ["10.0.0.0/8", "::1/128"]);
     let names = ["__Host-shop-session", "__Host-shop-anonymous"].map(str::to_owned);
     for (secure, prefix) in [(true, "__Host-"), (false, "")] {
-        let pool = config.pool.pool(config.pool.upstreams.clone(), "pin", secure, names.clone());
+        let pool = config.pool.pool(config.pool.upstreams.clone(), "pin", secure, &names);
         assert_eq!((pool.upstreams[0].weight, pool.slow_start.as_secs()), (3, 0));
         let [Rule::Cookie(cookie), Rule::Session(session), Rule::Header(header), Rule::Ip] =
             pool.affinity.rules.as_slice()
@@ -183,7 +183,7 @@ name = "X-Client"
     }
     let foreign = "[[pool]]\nupstreams = [\"127.0.0.1:1\"]\naffinity = [\"session\"]\n[pool.session]\n\
                    cookies = [\"JSESSIONID\"]\nformat = \"whole\"";
-    let pool = Config::parse(foreign).unwrap().pool.pool(Vec::new(), "pin", true, names);
+    let pool = Config::parse(foreign).unwrap().pool.pool(Vec::new(), "pin", true, &names);
     let [Rule::Session(session)] = pool.affinity.rules.as_slice() else { panic!("other rules") };
     assert!(session.cookies == ["JSESSIONID"] && session.format == SessionFormat::Whole);
 }

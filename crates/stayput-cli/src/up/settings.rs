@@ -80,7 +80,7 @@ impl Settings {
     pub(crate) fn pool(&self, upstreams: Vec<UpstreamConfig>, cookie_name: &str) -> PoolConfig {
         let cookie = &self.policy.cookie;
         let sessions = [cookie.session_name(), cookie.anonymous_name()];
-        self.pool.pool(upstreams, cookie_name, self.secure_cookies(), sessions)
+        self.pool.pool(upstreams, cookie_name, self.secure_cookies(), &sessions)
     }
 
     /// The servers of the user's own.

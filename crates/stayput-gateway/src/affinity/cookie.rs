@@ -129,14 +129,14 @@ mod tests {
     use super::super::token::TOKEN;
     use super::*;
 
-    fn cookie(rule: CookieRule) -> AffinityCookie {
+    fn cookie(rule: &CookieRule) -> AffinityCookie {
         let upstream = UpstreamConfig::new("a", ([127, 0, 0, 1], 1).into());
-        AffinityCookie::new(&rule, &[upstream], &Keyring::generate(&SystemRandom))
+        AffinityCookie::new(rule, &[upstream], &Keyring::generate(&SystemRandom))
     }
 
     fn copied(value: &str) -> (String, Found) {
         let (mut found, mut out) = (Found::default(), Buffer::default());
-        let cookie = cookie(CookieRule { name: "aff".into(), ..CookieRule::default() });
+        let cookie = cookie(&CookieRule { name: "aff".into(), ..CookieRule::default() });
         cookie.copy_others(value.as_bytes(), &mut found, &mut out);
         (String::from_utf8(out.filled().to_vec()).unwrap(), found)
     }
@@ -166,7 +166,7 @@ mod tests {
     fn a_secure_cookie_has_prefix_and_attribute() {
         let line = |secure| {
             let (cookie, mut out) =
-                (cookie(CookieRule { secure, ..CookieRule::default() }), Buffer::default());
+                (cookie(&CookieRule { secure, ..CookieRule::default() }), Buffer::default());
             cookie.set(0, None, &SystemClock).write(&mut out);
             let line = String::from_utf8(out.filled().to_vec()).unwrap();
             let (start, rest) = line.split_once('=').unwrap();

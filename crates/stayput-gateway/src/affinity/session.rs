@@ -51,7 +51,7 @@ const SESSION_ID: std::ops::Range<usize> = 6..37;
 
 fn is_base64url(byte: u8) -> bool {
     let is_in = |first: u8, count: u8| byte.wrapping_sub(first) < count;
-    is_in(b'a', 26) | is_in(b'A', 26) | is_in(b'0', 10) | (byte == b'-') | (byte == b'_')
+    is_in(b'a', 26) | is_in(b'A', 26) | is_in(b'0', 10) | is_in(b'-', 1) | is_in(b'_', 1)
 }
 
 /// The values of a cookie in a `Cookie` field. Each byte is looked at once, however often the name stands there.

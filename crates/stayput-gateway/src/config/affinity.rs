@@ -125,7 +125,7 @@ impl AffinityConfig {
                     }
                 }
                 Rule::Header(name) if !Rule::takes_header(name) => {
-                    mistakes.push(ConfigMistake::Header(name.clone()))
+                    mistakes.push(ConfigMistake::Header(name.clone()));
                 }
                 Rule::Header(_) | Rule::Ip => {}
             }

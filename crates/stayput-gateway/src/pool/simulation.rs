@@ -4,6 +4,8 @@
 //! `cargo test -p stayput-gateway --lib -- --nocapture simulated` prints the table; `CLIENTS` and `SERVERS` in the
 //! environment make it larger.
 
+#![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "counts are small")]
+
 use std::collections::BTreeMap;
 
 use super::*;

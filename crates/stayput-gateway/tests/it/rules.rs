@@ -288,7 +288,9 @@ fn clients_of_one_hash_spill_to_the_next_in_their_order_and_it_is_counted() {
     let home = crowd[0].1;
     assert!(crowd[..8].iter().all(|(_, at)| *at == home), "a browser's few connections stay together");
     let mut shares = [0; 4];
-    crowd.iter().for_each(|(_, at)| shares[*at] += 1);
+    for (_, at) in &crowd {
+        shares[*at] += 1;
+    }
     assert!(shares.iter().all(|share| (4..=13).contains(share)), "{shares:?}");
     assert_eq!(gateway.status(home).spills, 40 - shares[home]);
     // Those who spilled first all went to the same one.
