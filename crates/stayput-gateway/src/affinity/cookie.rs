@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn only_the_affinity_cookie_is_taken_off() {
-        let (one, other) = ("0123456789".repeat(4), "012345678X".repeat(4));
+        let (one, other) = ("x".repeat(TOKEN), "y".repeat(TOKEN));
         let token = Found::Token(one.as_bytes().try_into().unwrap());
         for (value, left, found) in [
             ("a=1; b=2", "Cookie: a=1; b=2\r\n", Found::Nothing),

@@ -1,10 +1,9 @@
-//! Affinity tokens: `base64url(tag of the upstream ‖ made ‖ used ‖ tag of all that)`.
+//! Affinity tokens: an upstream's tag, when they were made and used, and a tag of all that, each in base64url by itself.
 //!
 //! Both tags are keyed: a token tells nobody a server's name, and nobody but a gateway with the same keyring can write
 //! one or move its times. What it says is still only a hint: whoever copies one gets the same server, and nothing else.
 
 use std::collections::HashMap;
-use std::hash::Hasher;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -14,13 +13,17 @@ use stayput_core::{AffinityTag, Keyring, Timestamp};
 use crate::config::{CookieRule, UpstreamConfig};
 
 /// Length of a token in characters.
-pub(super) const TOKEN: usize = NAME + STAMP / 3 * 4;
+pub(super) const TOKEN: usize = SIGNED + TAG;
 pub(super) type Token = [u8; TOKEN];
 
-/// Length of an encoded tag of an upstream.
+/// Length of an upstream's tag.
 const NAME: usize = AffinityTag::LEN / 3 * 4;
-/// Length of the rest in bytes: two times of 5 bytes, and a tag of 8.
-const STAMP: usize = 5 + 5 + 8;
+/// Length of a time: 48 bits.
+const TIME: usize = 8;
+/// Length of what is signed. The tag is over characters, so that one that fits needs no decoding.
+const SIGNED: usize = NAME + 2 * TIME;
+/// Length of the last tag: 64 bits.
+const TAG: usize = 11;
 
 /// What a token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,15 +78,14 @@ impl Tokens {
 
     /// What the token says, if it is one of ours and not out of date.
     pub(super) fn read(&self, token: &Token, now: impl Fn() -> Timestamp) -> Option<Pin> {
-        let (name, rest) = token.split_first_chunk::<NAME>()?;
+        let (signed, tag) = token.split_first_chunk::<SIGNED>()?;
+        let (name, times) = signed.split_first_chunk::<NAME>()?;
         let &Server { upstream, key } = self.servers.get(name)?;
-        let mut stamp = [0; STAMP];
-        BASE64URL_NOPAD.decode_mut(rest, &mut stamp).ok()?;
-        let (times, tag) = stamp.split_first_chunk::<10>()?;
-        if sign(&self.keys[key], name, times) != *tag {
+        if digits::<TAG>(sign(&self.keys[key], signed)) != *tag {
             return None;
         }
-        let (made, used) = (seconds(&times[..5]), seconds(&times[5..]));
+        let (made, used) = times.split_at(TIME);
+        let made = number(made);
         let mut is_current = key == 0;
         if self.idle_timeout.is_some() || self.absolute_timeout.is_some() {
             let now = now().as_millis() / 1000;
@@ -91,10 +93,10 @@ impl Tokens {
             let is_over = |limit: Option<Duration>, since| {
                 limit.is_some_and(|limit| now.saturating_sub(since) >= limit.as_secs())
             };
-            if is_over(self.idle_timeout, used) || is_over(self.absolute_timeout, made) {
+            if is_over(self.idle_timeout, number(used)) || is_over(self.absolute_timeout, made) {
                 return None;
             }
-            is_current &= !is_over(self.idle_timeout.map(|limit| limit / 10), used);
+            is_current &= !is_over(self.idle_timeout.map(|limit| limit / 10), number(used));
         }
         Some(Pin { upstream, made, is_current })
     }
@@ -102,18 +104,14 @@ impl Tokens {
     /// A token for the upstream, used now; for a client that `stays` there the time of its making is kept.
     pub(super) fn write(&self, upstream: usize, stays: Option<Pin>, now: Timestamp) -> Token {
         let now = now.as_millis() / 1000;
-        let name = &self.names[upstream];
-        let mut times = [0; 10];
-        for (bytes, time) in times.chunks_mut(5).zip([stays.map_or(now, |pin| pin.made), now]) {
-            bytes.copy_from_slice(&time.to_be_bytes()[3..]);
-        }
-        let mut stamp = [0; STAMP];
-        let (first, last) = stamp.split_at_mut(times.len());
-        first.copy_from_slice(&times);
-        last.copy_from_slice(&sign(&self.keys[0], name, &times));
+        let made = stays.map_or(now, |pin| pin.made);
         let mut token = [0; TOKEN];
-        token[..NAME].copy_from_slice(name);
-        BASE64URL_NOPAD.encode_mut(&stamp, &mut token[NAME..]);
+        let (signed, tag) = token.split_at_mut(SIGNED);
+        let (name, times) = signed.split_at_mut(NAME);
+        name.copy_from_slice(&self.names[upstream]);
+        times[..TIME].copy_from_slice(&digits::<TIME>(made));
+        times[TIME..].copy_from_slice(&digits::<TIME>(now));
+        tag.copy_from_slice(&digits::<TAG>(sign(&self.keys[0], signed)));
         token
     }
 }
@@ -122,17 +120,35 @@ fn encoded(tag: &AffinityTag) -> [u8; NAME] {
     tag.encode().as_bytes().try_into().expect("an encoded tag has 16 characters")
 }
 
-fn seconds(bytes: &[u8]) -> Seconds {
-    bytes.iter().fold(0, |time, &byte| time << 8 | u64::from(byte))
+/// A number in base64url, the lowest digit first.
+fn digits<const N: usize>(mut number: u64) -> [u8; N] {
+    [(); N].map(|()| {
+        let digit = DIGITS[usize::try_from(number % 64).expect("it is below 64")];
+        number /= 64;
+        digit
+    })
 }
+
+/// The number of these digits, which are ours.
+fn number(digits: &[u8]) -> Seconds {
+    digits.iter().rev().fold(0, |number, &digit| number << 6 | u64::from(VALUES[usize::from(digit)]))
+}
+
+static DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+static VALUES: [u8; 256] = {
+    let (mut values, mut value) = ([0; 256], 0);
+    while value < 64 {
+        values[DIGITS[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 /// SipHash-2-4, which was made for short messages under a secret key: it is checked with every request, and takes a tenth of
 /// what HMAC-SHA-256 does.
-fn sign(key: &[u8; 16], name: &[u8; NAME], times: &[u8; 10]) -> [u8; 8] {
-    let mut hasher = SipHasher24::new_with_key(key);
-    hasher.write(name);
-    hasher.write(times);
-    hasher.finish().to_be_bytes()
+fn sign(key: &[u8; 16], signed: &[u8]) -> u64 {
+    SipHasher24::new_with_key(key).hash(signed)
 }
 
 /// The keys that sign times, one to each of the keyring. They are tags of names that no upstream can have, since those

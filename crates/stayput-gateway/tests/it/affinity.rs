@@ -38,7 +38,7 @@ fn an_unknown_or_contradictory_token_is_answered_with_a_new_pin() {
     let upstreams = three();
     let gateway = TestGateway::new(&upstreams.each_ref());
     let (one, two) = (gateway.cookie("s1"), gateway.cookie("s2"));
-    let unknown = format!("Cookie: stayput-affinity={}\r\n", "A".repeat(40));
+    let unknown = format!("Cookie: stayput-affinity={}\r\n", "A".repeat(43));
     for cookies in [unknown, format!("{one}{two}"), gateway.cookie("s9")] {
         let answer = gateway.get(&cookies);
         assert_eq!(answer.status, 200);

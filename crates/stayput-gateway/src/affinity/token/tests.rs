@@ -102,6 +102,14 @@ fn a_token_of_a_gateway_whose_clock_is_ahead_counts_as_new() {
 }
 
 #[test]
+fn numbers_are_read_as_they_were_written() {
+    for seconds in [0, 1, 63, 64, NOW, (1 << 48) - 1] {
+        assert_eq!(number(&digits::<TIME>(seconds)), seconds);
+    }
+    assert_ne!(digits::<TAG>(u64::MAX), digits::<TAG>(u64::MAX >> 1), "all 64 bits are there");
+}
+
+#[test]
 fn keys_of_times_differ_by_key_and_are_no_upstreams_tags() {
     let (one, other) = (Keyring::generate(&SystemRandom), Keyring::generate(&SystemRandom));
     let [one, other] = [one, other].map(|keyring| keys(&keyring));
