@@ -89,7 +89,7 @@ impl Pool {
         let mut without = avoid;
         match whereto {
             Whereto::Pinned(own) if Some(own) != avoid && self.upstreams[own].is_available(now) => {
-                if !self.is_above(YIELD, own, now) {
+                if !self.yields(own, now) {
                     if admits(own) {
                         return Some(own);
                     }
@@ -140,6 +140,13 @@ impl Pool {
         let share = self.upstreams[index].share(now, self.slow_start);
         (share == WHOLE || u64::from(client.share()) < share * (65_536 / WHOLE))
             && !self.is_above(SPILL, index, now)
+    }
+
+    /// Whether pins to an upstream yield: there is a crowd, and it has been there for long.
+    fn yields(&self, index: usize, now: Instant) -> bool {
+        let upstream = &self.upstreams[index];
+        let is_crowded = upstream.in_flight() >= CROWD && self.is_above(YIELD, index, now);
+        upstream.stays_crowded(is_crowded, now)
     }
 
     /// Whether the load of an upstream would be above `quarters` fourths of the mean, weighed, with one more request.
@@ -201,6 +208,8 @@ const YIELD: u64 = 8;
 /// Up to this many requests at a time no upstream is overloaded, be the others as idle as they may: one browser alone has
 /// six connections, and must not be spread over six servers.
 const FLOOR: u64 = 8;
+/// Fewer requests at a time are no crowd.
+const CROWD: u64 = 32;
 
 #[cfg(test)]
 mod tests;

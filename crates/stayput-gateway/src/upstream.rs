@@ -31,8 +31,12 @@ pub(crate) struct Upstream {
     down_until: AtomicU64,
     /// Since when it has been up again, in milliseconds since `born`; 0 once it has its whole share.
     returned: AtomicU64,
+    /// Since when it has been found above the load at which pins yield, in milliseconds since `born`; 0 if it was not.
+    crowded: AtomicU64,
 }
 
+/// How many milliseconds an upstream has to be crowded for pins to yield.
+const LONG: u64 = 1000;
 /// A whole share of one unit of weight.
 pub(crate) const WHOLE: u64 = 1024;
 /// What an upstream begins with when it returns: enough for the load that is to be compared with it.
@@ -50,6 +54,7 @@ impl Upstream {
             assigned: AtomicU64::new(0),
             down_until: AtomicU64::new(0),
             returned: AtomicU64::new(0),
+            crowded: AtomicU64::new(0),
         }
     }
 
@@ -95,6 +100,16 @@ impl Upstream {
     pub(crate) fn load(&self, now: Instant) -> f32 {
         let in_flight = u16::try_from(self.in_flight.load(Relaxed)).unwrap_or(u16::MAX);
         f32::from(in_flight) + decayed(self.assigned.load(Relaxed), self.second(now))
+    }
+
+    /// Notes whether it is crowded just now, and says whether it has been so for long. Every server is for a moment, when it
+    /// collects garbage or waits for a disk, and a client that moves for that has moved for good.
+    pub(crate) fn stays_crowded(&self, is_crowded: bool, now: Instant) -> bool {
+        let (since, now) = (self.crowded.load(Relaxed), self.millisecond(now).max(1));
+        if is_crowded != (since != 0) {
+            self.crowded.store(if is_crowded { now } else { 0 }, Relaxed);
+        }
+        is_crowded && since != 0 && now.saturating_sub(since) >= LONG
     }
 
     /// Whether it could not be reached last time.
@@ -192,6 +207,18 @@ mod tests {
         assert!(!upstream.admit(later, DOWN), "the probe is out");
         assert!(upstream.mark_up(later) && !upstream.mark_up(later), "only the first time is new");
         assert!(upstream.admit(later, DOWN));
+    }
+
+    #[test]
+    fn only_what_is_crowded_all_the_time_stays_crowded() {
+        let upstream = upstream();
+        let after = |millis, is_crowded| {
+            upstream.stays_crowded(is_crowded, upstream.born + Duration::from_millis(millis))
+        };
+        assert_eq!([(0, true), (500, true), (999, true)].map(|(at, is)| after(at, is)), [false; 3]);
+        assert!(after(1001, true) && after(5000, true));
+        assert_eq!([(5001, false), (5002, true), (6001, true)].map(|(at, is)| after(at, is)), [false; 3]);
+        assert!(after(6002, true));
     }
 
     #[test]

@@ -151,22 +151,37 @@ fn a_few_requests_at_a_time_stay_together_however_idle_the_others_are() {
     let mut held = Vec::new();
     for _ in 0..FLOOR {
         assert_eq!(pick(&pool, Whereto::Hashed(client), now), Some(5));
-        assert_eq!(pick(&pool, Whereto::Pinned(5), now), Some(5));
         held.push(pool.begin(5));
     }
     assert_ne!(pick(&pool, Whereto::Hashed(client), now), Some(5));
-    assert_ne!(pick(&pool, Whereto::Pinned(5), now), Some(5));
 }
 
 #[test]
 fn a_pin_yields_above_twice_the_mean_and_not_before() {
     let (pool, now) = (weighted(&[1; 4]), Instant::now());
     let mut held: Vec<_> = (0..4).flat_map(|index| [index; 20]).map(|index| pool.begin(index)).collect();
-    while pick(&pool, Whereto::Pinned(3), now) == Some(3) {
+    let later = now + Duration::from_secs(2);
+    while {
+        assert_eq!(pick(&pool, Whereto::Pinned(3), now), Some(3), "not at once");
+        pick(&pool, Whereto::Pinned(3), later) == Some(3)
+    } {
         held.push(pool.begin(3));
     }
     // Of 60 + n requests twice the mean is n at 60.
     assert_eq!((pool.upstreams[3].in_flight(), pool.upstreams[3].status().yields), (60, 1));
+}
+
+#[test]
+fn a_handful_of_requests_is_no_crowd() {
+    let (pool, now) = (weighted(&[1; 4]), Instant::now());
+    let mut held = Vec::new();
+    for second in 0..u32::try_from(CROWD).unwrap() {
+        let now = now + Duration::from_secs(second.into());
+        assert_eq!(pick(&pool, Whereto::Pinned(3), now), Some(3));
+        held.push(pool.begin(3));
+    }
+    pick(&pool, Whereto::Pinned(3), now + Duration::from_secs(100));
+    assert_ne!(pick(&pool, Whereto::Pinned(3), now + Duration::from_secs(102)), Some(3));
 }
 
 #[test]
@@ -176,7 +191,9 @@ fn a_pin_to_the_only_upstream_left_does_not_yield() {
     for index in [1, 2] {
         pool.mark_down(index, now, DOWN);
     }
-    assert_eq!(pick(&pool, Whereto::Pinned(0), now), Some(0));
+    for second in 0..5 {
+        assert_eq!(pick(&pool, Whereto::Pinned(0), now + Duration::from_secs(second)), Some(0));
+    }
     assert_eq!(pool.upstreams[0].status().yields, 0);
 }
 

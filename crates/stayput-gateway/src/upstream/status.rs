@@ -41,7 +41,8 @@ pub struct UpstreamStatus<'a> {
     pub pins: u64,
     /// Clients that were pinned here and were moved to another upstream.
     pub remaps: u64,
-    /// Requests of clients pinned here that went elsewhere because it had more than twice the mean load.
+    /// Requests of clients pinned here that went elsewhere because it had more than twice the mean load, and not only
+    /// for a moment.
     pub yields: u64,
     /// Requests that belong here by a hash rule and went elsewhere because it had more than 1.25 times the mean load, or
     /// has just returned.
