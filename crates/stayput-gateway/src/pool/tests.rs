@@ -175,7 +175,7 @@ fn a_pin_yields_above_twice_the_mean_and_not_before() {
 fn a_handful_of_requests_is_no_crowd() {
     let (pool, now) = (weighted(&[1; 4]), Instant::now());
     let mut held = Vec::new();
-    for second in 0..u32::try_from(CROWD).unwrap() {
+    for second in 0..32_u32 {
         let now = now + Duration::from_secs(second.into());
         assert_eq!(pick(&pool, Whereto::Pinned(3), now), Some(3));
         held.push(pool.begin(3));
