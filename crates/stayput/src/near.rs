@@ -111,11 +111,6 @@ impl Near {
         now.before(self.clock.uptime().since(copy.sent))
     }
 
-    /// Trusts no copy any more: the store is another one.
-    pub(crate) fn distrust(&self) {
-        self.forget_all();
-    }
-
     /// Holds the session for ended, as its user ended it here while the store is out.
     pub(crate) fn end(&self, key: StorageKey) {
         self.bury(key);
@@ -153,7 +148,10 @@ impl Near {
     fn hold(&self, key: StorageKey, copy: &Arc<Copy>) {
         let is_better = match self.copies.peek(&key) {
             None => true,
-            Some(Held::Copy(held)) => held.version() <= copy.version(),
+            // What is doubted may be of a state that the store has forgotten since.
+            Some(Held::Copy(held)) => {
+                held.version() <= copy.version() || held.is_doubted.load(Ordering::Acquire)
+            }
             Some(Held::Gone { until }) => until <= self.clock.uptime(),
         };
         if is_better {

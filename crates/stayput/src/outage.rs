@@ -41,7 +41,7 @@ impl Sessions {
     pub(crate) fn see_marker(&self, marker: Option<Marker>) {
         if self.inner.marker.see(marker) {
             if let Some(near) = &self.inner.near {
-                near.distrust();
+                near.forget_all();
             }
             self.emit(EventKind::StoreWiped, None, None, None);
         }

@@ -18,8 +18,8 @@ pub(crate) struct Copy {
     pub(super) sent: Uptime,
     /// What the client had seen for which the store was asked.
     pub(super) asked_for: Option<SeenVersion>,
-    /// A write of it failed, or was given up: whether it happened has to be seen before the copy is used. While the store is out
-    /// it is the best there is, and nobody was told otherwise.
+    /// A write of it failed, or was given up, or messages may be missing: what there is by now has to be seen before the copy is
+    /// used. While the store is out it is the best there is, and nobody was told otherwise.
     pub(super) is_doubted: AtomicBool,
 }
 

@@ -40,7 +40,7 @@ impl Near {
                 self.motions.with_all(|motion| motion.forget_late(now));
                 self.is_told_until.store(now.after(PULSE_LIMIT).as_millis(), Ordering::Release);
             }
-            Invalidation::Lost => self.forget_all(),
+            Invalidation::Lost => self.doubt_all(),
         }
     }
 
@@ -53,12 +53,28 @@ impl Near {
         });
     }
 
-    /// Trusts no copy any more. What this process ended stays ended.
-    pub(super) fn forget_all(&self) {
+    /// Has the store asked before any copy is used again: something may have happened to it that nobody told. While the store is
+    /// out they are the best there is.
+    fn doubt_all(&self) {
+        self.distrust(|held| {
+            if let Held::Copy(copy) = held {
+                copy.is_doubted.store(true, Ordering::Release);
+            }
+            true
+        });
+    }
+
+    /// Holds no copy any more. What this process ended stays ended.
+    pub(crate) fn forget_all(&self) {
+        self.distrust(|held| matches!(held, Held::Gone { .. }));
+    }
+
+    /// Goes through all that is held, of which nothing is to be used as if it was just read.
+    fn distrust(&self, keeps: impl Fn(&Held) -> bool) {
         self.is_told_until.store(0, Ordering::Release);
         self.losses.fetch_add(1, Ordering::AcqRel);
         // Who found that nothing was lost has kept their copy by then, and whoever looks from now on finds otherwise.
         self.motions.with_all(Motion::expect_nothing);
-        self.copies.retain(|_, held| matches!(held, Held::Gone { .. }));
+        self.copies.retain(|_, held| keeps(held));
     }
 }

@@ -119,6 +119,25 @@ async fn a_copy_older_than_what_its_client_has_seen_is_not_served() {
 }
 
 #[tokio::test]
+async fn an_outage_soon_after_another_meets_the_copies_of_before() {
+    let clock = Arc::new(ManualClock::default());
+    let memory = MemoryStore::default().with_clock(clock.clone());
+    let faults = Arc::new(FaultyStore::new(Arc::new(memory)));
+    let store = Arc::new(TellingStore::new(faults.clone()));
+    let keyring = Arc::new(Keyring::generate(&SystemRandom));
+    let server = Server::near(store.clone(), faults, clock, keyring, |builder| builder);
+    let browser = logged_in(&server).await;
+    server.store.break_down(Fault::Before);
+    assert_eq!(browser.get("/who").await.text, "alice");
+    server.store.mend();
+    // The stream is there again, and messages may be missing.
+    store.lose();
+    heard().await;
+    server.store.break_down(Fault::Before);
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
 async fn an_ended_session_is_not_served_from_a_copy_by_who_ended_it() {
     let server = server(Outage::ReadOnly);
     let browser = logged_in(&server).await;
