@@ -15,18 +15,18 @@ use stayput_testkit::{Fault, FaultyStore, ManualClock, TellingStore};
 use crate::outage::back;
 use crate::support::{Browser, Reply, SESSION, Server};
 
-const LIFEBOAT: &str = "__Host-stayput-lifeboat";
+pub(crate) const LIFEBOAT: &str = "__Host-stayput-lifeboat";
 
 /// Several servers over one store, each with a journal.
-struct Fleet {
-    store: Arc<FaultyStore>,
-    clock: Arc<ManualClock>,
-    keyring: Arc<Keyring>,
-    policy: Policy,
-    dir: tempfile::TempDir,
+pub(crate) struct Fleet {
+    pub(crate) store: Arc<FaultyStore>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) policy: Policy,
+    pub(crate) dir: tempfile::TempDir,
 }
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let lifeboat = vec![
         LifeboatKey::written("n", Merge::Add),
         LifeboatKey::written("color", Merge::IfUnchanged),
@@ -36,11 +36,11 @@ fn policy() -> Policy {
 }
 
 impl Fleet {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(policy())
     }
 
-    fn with(policy: Policy) -> Self {
+    pub(crate) fn with(policy: Policy) -> Self {
         let clock = Arc::new(ManualClock::default());
         let memory = MemoryStore::default().with_clock(clock.clone());
         let store = Arc::new(FaultyStore::new(Arc::new(memory)));
@@ -49,16 +49,16 @@ impl Fleet {
     }
 
     /// The fleet over another store, which has nothing.
-    fn wiped(self) -> Self {
+    pub(crate) fn wiped(self) -> Self {
         let memory = MemoryStore::default().with_clock(self.clock.clone());
         Self { store: Arc::new(FaultyStore::new(Arc::new(memory))), ..self }
     }
 
-    async fn server(&self, name: &str) -> Server {
+    pub(crate) async fn server(&self, name: &str) -> Server {
         self.server_with(name, |builder| builder.near_cache(NearCache::default())).await
     }
 
-    async fn server_with(&self, name: &str, set: impl FnOnce(Builder) -> Builder) -> Server {
+    pub(crate) async fn server_with(&self, name: &str, set: impl FnOnce(Builder) -> Builder) -> Server {
         let remote = Arc::new(TellingStore::new(self.store.clone()));
         let journal = journal(&self.dir.path().join(name)).await;
         Server::near(remote, self.store.clone(), self.clock.clone(), self.keyring.clone(), |builder| {
@@ -67,7 +67,7 @@ impl Fleet {
     }
 
     /// Takes the store out, and has the servers notice.
-    async fn break_down(&self, servers: &[&Server]) {
+    pub(crate) async fn break_down(&self, servers: &[&Server]) {
         self.store.break_down(Fault::Before);
         for server in servers {
             while !server.sessions.store_is_out() {
@@ -76,7 +76,7 @@ impl Fleet {
         }
     }
 
-    async fn mend(&self, servers: &[&Server]) {
+    pub(crate) async fn mend(&self, servers: &[&Server]) {
         self.store.mend();
         for server in servers {
             back(server).await;
@@ -85,7 +85,7 @@ impl Fleet {
 }
 
 /// The journal of a server, when the one before has let it go.
-async fn journal(path: &Path) -> Journal {
+pub(crate) async fn journal(path: &Path) -> Journal {
     loop {
         match Journal::open(path) {
             Ok(journal) => return journal,
@@ -96,7 +96,7 @@ async fn journal(path: &Path) -> Journal {
 }
 
 /// A browser that is logged in as alice, who is called so, likes red and has counted to one.
-async fn logged_in(server: &Server) -> Browser {
+pub(crate) async fn logged_in(server: &Server) -> Browser {
     let browser = server.browser();
     browser.post("/login/alice").await;
     for path in ["/set/name/Alice", "/set/color/red", "/set/secret/s3cret"] {
