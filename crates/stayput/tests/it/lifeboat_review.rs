@@ -16,6 +16,7 @@ use stayput_core::{
 use stayput_testkit::{Fault, FaultyStore, TellingStore};
 
 use crate::lifeboat::{Fleet, LIFEBOAT, journal, logged_in, policy};
+use crate::near::heard;
 use crate::outage::back;
 use crate::support::{Browser, SESSION, Server};
 
@@ -102,7 +103,11 @@ async fn a_copy_that_is_newer_by_something_undeclared_hides_no_write_of_another_
     let browser = logged_in(&a).await;
     // The lifeboat stays as it is.
     assert_eq!(browser.post("/set/secret/new").await.status, 200);
+    heard().await;
+    browser.get("/who").await;
+    heard().await;
     fleet.break_down(&[&a, &b]).await;
+    assert_eq!(browser.get("/read/secret").await.text, "new");
     assert_eq!(browser.at(&b).post("/count").await.text, "2");
     assert_eq!(browser.get("/number/n").await.text, "2");
     assert_eq!(browser.post("/count").await.text, "3");
