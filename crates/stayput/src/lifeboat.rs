@@ -26,8 +26,8 @@ pub use self::journal::Journal;
 pub(crate) use self::merge::Merges;
 pub use self::merge::Written;
 pub(crate) use self::pending::{NotTaken, Pending, View};
-use crate::Error;
 use crate::sessions::Inner;
+use crate::{Error, Sessions};
 
 /// Asks the application whether a session that a wiped store has lost may be put back: whose it is, and when they proved it.
 pub(crate) type Readmit =
@@ -135,9 +135,12 @@ impl Lifeboat {
     }
 
     /// Ends a session here and, when the store is back, there. Done when that is on the disk, if there is a journal.
-    pub(crate) async fn end(&self, key: StorageKey, inner: &Inner) -> Result<(), Error> {
+    pub(crate) async fn end(&self, key: StorageKey, sessions: &Sessions) -> Result<(), Error> {
+        let inner = &sessions.inner;
         let noted = self.pending.end(key, || self.note(&Entry::Ended { key }, true, inner));
         let noted = noted.map_err(|_| Error::Adrift)?;
+        // Before anything is waited for: who asked for it may go away.
+        sessions.start_replay();
         if let Some(near) = &inner.near {
             near.end(key);
         }

@@ -219,12 +219,13 @@ impl Session {
             });
             match noted {
                 Ok(noted) => {
+                    // Before anything is waited for: who asked for it may go away.
+                    sessions.start_replay();
                     noted.await;
                     meter::adrift_writes(count);
                     self.board(view);
                     self.state().changes.settle(&changes);
                     self.hand_out_boat();
-                    sessions.start_replay();
                     return Ok(result);
                 }
                 Err(NotTaken::Behind(newer)) => self.board(*newer),
@@ -291,7 +292,7 @@ impl Session {
             return Err(Error::Adrift);
         }
         for key in &keys {
-            lifeboat.end(*key, inner).await?;
+            lifeboat.end(*key, self.sessions()).await?;
             self.emit(EventKind::Ended(EndReason::Logout), current.as_deref());
         }
         let left = current.as_deref().and_then(|current| self.lifetime(current));
@@ -301,7 +302,6 @@ impl Session {
         });
         self.forget();
         self.state().answer.lifeboat = ended;
-        self.sessions().start_replay();
         Ok(())
     }
 

@@ -110,7 +110,7 @@ impl Session {
             if old.header.subject.is_some() && !lifeboat.has_journal() {
                 return Err(Error::Adrift);
             }
-            lifeboat.end(old.key, inner).await?;
+            lifeboat.end(old.key, self.sessions()).await?;
         }
         let (session, spare) = (self.newest_cookie(&first), self.spare_for(&first));
         let first = Arc::new(first);

@@ -225,8 +225,7 @@ async fn what_a_client_began_that_goes_away_reaches_the_store() {
 
 #[tokio::test]
 async fn a_merge_that_panics_stops_nobody_elses_replay() {
-    let lifeboat =
-        vec![LifeboatKey::written("n", Merge::Add), LifeboatKey::written("color", Merge::Own)];
+    let lifeboat = vec![LifeboatKey::written("n", Merge::Add), LifeboatKey::written("color", Merge::Own)];
     let fleet = Fleet::with(Policy { lifeboat, ..policy() });
     let set = |builder: Builder| {
         builder.merge("color", |written: Written<String>| {
@@ -272,9 +271,10 @@ async fn a_swap_that_comes_late_is_not_made_twice() {
     let late = Arc::new(LateStore::over(fleet.store.clone()));
     let journal = journal(&fleet.dir.path().join("a")).await;
     let remote = Arc::new(TellingStore::new(late.clone()));
-    let a = Server::near(remote, fleet.store.clone(), fleet.clock.clone(), fleet.keyring.clone(), |builder| {
-        builder.policy(fleet.policy.clone()).journal(journal)
-    });
+    let a =
+        Server::near(remote, fleet.store.clone(), fleet.clock.clone(), fleet.keyring.clone(), |builder| {
+            builder.policy(fleet.policy.clone()).journal(journal)
+        });
     let browser = logged_in(&a).await;
     fleet.break_down(&[&a]).await;
     assert_eq!(browser.post("/count").await.text, "2");
