@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use stayput_core::{Clock, SessionStore, StorageKey, SubjectKey, Timestamp, Uptime};
+use stayput_core::{Clock, Generation, SessionStore, State, StorageKey, SubjectKey, Timestamp, Uptime};
 
 pub(crate) use self::copy::Copy;
 use self::copy::{Held, Weigher};
@@ -104,6 +104,22 @@ impl Near {
             && !copy.record.header.is_expired(self.clock.now())
             && seen.is_in(&copy.record.header);
         is_good.then_some(copy)
+    }
+
+    /// Whether a cookie of `generation` is known to be worth nothing any more: this process saw its session end, be left behind
+    /// by a login, or renewed too long ago. That stays true however old a copy is.
+    pub(crate) fn is_over(&self, key: &StorageKey, generation: Generation, grace: Duration) -> bool {
+        match self.copies.peek(key) {
+            None => false,
+            Some(Held::Gone { .. }) => true,
+            Some(Held::Copy(copy)) => {
+                let header = &copy.record.header;
+                // A newer cookie than the copy's says nothing against it.
+                let is_old = generation.0 < header.generation.0;
+                header.state == State::Remainder
+                    || is_old && !header.accepts(generation, self.clock.now(), grace)
+            }
+        }
     }
 
     /// When the store confirmed a copy, by the clock that shows `now`.

@@ -74,6 +74,8 @@ impl Session {
         let copy = self.copied(cookie, key, keyring, with_subject)?;
         let found = match &inner.lifeboat {
             None => copy,
+            // A lifeboat is of before that, or for a generation that doesn't come back.
+            Some(_) if copy.is_none() && self.is_over_here(cookie, &key) => Some(Err(Refusal::NoSession)),
             Some(lifeboat) => {
                 let carried = self.in_lifeboat(lifeboat, cookie, key, keyring, with_subject);
                 let found = newest(copy, carried);
@@ -83,6 +85,12 @@ impl Session {
         let found = found.ok_or(error)?;
         meter::adrift();
         Ok(found)
+    }
+
+    fn is_over_here(&self, cookie: &DecodedCookie, key: &StorageKey) -> bool {
+        let inner = &self.sessions().inner;
+        let (generation, grace) = (cookie.value.generation, inner.policy.grace);
+        inner.near.as_ref().is_some_and(|near| near.is_over(key, generation, grace))
     }
 
     /// The session in the near cache.
