@@ -52,7 +52,7 @@ impl Session {
             }
             self.check_size(&data)?;
             let written = match base {
-                None => self.write_new(data).await?,
+                None => self.write_new(data).await,
                 Some(base) => match self.write_next(&base, data).await {
                     // Nothing of it happened, so it can happen here.
                     Err(Error::Store(error))
@@ -60,9 +60,13 @@ impl Session {
                     {
                         return Box::pin(self.commit_adrift(change)).await;
                     }
-                    written => written?,
+                    written => written,
                 },
             };
+            if written.as_ref().is_err_and(is_in_doubt) {
+                self.state().is_in_doubt = true;
+            }
+            let written = written?;
             match written {
                 Written::Done(current) => {
                     meter::commit();
@@ -202,6 +206,10 @@ impl Sessions {
             .map_err(|source| Error::Decode { key: "(session)".to_owned(), source: source.into() })?;
         Ok(Current { id, key, header: record.header.clone(), data })
     }
+}
+
+fn is_in_doubt(error: &Error) -> bool {
+    matches!(error, Error::Store(error) if error.kind() == StoreErrorKind::OutcomeUnknown)
 }
 
 /// Bounds the attempts of one commit: by time, since under load many may fail while all make progress.

@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub(crate) confirmed: Timestamp,
     /// What else is known of it while the store is out, where there are lifeboats.
     pub(crate) drift: Option<Box<Drift>>,
+    /// Whether a write of this request may have reached the store, or not: it must not be made again in any other way.
+    pub(crate) is_in_doubt: bool,
     /// Whether no copy will do.
     wants_fresh: bool,
     /// The version of the session that the client said it has seen.

@@ -188,12 +188,14 @@ impl Session {
         Some(Ok(Found { current, source, cookie, seen, at: now, confirmed, drift }))
     }
 
-    /// From here on the session is adrift, if it may be. For when the store is out, or turned out to be; says whether it is.
+    /// From here on the session is adrift, if it may be. For when the store is out, or turned out to be; says whether it is. Not if a
+    /// write of this request may have reached the store before, nor where no copy will do.
     pub(crate) fn cast_off(&self) -> bool {
         let inner = &self.sessions().inner;
         let mut state = self.state();
         let is_confirmed = inner.clock.now() < state.confirmed.after(inner.policy.max_age);
-        let may_cast_off = inner.lifeboat.is_some() && state.current.is_some() && is_confirmed;
+        let may_be = !state.is_in_doubt && !state.wants_fresh() && is_confirmed;
+        let may_cast_off = inner.lifeboat.is_some() && state.current.is_some() && may_be;
         if may_cast_off && !state.is_adrift() {
             state.drift = Some(Box::new(Drift::since(state.confirmed, inner.marker.get())));
             state.source = Source::Adrift;

@@ -108,7 +108,7 @@ impl State {
         self.lookup == Lookup::NotBegun
     }
 
-    pub(super) fn wants_fresh(&self) -> bool {
+    pub(crate) fn wants_fresh(&self) -> bool {
         self.wants_fresh
     }
 }
