@@ -221,7 +221,7 @@ impl Session {
 
 /// Runs `work` to its end, even if the caller is dropped: between the steps of a login, a cancelled request would leave
 /// neither the old session nor the new.
-async fn uncancelled<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+pub(crate) async fn uncancelled<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(work).await {
         Ok(outcome) => outcome,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),

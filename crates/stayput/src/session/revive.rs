@@ -12,7 +12,7 @@ use crate::answer::CookieChange;
 use crate::device::Device;
 use crate::events::{EventKind, Refusal};
 use crate::lifeboat::{Boat, Lifeboat};
-use crate::login::Heir;
+use crate::login::{Heir, uncancelled};
 
 impl Session {
     /// The session of a cookie under whose key the store has nothing, if it may be put there from its lifeboat.
@@ -36,7 +36,10 @@ impl Session {
         }
         let data = boat.data_before(&Device::of(&self.client())).known_whole();
         let current = Current { id: cookie.value.id.clone(), key, header: boat.header.clone(), data };
-        match self.put_back(&current, &boat).await {
+        let current = Arc::new(current);
+        let (this, put) = (self.clone(), Arc::clone(&current));
+        // A client that goes away in the middle would leave a session that nobody admitted.
+        match uncancelled(async move { this.put_back(&put, &boat).await }).await {
             Ok(()) if is_lost => self.emit(EventKind::Restored, Some(&current)),
             // Somebody was first, or it was ended.
             Ok(()) | Err(Error::Ended) => {}
