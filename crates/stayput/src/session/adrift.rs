@@ -224,6 +224,9 @@ impl Session {
             let count = writes.len();
             let current = Arc::new(Current { data, ..base.with(base.header.clone()) });
             let view = View { current, drift };
+            if !self.has_room(&view) {
+                return Err(Error::Adrift.into());
+            }
             let noted = lifeboat.pending.write(base.key, view.clone(), writes, |writes| {
                 lifeboat.note_writes(base.key, writes, &sessions.inner)
             });

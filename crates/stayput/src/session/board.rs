@@ -7,7 +7,7 @@ use super::{Current, Drift, Session, State};
 use crate::answer::CookieChange;
 use crate::cookies::Presented;
 use crate::lifeboat::boat::MOST_BYTES;
-use crate::lifeboat::{Boat, Carried, Label};
+use crate::lifeboat::{Boat, Carried, Label, View};
 use crate::near::SeenVersion;
 
 /// What becomes of the lifeboat that the client has.
@@ -102,6 +102,14 @@ impl Session {
         }
         let value = boat.seal(&current.key, &inner.keyring.load(), &*inner.random);
         Some(CookieChange::Set { value, left: self.lifetime(current) })
+    }
+
+    /// Whether the lifeboat of a session carries all that was written since the store went out: where it doesn't, another server
+    /// would take an older value for the one there is.
+    pub(super) fn has_room(&self, view: &View) -> bool {
+        let boat = self.boat_of(&view.current, &view.drift);
+        let is_carried = |name: &String| boat.values.iter().any(|carried| carried.key == *name);
+        boat.cookie_len() <= MOST_BYTES && view.drift.before.iter().all(|(name, _)| is_carried(name))
     }
 
     /// The lifeboat of a session, with as many of the declared values as have room in it.
