@@ -321,7 +321,7 @@ impl Session {
     /// Ends in the store what its user ended on another server while the store was out, as the browser says.
     pub(super) async fn end_if_ended(&self, keyring: &Keyring) {
         let inner = &self.sessions().inner;
-        let (Some(_), Presented::Once(value)) =
+        let (Some(lifeboat), Presented::Once(value)) =
             (&inner.lifeboat, self.cookies().single(&inner.names.lifeboat))
         else {
             return;
@@ -333,8 +333,14 @@ impl Session {
                 state.answer.lifeboat = Some(CookieChange::Delete);
                 state.writes = true;
             }
-            // The browser keeps saying it.
-            Err(error) if is_outage(&error) => {}
+            // The browser keeps saying it. Until then it is ended here, too.
+            Err(error) if is_outage(&error) => {
+                if !lifeboat.pending.is_ended(&key)
+                    && let Err(error) = lifeboat.end(key, self.sessions()).await
+                {
+                    error.log();
+                }
+            }
             Err(error) => error.log(),
         }
     }
