@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rmpv::Value;
@@ -85,7 +86,10 @@ impl Merges {
             Merge::Union => union(written),
             Merge::Own => {
                 let own = self.own.get(key).ok_or(Unmerged)?;
-                own(written).map_err(|error| {
+                // One that panics must not end the replay of everybody's writes, and again after each restart.
+                let merged = catch_unwind(AssertUnwindSafe(|| own(written)));
+                let merged = merged.map_err(|_| tracing::error!(value = key, "a merge panicked"));
+                merged.map_err(|()| Unmerged)?.map_err(|error| {
                     error.log();
                     Unmerged
                 })
