@@ -109,6 +109,10 @@ impl Session {
         let cookie = self.lifeboat_of(&first, &drift).filter(|_| holds_all && inner.store.keeps_tombstones());
         let Some(cookie) = cookie else { return Err(Error::Adrift) };
         if let Some(old) = old {
+            let is_carried = old.data.subject().is_none_or(|owner| Some(owner) == first.data.subject());
+            if is_carried && !inner.policy.carry.iter().all(|key| old.data.knows(key)) {
+                return Err(Error::Adrift);
+            }
             // Who planted or stole the id from before the login gains nothing by it, and what is logged in ends with it.
             if old.header.subject.is_some() && !lifeboat.has_journal() {
                 return Err(Error::Adrift);
