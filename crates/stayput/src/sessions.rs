@@ -240,6 +240,10 @@ impl Builder {
         });
         let Self { mut store, near_cache, policy, clock, random, events, reach, equipment, .. } = self;
         let has_lifeboat = policy.outage == Outage::Lifeboat;
+        if !has_lifeboat && equipment.journal.is_some() {
+            let mistake = "journal takes outage = lifeboat: else nothing that it has is ever replayed";
+            return Err(PolicyError::new(vec![mistake.to_owned()]));
+        }
         let lifeboat = has_lifeboat.then(|| Lifeboat::new(equipment, &policy, &keyring.load()));
         let lifeboat = lifeboat.transpose().map_err(PolicyError::new)?;
         let near = near_cache.map(|config| Near::start(Arc::clone(&store), Arc::clone(&clock), config));
