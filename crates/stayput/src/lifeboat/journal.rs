@@ -51,11 +51,7 @@ impl Journal {
     /// The file can't be read and written, or another process has it.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path)?;
+        let file = private().read(true).append(true).create(true).open(&path)?;
         file.try_lock().map_err(|failed| match failed {
             std::fs::TryLockError::WouldBlock => {
                 io::Error::new(io::ErrorKind::ResourceBusy, "another process has this journal")
@@ -87,7 +83,8 @@ impl Journal {
         let unread = read.iter().filter(|entry| entry.is_none()).count();
         if unread > 0 {
             let aside = self.path.with_added_extension("unread");
-            std::fs::write(&aside, &text)?;
+            // What is in it from another time is kept, too.
+            private().append(true).create(true).open(&aside)?.write_all(&text)?;
             tracing::error!(
                 lines = unread,
                 kept = %aside.display(),
@@ -113,7 +110,8 @@ impl Writer {
         let line = [data_encoding::BASE64.encode(&sealed).as_bytes(), b"\n"].concat();
         let len = line.len() as u64;
         let (done, answer) = oneshot::channel();
-        let sent = if self.length.fetch_add(len, Ordering::AcqRel) + len > MOST_BYTES {
+        let most = if matches!(entry, Entry::Written { .. }) { MOST_WRITTEN } else { MOST_BYTES };
+        let sent = if self.length.fetch_add(len, Ordering::AcqRel) + len > most {
             Err(io::Error::new(io::ErrorKind::FileTooLarge, "journal is full"))
         } else {
             self.jobs.try_send(Job::Append { line, is_synced, done }).map_err(|failed| match failed {
@@ -154,17 +152,17 @@ fn work(file: &mut File, queue: &Receiver<Job>, length: &AtomicU64) {
                     waiting.push(done);
                 }
                 Job::Clear => {
-                    answer(&mut waiting, &write(file, &lines, is_synced));
+                    answer(&mut waiting, &write(file, &lines, is_synced, length));
                     (lines, is_synced) = (Vec::new(), false);
                     clear(file, length);
                 }
             }
         }
-        answer(&mut waiting, &write(file, &lines, is_synced));
+        answer(&mut waiting, &write(file, &lines, is_synced, length));
     }
 }
 
-fn write(file: &mut File, lines: &[u8], is_synced: bool) -> io::Result<()> {
+fn write(file: &mut File, lines: &[u8], is_synced: bool, length: &AtomicU64) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
@@ -173,6 +171,7 @@ fn write(file: &mut File, lines: &[u8], is_synced: bool) -> io::Result<()> {
     if written.is_err() {
         // Half a line would spoil the next one.
         file.set_len(before)?;
+        length.fetch_sub(lines.len() as u64, Ordering::AcqRel);
     }
     written
 }
@@ -192,6 +191,14 @@ fn clear(file: &File, length: &AtomicU64) {
     }
 }
 
+/// For files that are nobody else's business.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
 fn open(line: &[u8], keyring: &Keyring) -> Option<Entry> {
     let sealed = data_encoding::BASE64.decode(line).ok()?;
     Entry::decode(&keyring.open(CONTEXT, &sealed).ok()?)
@@ -202,6 +209,9 @@ const CONTEXT: &[u8] = b"stayput journal\0";
 /// Most bytes of the file: what an outage of an hour would not fill.
 const MOST_BYTES: u64 = 64 << 20;
 
+/// Most bytes of it with which values are written: one client could fill it, and then nobody could log out any more.
+const MOST_WRITTEN: u64 = MOST_BYTES / 2;
+
 /// Most entries that wait to be written.
 const QUEUE: usize = 1024;
 
@@ -210,6 +220,7 @@ mod tests {
     use stayput_core::{StorageKey, SystemRandom};
 
     use super::*;
+    use crate::lifeboat::Write;
 
     fn key(number: u8) -> StorageKey {
         StorageKey::from_bytes([number; StorageKey::LEN])
@@ -248,7 +259,11 @@ mod tests {
         text.extend_from_slice(b"AAAA");
         std::fs::write(&path, &text).unwrap();
         assert_eq!(reopened(&path, &keyring).0, [Entry::Ended { key: key(2) }]);
-        assert_eq!(std::fs::read(dir.path().join("journal.unread")).unwrap(), text);
+        let aside = dir.path().join("journal.unread");
+        assert_eq!(std::fs::read(&aside).unwrap(), text);
+        std::fs::write(&path, b"BBBB\n").unwrap();
+        drop(reopened(&path, &keyring));
+        assert_eq!(std::fs::read(&aside).unwrap(), [&text[..], b"BBBB\n"].concat());
     }
 
     #[tokio::test]
@@ -263,6 +278,18 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         }
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn values_leave_room_for_logouts() {
+        let dir = tempfile::tempdir().unwrap();
+        let keyring = Keyring::generate(&SystemRandom);
+        let (_, writer) = Journal::open(dir.path().join("journal")).unwrap().start(&keyring).unwrap();
+        writer.length.store(MOST_WRITTEN, Ordering::Release);
+        let write = Write { name: "n".to_owned(), before: None, after: None, origin: None, born_until: None };
+        let written = Entry::Written { key: key(1), write };
+        writer.append(&written, false, &keyring, &SystemRandom).await.unwrap_err();
+        writer.append(&Entry::Ended { key: key(1) }, true, &keyring, &SystemRandom).await.unwrap();
     }
 
     /// Opens it again, when the thread of the writer before has let it go.
