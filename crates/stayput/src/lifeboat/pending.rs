@@ -165,22 +165,34 @@ impl Pending {
         ended.or_else(|| open().next()).map(|(key, _)| *key)
     }
 
-    /// What is to be replayed of a session, as of now. What is added from here on is for another time.
+    /// What is to be replayed of a session, as of now: what was tried before comes first, by itself. What is added from here on is
+    /// for another time.
     pub(super) fn work(&self, key: &StorageKey) -> Option<Work> {
         let table = self.table();
         let waiting = table.sessions.get(key)?;
         if waiting.is_ended {
             return Some(Work::End);
         }
-        let writes = waiting.writes.iter().map(|collected| collected.write.clone()).collect();
-        Some(Work::Write { writes, count: waiting.count(), attempt: waiting.attempt })
+        let most = waiting.attempt.map_or(usize::MAX, |attempt| attempt.count);
+        let (mut writes, mut count) = (Vec::new(), 0);
+        for collected in waiting.writes.iter().take_while(|collected| {
+            count += collected.count;
+            count <= most
+        }) {
+            writes.push(collected.write.clone());
+        }
+        Some(Work::Write { writes, count: waiting.count().min(most), attempt: waiting.attempt })
     }
 
-    /// Notes that a swap is about to be made, unless the session has been ended or written since `count` writes. From here on
-    /// those are not added to.
+    /// Notes that a swap is about to be made, unless the session has been ended or, if it is the first of these writes, written
+    /// since. From here on those are not added to.
     pub(super) fn tried<T>(&self, key: &StorageKey, attempt: Attempt, note: impl FnOnce() -> T) -> Option<T> {
         let mut table = self.table();
-        let waiting = table.sessions.get_mut(key).filter(|waiting| waiting.count() == attempt.count)?;
+        let is_as_it_was = |waiting: &&mut Waiting| {
+            let count = waiting.attempt.map_or_else(|| waiting.count(), |attempt| attempt.count);
+            !waiting.is_ended && count == attempt.count
+        };
+        let waiting = table.sessions.get_mut(key).filter(is_as_it_was)?;
         waiting.attempt = Some(attempt);
         Some(note())
     }

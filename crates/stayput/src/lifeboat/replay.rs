@@ -98,7 +98,10 @@ impl Replay<'_> {
             return Ok(true);
         };
         let unmerged = writes.iter().filter(|write| !self.merge(&mut data, write)).count();
-        self.swap(&record, data, count, unmerged).await.map(|()| true)
+        // One that expects the record as it is may yet arrive: under its tag, only one of the two can count.
+        let tag = attempt.filter(|attempt| attempt.expected == record.header.version());
+        let tag = tag.map_or_else(|| sessions.write_tag(), |attempt| attempt.tag);
+        self.swap(&record, data, tag, count, unmerged).await.map(|()| true)
     }
 
     /// Applies a write to the session as it is in the store by now; `false` if it doesn't fit.
@@ -129,10 +132,16 @@ impl Replay<'_> {
         true
     }
 
-    async fn swap(&self, base: &Record, data: Data, count: usize, unmerged: usize) -> Result<(), Error> {
+    async fn swap(
+        &self,
+        base: &Record,
+        data: Data,
+        tag: WriteTag,
+        count: usize,
+        unmerged: usize,
+    ) -> Result<(), Error> {
         let (sessions, key) = (self.sessions, self.key);
-        let inner = &sessions.inner;
-        let (tag, expected) = (sessions.write_tag(), base.header.version());
+        let (inner, expected) = (&sessions.inner, base.header.version());
         let attempt = Attempt { tag, expected, count };
         let entry = Entry::Tried { key, attempt };
         let tried = self.lifeboat.pending.tried(&key, attempt, || self.lifeboat.note(&entry, false, inner));
