@@ -350,7 +350,7 @@ impl Session {
 /// either.
 fn newest(copy: Option<Result<Found, Refusal>>, carried: Option<Found>) -> Option<Result<Found, Refusal>> {
     match (copy, carried) {
-        (Some(Ok(copy)), Some(carried)) if copy.version() == carried.version() && carried.writes() > 0 => {
+        (Some(Ok(copy)), Some(carried)) if copy.is_written_over_by(&carried) => {
             Some(Ok(copy.written_as(&carried)))
         }
         (Some(Ok(copy)), Some(carried)) if copy.version() < carried.version() => Some(Ok(carried)),
@@ -366,6 +366,17 @@ impl Found {
 
     fn writes(&self) -> u32 {
         self.drift.as_ref().map_or(0, |drift| drift.writes)
+    }
+
+    /// Whether `carried` was written since the store went out, over what this has. The lifeboat of a session stays as it is while
+    /// values are written that it doesn't carry: its version may be an older one.
+    fn is_written_over_by(&self, carried: &Self) -> bool {
+        let is_same = |(key, before): &(String, Value)| self.current.data.get(key) == before.as_deref();
+        carried.writes() > 0
+            && self.current.header.state == RecordState::Live
+            && (self.version() == carried.version()
+                || self.version() > carried.version()
+                    && carried.drift.as_ref().is_some_and(|drift| drift.before.iter().all(is_same)))
     }
 
     /// The same session with the values that were written since, as they are in `carried`.

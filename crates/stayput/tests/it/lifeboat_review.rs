@@ -88,6 +88,9 @@ async fn an_id_that_this_server_knows_was_left_behind_is_not_served_from_its_lif
     let browser = logged_in(&a).await;
     let stolen = browser.tab();
     assert_eq!(browser.post("/elevate").await.status, 200);
+    heard().await;
+    stolen.get("/who").await;
+    heard().await;
     fleet.break_down(&[&a]).await;
     for _ in 0..2 {
         assert_ne!(stolen.post("/count").await.status, 200);
