@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stayput_core::{
-    Admission, Admitted, Epoch, Header, Operation, Overflow, SessionId, State as RecordState, StorageKey,
-    Subject, SubjectKey, WriteTag,
+    Admission, Admitted, Epoch, Header, OnWiped, Operation, Overflow, SessionId, State as RecordState,
+    StorageKey, Subject, SubjectKey, Timestamp, WriteTag,
 };
 
 use crate::Error;
@@ -194,9 +194,10 @@ impl Session {
         }
         let inner = &self.sessions().inner;
         let mut header = old.header.next(tag);
-        header.state = RecordState::Remainder;
+        let now = inner.clock.now();
+        (header.state, header.renewed) = (RecordState::Remainder, now);
         // The absolute deadline too: a request that found the session live may yet touch it.
-        header.absolute = header.absolute.min(inner.clock.now().after(inner.policy.grace));
+        header.absolute = header.absolute.min(self.remainder_kept(&old.header, now));
         header.expires = header.expires.min(header.absolute);
         match self.sessions().replace(Arc::new(old.with(header)), old.header.version()).await {
             Ok(Written::Conflict(newer)) => Ok(Some(newer)),
@@ -205,6 +206,19 @@ impl Session {
                 Ok(None)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Until when a session that is closed now stays in the store. Read it is for the grace only; but where lifeboats of it could
+    /// put it back if it were gone, it is not to be gone before they are worth nothing.
+    fn remainder_kept(&self, header: &Header, now: Timestamp) -> Timestamp {
+        let (inner, policy) = (&self.sessions().inner, &self.sessions().inner.policy);
+        let until = now.after(policy.grace);
+        match policy.on_wiped {
+            _ if inner.lifeboat.is_none() => until,
+            // It may have been born in an outage.
+            OnWiped::LogOut => until.max(header.created.after(policy.max_age)),
+            OnWiped::Restore => until.max(now.after(policy.max_age)),
         }
     }
 

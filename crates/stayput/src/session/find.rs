@@ -289,6 +289,11 @@ impl Session {
         if header.absolute <= now {
             return Ok(Err(Refusal::NoSession));
         }
+        // It stays longer than it is answered, so that no lifeboat puts it back.
+        let is_left_behind = header.state == RecordState::Remainder && inner.lifeboat.is_some();
+        if is_left_behind && now >= header.renewed.after(inner.policy.grace) {
+            return Ok(Err(Refusal::NoSession));
+        }
         if !header.accepts(generation, now, inner.policy.grace) {
             return Ok(Err(Refusal::OldGeneration));
         }

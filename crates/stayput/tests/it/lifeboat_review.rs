@@ -270,7 +270,7 @@ async fn a_login_in_an_outage_does_not_lose_what_it_is_to_carry_and_this_server_
 
 #[tokio::test]
 async fn a_swap_that_comes_late_is_not_made_twice() {
-    let fleet = Fleet::new();
+    let fleet = Fleet::with(Policy { store_timeout: Duration::from_millis(100), ..policy() });
     let late = Arc::new(LateStore::over(fleet.store.clone()));
     let journal = journal(&fleet.dir.path().join("a")).await;
     let remote = Arc::new(TellingStore::new(late.clone()));
