@@ -2,7 +2,7 @@
 //!
 //! Only the server that accepted a write replays it, so that none is made twice.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -157,12 +157,15 @@ impl Pending {
         self.recount(&table);
     }
 
-    /// A session that something is to be replayed of, other than `tried`: what was ended comes first.
-    pub(super) fn next(&self, tried: &HashSet<StorageKey>) -> Option<StorageKey> {
+    /// The sessions that something is to be replayed of as of now, the ones that were ended last: taken from the end, they come
+    /// first. All at once, since looking for the next one among those that were tried would take longer with each.
+    pub(super) fn keys(&self) -> Vec<StorageKey> {
         let table = self.table();
-        let open = || table.sessions.iter().filter(|(key, _)| !tried.contains(key));
-        let ended = open().find(|(_, waiting)| waiting.is_ended);
-        ended.or_else(|| open().next()).map(|(key, _)| *key)
+        let of = |is_ended| {
+            let sessions = table.sessions.iter().filter(move |(_, waiting)| waiting.is_ended == is_ended);
+            sessions.map(|(key, _)| *key)
+        };
+        of(false).chain(of(true)).collect()
     }
 
     /// What is to be replayed of a session, as of now: what was tried before comes first, by itself. What is added from here on is

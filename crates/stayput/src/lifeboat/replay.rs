@@ -3,7 +3,6 @@
 //!
 //! One session at a time, so that traffic goes before. What can't be brought in is said, never dropped silently.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -197,10 +196,10 @@ impl Replay<'_> {
 }
 
 /// Replays until nothing waits.
-async fn replay(inner: Weak<Inner>) {
-    let (mut tried, mut pause) = (HashSet::new(), FIRST_PAUSE);
+async fn replay(weak: Weak<Inner>) {
+    let (mut keys, mut pause) = (Vec::new(), Duration::ZERO);
     loop {
-        let Some(inner) = inner.upgrade() else { return };
+        let Some(inner) = weak.upgrade() else { return };
         let sessions = Sessions { inner };
         let Some(lifeboat) = &sessions.inner.lifeboat else { return };
         if lifeboat.pending.is_empty() {
@@ -209,24 +208,20 @@ async fn replay(inner: Weak<Inner>) {
             sessions.start_replay();
             return;
         }
-        let next = if sessions.store_is_out() { None } else { lifeboat.pending.next(&tried) };
+        let next = if sessions.store_is_out() { None } else { keys.pop() };
         let Some(key) = next else {
             drop(sessions);
             tokio::time::sleep(pause).await;
-            (tried, pause) = (HashSet::new(), (pause * 2).min(LONGEST_PAUSE));
+            pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            let Some(inner) = weak.upgrade() else { return };
+            keys = inner.lifeboat.as_ref().map(|lifeboat| lifeboat.pending.keys()).unwrap_or_default();
             continue;
         };
         match sessions.replay_session(key).await {
             Ok(()) if !lifeboat.pending.is_waiting(&key) => pause = FIRST_PAUSE,
-            Ok(()) => {
-                tried.insert(key);
-            }
-            Err(error) => {
-                tried.insert(key);
-                if !is_outage(&error) {
-                    error.log();
-                }
-            }
+            Ok(()) => {}
+            Err(error) if is_outage(&error) => {}
+            Err(error) => error.log(),
         }
     }
 }
