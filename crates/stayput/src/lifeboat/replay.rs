@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use stayput_core::{Operation, Record, Replaced, State as RecordState, StorageKey, Version, WriteTag};
+use stayput_core::{
+    OpenError, Operation, Record, Replaced, State as RecordState, StorageKey, Version, WriteTag,
+};
 
 use super::entry::{Attempt, Entry, Write};
 use super::pending::Work;
@@ -91,8 +93,14 @@ impl Replay<'_> {
             }
         }
         let keyring = sessions.inner.keyring.load();
-        let data = Data::decode(record.open(&key, &keyring).map_err(Error::Keyring)?);
-        let Ok(mut data) = data else {
+        let data = match record.open(&key, &keyring) {
+            Ok(bytes) => Data::decode(bytes).ok(),
+            // This server lacks a key; it may get it.
+            Err(error @ OpenError::UnknownKey(_)) => return Err(Error::Keyring(error)),
+            // For requests it is no session any more, either.
+            Err(_) => None,
+        };
+        let Some(mut data) = data else {
             self.give_up(writes.len(), count, Unreplayed::Ended);
             return Ok(true);
         };
