@@ -301,6 +301,9 @@ impl Session {
             Some(current) => vec![current.key],
             None => self.presented_keys().collect(),
         };
+        if current.as_ref().is_some_and(|current| current.header.state == RecordState::Remainder) {
+            return Err(Error::Superseded);
+        }
         if !lifeboat.has_journal() {
             return Err(Error::Adrift);
         }
