@@ -103,7 +103,7 @@ impl Pending {
         note: impl FnOnce(&[Write]) -> T,
     ) -> Result<T, NotTaken> {
         let mut table = self.table();
-        if table.bytes + writes.iter().map(Write::size).sum::<usize>() > MOST_BYTES {
+        if table.bytes + writes.iter().map(Write::size).sum::<usize>() > MOST_WRITTEN {
             return Err(NotTaken::Full);
         }
         let outcome = table.change(key, |waiting| {
@@ -297,6 +297,9 @@ impl Waiting {
 
 /// Most bytes that may wait: what comes after that is refused.
 const MOST_BYTES: usize = 64 << 20;
+
+/// Most bytes with which values are written: the rest is for logouts.
+const MOST_WRITTEN: usize = MOST_BYTES / 2;
 
 /// What a session takes here beside its values.
 const SESSION: usize = 512;
