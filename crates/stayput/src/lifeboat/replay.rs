@@ -25,8 +25,11 @@ impl Sessions {
     /// Has all that waits replayed when the store is there, unless that is under way.
     pub(crate) fn start_replay(&self) {
         let Some(lifeboat) = &self.inner.lifeboat else { return };
+        if lifeboat.pending.is_empty() || lifeboat.is_replaying.load(Ordering::Acquire) {
+            return;
+        }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if !lifeboat.pending.is_empty() && !lifeboat.is_replaying.swap(true, Ordering::AcqRel) {
+        if !lifeboat.is_replaying.swap(true, Ordering::AcqRel) {
             runtime.spawn(replay(Arc::downgrade(&self.inner)));
         }
     }

@@ -159,6 +159,8 @@ impl Session {
         keyring: &Keyring,
         with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
+        // What a journal had may wait since before there was a runtime.
+        self.sessions().start_replay();
         if lifeboat.pending.is_ended(&key) {
             return Ok(Err(Refusal::NoSession));
         }
