@@ -110,6 +110,7 @@ async fn probe(inner: Weak<Inner>) {
         tokio::time::sleep(pause.mul_f64(0.5 + f64::from(chance[0]) / 256.0)).await;
         let Some(inner) = inner.upgrade() else { return };
         if ask(&inner).await == Probe::Answered {
+            inner.breaker.returned(inner.clock.uptime());
             inner.breaker.probed();
             return;
         }

@@ -3,9 +3,10 @@
 //! It is fed by calls that were sent, and by nothing else: what was turned away here, or by the store for want of room, says
 //! nothing of the store's health.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
-use stayput_core::StoreErrorKind;
+use stayput_core::{StoreErrorKind, Uptime};
 
 /// Decides which calls are sent.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Breaker {
     /// While traffic comes back: how many calls there may be at a time, and how many there are.
     limit: AtomicU32,
     in_flight: AtomicU32,
+    /// When the store was last found to be back, as milliseconds of uptime.
+    back_at: AtomicU64,
 }
 
 /// That a call may be sent. To be given back with what became of it, or dropped if nobody waited for that.
@@ -70,6 +73,17 @@ impl Breaker {
     pub(crate) fn examined(&self, is_answered: bool) -> bool {
         self.is_suspected.store(false, Ordering::Release);
         !is_answered && self.turn(WELL, OUT)
+    }
+
+    /// Whether other servers may not have noticed yet that the store is back.
+    pub(crate) fn was_out_lately(&self, now: Uptime) -> bool {
+        let back_at = self.back_at.load(Ordering::Acquire);
+        back_at > 0 && now < Uptime::from_millis(back_at).after(NOTICED)
+    }
+
+    /// Notes when the store was found to be back.
+    pub(crate) fn returned(&self, now: Uptime) {
+        self.back_at.store(now.as_millis().max(1), Ordering::Release);
     }
 
     /// A probe was answered: traffic comes back, one call at a time to begin with, and then twice as many after each answer.
@@ -140,6 +154,9 @@ const COMING_BACK: u8 = 2;
 
 /// So many calls that fail one after another mean that the store is out.
 const ENOUGH: u32 = 5;
+
+/// By then all servers have noticed that the store is back, and replayed what they took meanwhile.
+const NOTICED: Duration = Duration::from_secs(5);
 
 /// So many calls at a time that went well mean that the store takes them all.
 const ALL: u32 = 64;

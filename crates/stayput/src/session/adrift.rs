@@ -188,6 +188,28 @@ impl Session {
         Some(Ok(Found { current, source, cookie, seen, at: now, confirmed, drift }))
     }
 
+    /// The session with what another server took while the store was out and may not have replayed yet, if that was a moment ago:
+    /// its client would see its own writes gone, and then there again.
+    pub(super) fn as_written_elsewhere(
+        &self,
+        lifeboat: &Lifeboat,
+        found: Found,
+        cookie: &DecodedCookie,
+        keyring: &Keyring,
+        with_subject: bool,
+    ) -> Found {
+        let (inner, key) = (&self.sessions().inner, found.current.key);
+        if !inner.breaker.was_out_lately(inner.clock.uptime()) || self.state().wants_fresh() {
+            return found;
+        }
+        match self.in_lifeboat(lifeboat, cookie, key, keyring, with_subject) {
+            Some(carried) if carried.writes() > 0 && found.version() <= carried.version() => {
+                Found { source: Source::Adrift, ..found.written_as(&carried) }
+            }
+            _ => found,
+        }
+    }
+
     /// From here on the session is adrift, if it may be. For when the store is out, or turned out to be; says whether it is. Not if a
     /// write of this request may have reached the store before, nor where no copy will do.
     pub(crate) fn cast_off(&self) -> bool {

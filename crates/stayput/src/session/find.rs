@@ -168,9 +168,12 @@ impl Session {
             return self.bridge(cookie, key, keyring, with_subject, error);
         }
         match self.ask(cookie, key, keyring, with_subject).await {
+            Ok(Ok(found)) => {
+                Ok(Ok(self.as_written_elsewhere(lifeboat, found, cookie, keyring, with_subject)))
+            }
             Ok(Err(Refusal::NoSession)) => self.revive(lifeboat, cookie, key, keyring, with_subject).await,
             Err(error) => self.bridge(cookie, key, keyring, with_subject, error),
-            found => found,
+            refused => refused,
         }
     }
 

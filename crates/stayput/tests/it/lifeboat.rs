@@ -203,6 +203,28 @@ async fn writes_of_several_servers_in_one_outage_all_count() {
 }
 
 #[tokio::test]
+async fn what_another_server_has_yet_to_replay_is_not_gone_meanwhile() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.server("a").await, fleet.server("b").await);
+    let browser = logged_in(&a).await;
+    fleet.break_down(&[&a, &b]).await;
+    assert_eq!(browser.post("/count").await.text, "2");
+    // The one that took it dies, and the store is back.
+    let browser = b.browser_with(browser.jar.clone());
+    drop(a);
+    fleet.mend(&[&b]).await;
+    assert_eq!(browser.get("/number/n").await.text, "2");
+    // It isn't there again in time: what it took is in its journal, and not in the store.
+    fleet.clock.advance(Duration::from_secs(5));
+    assert_eq!(browser.get("/number/n").await.text, "1");
+    let _a = fleet.server("a").await;
+    while browser.get("/number/n").await.text != "2" {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        fleet.clock.advance(Duration::from_secs(2));
+    }
+}
+
+#[tokio::test]
 async fn parallel_writes_of_an_outage_all_count() {
     let fleet = Fleet::new();
     let a = fleet.server("a").await;
