@@ -1,6 +1,8 @@
 //! Handing out lifeboats: while the store is there, whenever the one that the client has is out of date; while it isn't, after
 //! each write.
 
+use std::time::Duration;
+
 use stayput_core::LifeboatKey;
 
 use super::{Current, Drift, Session, State};
@@ -69,8 +71,11 @@ impl Session {
         }
         let Presented::Once(value) = self.cookies().single(&inner.names.lifeboat) else { return Due::Yes };
         let Some(label) = Label::decode(value, &current.key) else { return Due::Yes };
-        let is_old = inner.clock.now() >= label.confirmed.after(inner.policy.max_age / 3);
-        if label.writes > 0 || is_old && state.confirmed > label.confirmed {
+        let now = inner.clock.now();
+        let is_old = now >= label.confirmed.after(inner.policy.max_age / 3);
+        // Made up, or by a clock that is far ahead.
+        let is_ahead = label.confirmed > now.after(MOST_SKEW);
+        if label.writes > 0 || is_ahead || is_old && state.confirmed > label.confirmed {
             Due::Yes
         } else if label.version == SeenVersion::of(&current.header) {
             Due::No
@@ -135,3 +140,6 @@ impl Session {
         boat
     }
 }
+
+/// How far the clocks of two servers may be apart before one's lifeboats are replaced by the other's.
+const MOST_SKEW: Duration = Duration::from_mins(1);

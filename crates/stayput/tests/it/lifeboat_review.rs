@@ -422,6 +422,58 @@ async fn the_last_of_three_writes_on_two_servers_is_the_one_that_stays() {
     }
 }
 
+/// Any bytes may stand in the cookie.
+#[tokio::test]
+async fn hostile_lifeboats_are_none() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.server("a").await, fleet.server("b").await);
+    let browser = logged_in(&a).await;
+    let (boat, cookie) = (browser.cookie(LIFEBOAT).unwrap(), browser.cookie(SESSION).unwrap());
+    let tag = boat.split('.').next().unwrap();
+    let long = "A".repeat(5000);
+    let most = format!("{tag}.{}.{}.{}.AAAA", u64::MAX, u32::MAX, u64::MAX);
+    let hostile = [
+        "",
+        ".",
+        "ended.",
+        "ended",
+        "ended.AAAA",
+        "....",
+        "ended..",
+        &long,
+        &format!("ended.{long}"),
+        &most,
+        &format!("{tag}.+1.0.0."),
+        &format!("{tag}.1.4294967296.0.AA"),
+        &format!("{tag}....."),
+        &format!("{tag}.18446744073709551616.0.0.AA"),
+        &format!("{boat}."),
+        &format!(".{boat}"),
+    ];
+    for value in hostile {
+        let reply = browser.sending(&[(SESSION, &cookie), (LIFEBOAT, value)]).get("/who").await;
+        assert_eq!(reply.text, "alice", "{value}");
+    }
+    fleet.break_down(&[&a, &b]).await;
+    for value in hostile {
+        let reply = browser.sending(&[(SESSION, &cookie), (LIFEBOAT, value)]).at(&b).get("/who").await;
+        assert_eq!((reply.status.as_u16(), reply.cookies.len()), (503, 0), "{value}");
+    }
+}
+
+/// A made-up label keeps nobody without a lifeboat for longer than it takes to see that it can't be true.
+#[tokio::test]
+async fn a_lifeboat_from_the_future_is_replaced() {
+    let fleet = Fleet::new();
+    let a = fleet.server("a").await;
+    let browser = logged_in(&a).await;
+    let (boat, cookie) = (browser.cookie(LIFEBOAT).unwrap(), browser.cookie(SESSION).unwrap());
+    let label: Vec<_> = boat.split('.').collect();
+    let made_up = format!("{}.{}.0.{}.AAAA", label[0], label[1], u64::MAX);
+    let reply = browser.sending(&[(SESSION, &cookie), (LIFEBOAT, &made_up)]).get("/who").await;
+    assert!(reply.cookies.iter().any(|cookie| cookie.starts_with(LIFEBOAT)));
+}
+
 #[tokio::test]
 async fn a_journal_without_lifeboats_is_a_mistake() {
     let fleet = Fleet::with(Policy { outage: Outage::ReadOnly, lifeboat: Vec::new(), ..policy() });
