@@ -29,7 +29,7 @@ pub(crate) struct Write {
     pub(crate) name: String,
     pub(crate) before: Value,
     pub(crate) after: Value,
-    /// What the store had when it went out, where other servers wrote in between.
+    /// What the store had when it went out, where other servers wrote in between and the merge goes by that.
     pub(crate) origin: Option<Value>,
     /// Until when its session may still come into being, if it was born in an outage.
     pub(crate) born_until: Option<Timestamp>,
@@ -45,6 +45,11 @@ pub(crate) struct Attempt {
 }
 
 impl Write {
+    /// What the store had when it went out, as far as is known.
+    pub(super) fn base(&self) -> &Value {
+        self.origin.as_ref().unwrap_or(&self.before)
+    }
+
     /// Bytes that it takes in memory, about.
     pub(crate) fn size(&self) -> usize {
         let len = |value: &Value| value.as_ref().map_or(0, Vec::len);

@@ -71,7 +71,7 @@ impl Merges {
     }
 
     /// Whether what the store had at the very beginning is as good as what was written over, if others wrote in between.
-    pub(super) fn goes_by_origin(&self, key: &str) -> bool {
+    pub(crate) fn goes_by_origin(&self, key: &str) -> bool {
         self.declared.get(key) == Some(&Merge::IfUnchanged)
     }
 

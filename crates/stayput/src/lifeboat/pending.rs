@@ -266,6 +266,11 @@ impl Waiting {
                 last.write.after = write.after;
                 last.count += 1;
             }
+            // Another server wrote over that one in between: it doesn't count any more, and must not be in the way of this one.
+            Some(last) if write.origin.as_ref() == Some(last.write.base()) => {
+                last.write = write;
+                last.count += 1;
+            }
             _ => self.writes.push(Collected { write, count: 1 }),
         }
     }

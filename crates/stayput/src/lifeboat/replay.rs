@@ -123,9 +123,7 @@ impl Replay<'_> {
         };
         // Who wrote over what another server had written finds the store as it was before both, if this one is first.
         let merged = match &write.origin {
-            Some(origin) if *origin == stored && self.lifeboat.merges.goes_by_origin(&write.name) => {
-                merge(origin.as_deref())
-            }
+            Some(origin) if *origin == stored => merge(origin.as_deref()),
             _ => merge(write.before.as_deref()),
         };
         match merged {

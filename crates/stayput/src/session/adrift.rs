@@ -298,7 +298,8 @@ impl Session {
             let itself = Written { before, after, stored: before };
             lifeboat.merges.merge(&name, itself).map_err(|_| Error::Adrift)?;
             let (before, after) = (before.map(<[u8]>::to_vec), after.map(<[u8]>::to_vec));
-            let origin = drift.before(&name).filter(|origin| **origin != before).cloned();
+            let goes_by_origin = lifeboat.merges.goes_by_origin(&name);
+            let origin = drift.before(&name).filter(|origin| goes_by_origin && **origin != before).cloned();
             if drift.before(&name).is_none() {
                 drift.before.push((name.clone(), before.clone()));
             }

@@ -402,7 +402,6 @@ fn what_a_journal_has_is_replayed_by_sessions_that_were_built_outside_of_a_runti
 }
 
 #[tokio::test]
-#[ignore = "open: a value written here, there and here again; what was written last is given up"]
 async fn the_last_of_three_writes_on_two_servers_is_the_one_that_stays() {
     for is_a_first in [false, true] {
         let fleet = Fleet::new();
