@@ -210,8 +210,9 @@ async fn what_another_server_has_yet_to_replay_is_not_gone_meanwhile() {
     fleet.break_down(&[&a, &b]).await;
     assert_eq!(browser.post("/count").await.text, "2");
     // The one that took it dies, and the store is back.
-    let browser = b.browser_with(browser.jar.clone());
-    drop(a);
+    let jar = browser.jar.clone();
+    drop((a, browser));
+    let browser = b.browser_with(jar);
     fleet.mend(&[&b]).await;
     assert_eq!(browser.get("/number/n").await.text, "2");
     // It isn't there again in time: what it took is in its journal, and not in the store.
