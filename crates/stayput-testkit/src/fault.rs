@@ -1,6 +1,6 @@
 //! A store that fails when told to, before or after the effect.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stayput_core::{
@@ -39,6 +39,7 @@ pub struct FaultyStore {
     state: Mutex<Option<Fault>>,
     paused: Notify,
     resumed: Notify,
+    called: Mutex<HashMap<Operation, usize>>,
 }
 
 impl FaultyStore {
@@ -50,6 +51,7 @@ impl FaultyStore {
             state: Mutex::default(),
             paused: Notify::new(),
             resumed: Notify::new(),
+            called: Mutex::default(),
         }
     }
 
@@ -79,6 +81,12 @@ impl FaultyStore {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// How often `operation` was called so far, however that went.
+    pub fn count(&self, operation: Operation) -> usize {
+        let called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        called.get(&operation).copied().unwrap_or_default()
+    }
+
     fn next_fault(&self, operation: Operation) -> Option<Fault> {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         let position = plan.iter().position(|(planned, _)| *planned == operation);
@@ -91,6 +99,7 @@ impl FaultyStore {
         operation: Operation,
         call: impl FnOnce(&'a dyn SessionStore) -> StoreFuture<'a, T> + Send + 'a,
     ) -> StoreFuture<'a, T> {
+        *self.called.lock().unwrap_or_else(PoisonError::into_inner).entry(operation).or_default() += 1;
         let name = self.store.name();
         let error = move |kind| StoreError::new(kind, name, operation).with_source("planned by the test");
         match self.next_fault(operation) {

@@ -26,27 +26,33 @@ impl Session {
         let mut endings = self.sessions().inner.endings.listen();
         self.load().await?;
         let Some(key) = self.current().map(|current| current.key) else { return Ok(()) };
-        while self.sessions().lives(key).await {
+        let inner = &self.sessions().inner;
+        // One that was born while the store was out isn't in it before its client comes again.
+        let drift = self.state().drift.clone().filter(|drift| drift.is_born);
+        let comes_until = drift.map(|drift| drift.confirmed.after(inner.policy.max_age)).unwrap_or_default();
+        let mut has_come = false;
+        loop {
+            let lives = self.sessions().lives(key).await;
+            has_come |= lives == Some(true);
+            if lives == Some(false) && (has_come || inner.clock.now() >= comes_until) {
+                return Ok(());
+            }
             // Whoever hears that it ended knows; else it is time to ask again.
             if tokio::time::timeout(ASK_AGAIN, heard(&mut endings, key)).await.is_ok() {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
     }
 }
 
 impl Sessions {
-    async fn lives(&self, key: StorageKey) -> bool {
-        match self.call(Operation::Load, |store| store.load(key)).await {
-            Ok(record) => record.is_some_and(|record| {
-                record.header.state == RecordState::Live && record.header.absolute > self.inner.clock.now()
-            }),
-            Err(error) => {
-                error.log();
-                true
-            }
-        }
+    /// Whether the store has the session; `None` if it can't say.
+    async fn lives(&self, key: StorageKey) -> Option<bool> {
+        let loaded = self.call(Operation::Load, |store| store.load(key)).await;
+        let record = loaded.inspect_err(Error::log).ok()?;
+        Some(record.is_some_and(|record| {
+            record.header.state == RecordState::Live && record.header.absolute > self.inner.clock.now()
+        }))
     }
 }
 

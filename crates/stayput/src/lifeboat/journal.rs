@@ -18,8 +18,9 @@ use super::entry::Entry;
 
 /// Where writes and logouts are kept that were accepted while the store was out. One process has it at a time.
 ///
-/// A logout is on the disk before it is acknowledged; a write is with the operating system, and so survives the process, but not
-/// the machine.
+/// A logout is on the disk before it is acknowledged, and refused if it can't be; a write is with the operating system, and so survives
+/// the process, but not the machine. A write that can't be put down is taken all the same, with an error in the log: it then ends with
+/// the process.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,

@@ -77,7 +77,8 @@ impl Session {
         let is_ahead = label.confirmed > now.after(MOST_SKEW);
         if label.writes > 0 || is_ahead || is_old && state.confirmed > label.confirmed {
             Due::Yes
-        } else if label.version == SeenVersion::of(&current.header) {
+        } else if label.version == SeenVersion::of(&current.header) || state.has_seen_version() {
+            // Who was told of this version got the lifeboat with it, if another one was due.
             Due::No
         } else {
             Due::IfDifferent

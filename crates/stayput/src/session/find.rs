@@ -168,6 +168,9 @@ impl Session {
             return self.bridge(cookie, key, keyring, with_subject, error);
         }
         match self.ask(cookie, key, keyring, with_subject).await {
+            Ok(Ok(found)) if self.is_barely_born(&found, keyring) => {
+                self.revive(lifeboat, cookie, key, keyring, with_subject).await
+            }
             Ok(Ok(found)) => {
                 Ok(Ok(self.as_written_elsewhere(lifeboat, found, cookie, keyring, with_subject)))
             }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use stayput_core::{DecodedCookie, Keyring, OnWiped, Operation, StorageKey};
+use stayput_core::{DecodedCookie, Epoch, Keyring, OnWiped, Operation, StorageKey, Timestamp};
 
 use super::{CookieState, Current, Drift, Found, Session, Source};
 use crate::Error;
@@ -51,15 +51,23 @@ impl Session {
         Ok(found.map(|found| Found { confirmed: now, ..found }))
     }
 
+    /// Whether a session was put into the store just now, perhaps by somebody who failed before it was admitted.
+    pub(super) fn is_barely_born(&self, found: &Found, keyring: &Keyring) -> bool {
+        found.current.header.version().count == 1
+            && found.current.header.subject.is_some()
+            && self.boat(&found.current.key, keyring).is_some_and(|boat| boat.is_born)
+    }
+
     /// Whether a session that the store doesn't have was lost by it, and is wanted back.
     async fn may_restore(&self, lifeboat: &Lifeboat, boat: &Boat) -> Result<bool, Error> {
         let (sessions, inner) = (self.sessions(), &self.sessions().inner);
-        if inner.policy.on_wiped == OnWiped::LogOut || boat.marker.is_none() {
+        if boat.marker.is_none() {
             return Ok(false);
         }
+        // Who lost it may have noticed nothing yet.
         let marker = sessions.call(Operation::Marker, |store| store.marker()).await?;
         sessions.see_marker(marker);
-        if boat.marker == marker {
+        if boat.marker == marker || inner.policy.on_wiped == OnWiped::LogOut {
             return Ok(false);
         }
         Ok(match (&boat.subject, boat.header.authenticated) {
@@ -73,8 +81,10 @@ impl Session {
         let sessions = self.sessions();
         let Some(subject) = &boat.subject else { return sessions.create(current).await };
         let epoch = self.epoch(subject.key()).await?;
-        // An epoch is at least the time at which it was raised, in milliseconds.
-        if epoch.count() >= boat.confirmed.as_millis() {
+        // An epoch is at least the time at which it was raised, by another clock than that of the server that confirmed: of two
+        // that are close nobody knows which was first.
+        let raised = Timestamp::from_millis(epoch.count());
+        if epoch != Epoch::default() && raised.after(sessions.inner.policy.max_age) >= boat.confirmed {
             return Err(Error::Ended);
         }
         sessions.create(current).await?;
@@ -102,7 +112,8 @@ impl Session {
         let inner = &self.sessions().inner;
         let now = first.header.created;
         first.header.expires = inner.policy.expiry(&first.header, now);
-        let drift = Drift { is_born: true, ..Drift::since(now, inner.marker.get()) };
+        // Counted as a write, so that the lifeboat is replaced when the store has the session.
+        let drift = Drift { is_born: true, writes: 1, ..Drift::since(now, inner.marker.get()) };
         let boat = self.boat_of(&first, &drift);
         let holds_all =
             first.data.iter().count() == boat.values.iter().filter(|kept| kept.value.is_some()).count();

@@ -518,6 +518,27 @@ async fn a_session_born_in_an_outage_keeps_the_limit() {
 }
 
 #[tokio::test]
+async fn a_session_born_in_an_outage_is_counted_in_even_if_the_store_fails_in_the_middle_of_that() {
+    let fleet = Fleet::new();
+    let a = fleet.server("a").await;
+    fleet.break_down(&[&a]).await;
+    let browser = a.browser();
+    assert_eq!(browser.post("/login/alice").await.status, 200);
+    fleet.mend(&[&a]).await;
+    fleet.store.plan(Operation::Admit, Fault::Before);
+    browser.get("/who").await;
+    fleet.mend(&[&a]).await;
+    assert_eq!(browser.get("/who").await.text, "alice");
+    let admitted = fleet.store.count(Operation::Admit);
+    assert!(admitted >= 2, "it was tried again");
+    // And then no more.
+    for _ in 0..5 {
+        assert_eq!(browser.get("/who").await.text, "alice");
+    }
+    assert_eq!(fleet.store.count(Operation::Admit), admitted);
+}
+
+#[tokio::test]
 async fn a_wiped_store_logs_out_unless_it_is_to_restore() {
     let fleet = Fleet::new();
     let browser = logged_in(&fleet.server("a").await).await;

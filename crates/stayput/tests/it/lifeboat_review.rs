@@ -336,7 +336,6 @@ fn stored_key(browser: &Browser, server: &Server) -> StorageKey {
 }
 
 #[tokio::test]
-#[ignore = "open: a lifeboat's time and an epoch's are of two clocks"]
 async fn a_login_of_a_server_whose_clock_is_ahead_does_not_outlive_its_users_end() {
     // One server's clock is ahead.
     let fleet = Fleet::new();
@@ -498,7 +497,6 @@ async fn a_server_that_died_between_a_swap_and_its_note_makes_it_once() {
 
 /// Handlers that wait for the end of a session are not to be told of it by the end of an outage.
 #[tokio::test]
-#[ignore = "open: a session born in an outage is not in the store yet when that is back"]
 async fn a_session_born_in_an_outage_has_not_ended_when_the_store_is_back() {
     let fleet = Fleet::new();
     let a = fleet.server("a").await;
