@@ -104,9 +104,13 @@ async fn stayput(url: &str, outage: stayput::Outage) -> Router {
         _ => Vec::new(),
     };
     let policy = Policy { outage, lifeboat, ..Policy::web() };
-    let journals = std::env::var("BENCH_JOURNALS").expect("the drill's directory");
-    let journal = Journal::open(format!("{journals}/{}", std::process::id())).expect("a journal");
-    let sessions = Sessions::builder(store).policy(policy).keyring(keyring).journal(journal).build();
+    let mut sessions = Sessions::builder(store).policy(policy).keyring(keyring);
+    if outage == Outage::Lifeboat {
+        let journals = std::env::var("BENCH_JOURNALS").expect("the drill's directory");
+        let journal = Journal::open(format!("{journals}/{}", std::process::id())).expect("a journal");
+        sessions = sessions.journal(journal);
+    }
+    let sessions = sessions.build();
     let sessions = sessions.expect("the preset is valid");
     routes(get(login), get(read), post(write), post(logout)).layer(sessions.layer())
 }

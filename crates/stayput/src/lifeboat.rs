@@ -17,9 +17,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use stayput_core::{Keyring, Policy, StorageKey, Subject, Timestamp};
+use stayput_core::{Keyring, Policy, Random, StorageKey, Subject, Timestamp};
 
-pub(crate) use self::boat::{Boat, Carried, Label};
+pub(crate) use self::boat::{Boat, Carried, Label, ServerId};
 use self::entry::Entry;
 pub(crate) use self::entry::{Value, Write};
 pub use self::journal::Journal;
@@ -35,6 +35,8 @@ pub(crate) type Readmit =
 
 /// What a server needs for its clients' lifeboats.
 pub(crate) struct Lifeboat {
+    /// This one.
+    pub(crate) server: ServerId,
     pub(crate) merges: Merges,
     pub(crate) pending: Pending,
     journal: Option<journal::Writer>,
@@ -54,7 +56,12 @@ pub(crate) struct Equipment {
 
 impl Lifeboat {
     /// Puts together what `policy` asks for, or says what is missing.
-    pub(crate) fn new(equipment: Equipment, policy: &Policy, keyring: &Keyring) -> Result<Self, Vec<String>> {
+    pub(crate) fn new(
+        equipment: Equipment,
+        policy: &Policy,
+        keyring: &Keyring,
+        random: &dyn Random,
+    ) -> Result<Self, Vec<String>> {
         let Equipment { mut merges, journal, readmit } = equipment;
         let mut mistakes = merges.declare(policy);
         if policy.on_wiped == stayput_core::OnWiped::Restore && readmit.is_none() {
@@ -82,7 +89,8 @@ impl Lifeboat {
             return Err(mistakes);
         }
         let (turns, is_replaying) = (Default::default(), AtomicBool::default());
-        Ok(Self { merges, pending, journal, readmit, turns, is_replaying })
+        let server = ServerId::generate(random);
+        Ok(Self { server, merges, pending, journal, readmit, turns, is_replaying })
     }
 
     pub(crate) fn has_journal(&self) -> bool {

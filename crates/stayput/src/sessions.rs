@@ -244,7 +244,7 @@ impl Builder {
             let mistake = "journal takes outage = lifeboat: else nothing that it has is ever replayed";
             return Err(PolicyError::new(vec![mistake.to_owned()]));
         }
-        let lifeboat = has_lifeboat.then(|| Lifeboat::new(equipment, &policy, &keyring.load()));
+        let lifeboat = has_lifeboat.then(|| Lifeboat::new(equipment, &policy, &keyring.load(), &*random));
         let lifeboat = lifeboat.transpose().map_err(PolicyError::new)?;
         let near = near_cache.map(|config| Near::start(Arc::clone(&store), Arc::clone(&clock), config));
         let breaker = if store.is_remote() { Breaker::default() } else { Breaker::of_local_store() };

@@ -25,8 +25,22 @@ pub(crate) struct Boat {
     pub(crate) is_born: bool,
     /// How often it was written since.
     pub(crate) writes: u32,
+    /// The server that made all of these writes; `None` if several did.
+    pub(crate) writer: Option<ServerId>,
     pub(crate) subject: Option<Subject>,
     pub(crate) values: Vec<Carried>,
+}
+
+/// Tells one process that serves sessions from others: random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerId(u64);
+
+impl ServerId {
+    pub(crate) fn generate(random: &dyn Random) -> Self {
+        let mut bytes = [0; 8];
+        random.fill(&mut bytes);
+        Self(u64::from_be_bytes(bytes).max(1))
+    }
 }
 
 /// One of the keys that were declared, and what the session has under it.
@@ -88,6 +102,7 @@ impl Boat {
         out.bytes(&self.header.to_bytes());
         out.number(self.confirmed.as_millis());
         out.number(self.writes.into());
+        out.number(self.writer.map_or(0, |writer| writer.0));
         out.flag(self.is_born);
         out.optional(self.marker.as_ref().map(|marker| &marker.as_bytes()[..]));
         out.optional(self.subject.as_ref().map(|subject| subject.as_str().as_bytes()));
@@ -107,6 +122,7 @@ impl Boat {
         let (header, _) = Header::from_bytes(reader.bytes()?).ok()?;
         let confirmed = Timestamp::from_millis(reader.number()?);
         let writes = u32::try_from(reader.number()?).ok()?;
+        let writer = Some(ServerId(reader.number()?)).filter(|writer| writer.0 != 0);
         let is_born = reader.flag()?;
         let marker = reader.optional()?.map(|marker| marker.try_into().map(Marker::from_bytes));
         let subject = reader.optional()?.map(|subject| str::from_utf8(subject).map(Subject::new));
@@ -118,7 +134,7 @@ impl Boat {
             values.push(Carried { key, value, before });
         }
         let (marker, subject) = (marker.transpose().ok()?, subject.transpose().ok()?);
-        Some(Self { header, confirmed, marker, is_born, writes, subject, values })
+        Some(Self { header, confirmed, marker, is_born, writes, writer, subject, values })
     }
 }
 
@@ -211,7 +227,8 @@ mod tests {
             carried("added", Some(b"new"), Some(None)),
         ];
         let (marker, subject) = (Some(Marker::from_bytes([3; 16])), Some(Subject::new("alice")));
-        Boat { header, confirmed: now, marker, is_born: true, writes: 3, subject, values }
+        let writer = Some(ServerId(5));
+        Boat { header, confirmed: now, marker, is_born: true, writes: 3, writer, subject, values }
     }
 
     #[test]

@@ -156,7 +156,7 @@ const COMING_BACK: u8 = 2;
 const ENOUGH: u32 = 5;
 
 /// By then all servers have noticed that the store is back, and replayed what they took meanwhile.
-const NOTICED: Duration = Duration::from_secs(5);
+const NOTICED: Duration = Duration::from_secs(3);
 
 /// So many calls at a time that went well mean that the store takes them all.
 const ALL: u32 = 64;

@@ -16,7 +16,7 @@ use crate::cookies::Presented;
 use crate::data::{Changes, Data};
 use crate::device::Device;
 use crate::events::{EndReason, EventKind, Refusal};
-use crate::lifeboat::{Boat, Carried, Lifeboat, NotTaken, Value, View, Write, Written, boat};
+use crate::lifeboat::{Boat, Carried, Lifeboat, NotTaken, ServerId, Value, View, Write, Written, boat};
 use crate::meter;
 use crate::near::{Seen, SeenVersion};
 use crate::outage::is_outage;
@@ -30,6 +30,8 @@ pub(crate) struct Drift {
     pub(crate) is_born: bool,
     /// How often it was written since.
     pub(crate) writes: u32,
+    /// The server that made all of these writes; `None` if several did.
+    pub(crate) writer: Option<ServerId>,
     /// What the store has under the keys that were written since.
     pub(crate) before: Vec<(String, Value)>,
 }
@@ -37,7 +39,7 @@ pub(crate) struct Drift {
 impl Drift {
     /// Of a session that was as the store had it at `confirmed`.
     pub(crate) fn since(confirmed: Timestamp, marker: Option<Marker>) -> Self {
-        Self { confirmed, marker, is_born: false, writes: 0, before: Vec::new() }
+        Self { confirmed, marker, is_born: false, writes: 0, writer: None, before: Vec::new() }
     }
 
     fn of(boat: &Boat) -> Self {
@@ -47,6 +49,7 @@ impl Drift {
             marker: boat.marker,
             is_born: boat.is_born,
             writes: boat.writes,
+            writer: boat.writer,
             before: boat.values.iter().filter_map(written).collect(),
         }
     }
@@ -202,8 +205,10 @@ impl Session {
         if !inner.breaker.was_out_lately(inner.clock.uptime()) || self.state().wants_fresh() {
             return found;
         }
+        // What this server took itself it has replayed by now.
+        let is_elsewhere = |drift: &Drift| drift.writes > 0 && drift.writer != Some(lifeboat.server);
         match self.in_lifeboat(lifeboat, cookie, key, keyring, with_subject) {
-            Some(carried) if carried.writes() > 0 && found.version() <= carried.version() => {
+            Some(carried) if carried.drift.as_deref().is_some_and(is_elsewhere) => {
                 Found { source: Source::Adrift, ..found.written_as(&carried) }
             }
             _ => found,
@@ -305,6 +310,8 @@ impl Session {
             }
             writes.push(Write { name, before, after, origin, born_until });
         }
+        let is_first = drift.writes == 0;
+        drift.writer = Some(lifeboat.server).filter(|server| is_first || drift.writer == Some(*server));
         drift.writes += 1;
         Ok((writes, drift))
     }

@@ -126,6 +126,7 @@ impl Session {
             marker: drift.marker,
             is_born: drift.is_born,
             writes: drift.writes,
+            writer: drift.writer,
             subject: current.data.subject(),
             values: Vec::new(),
         };

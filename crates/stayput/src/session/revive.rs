@@ -113,7 +113,8 @@ impl Session {
         let now = first.header.created;
         first.header.expires = inner.policy.expiry(&first.header, now);
         // Counted as a write, so that the lifeboat is replaced when the store has the session.
-        let drift = Drift { is_born: true, writes: 1, ..Drift::since(now, inner.marker.get()) };
+        let writer = Some(lifeboat.server);
+        let drift = Drift { is_born: true, writes: 1, writer, ..Drift::since(now, inner.marker.get()) };
         let boat = self.boat_of(&first, &drift);
         let holds_all =
             first.data.iter().count() == boat.values.iter().filter(|kept| kept.value.is_some()).count();
