@@ -1,5 +1,6 @@
 //! What a response carries to the browser: cookies to set or delete, and how to treat what it has kept.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
@@ -8,9 +9,13 @@ use stayput_core::CookiePolicy;
 
 use crate::sessions::CookieNames;
 
-/// Changes to a browser's cookies that await the response head.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Answer {
+/// Changes to a browser's cookies that await the response head. Most requests have none, and don't carry the room for them.
+#[derive(Debug, Default)]
+pub(crate) struct Answer(Option<Box<Contents>>);
+
+/// What an answer carries, if anything.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
     pub(crate) session: Option<CookieChange>,
     pub(crate) anonymous: Option<CookieChange>,
     pub(crate) spare: Option<CookieChange>,
@@ -20,7 +25,6 @@ pub(crate) struct Answer {
 }
 
 /// What to do to a cookie.
-#[derive(Clone)]
 pub(crate) enum CookieChange {
     Set {
         value: String,
@@ -39,7 +43,30 @@ impl std::fmt::Debug for CookieChange {
     }
 }
 
-impl Answer {
+impl Deref for Answer {
+    type Target = Contents;
+
+    fn deref(&self) -> &Contents {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Answer {
+    fn deref_mut(&mut self) -> &mut Contents {
+        self.0.get_or_insert_default()
+    }
+}
+
+static NOTHING: Contents = Contents {
+    session: None,
+    anonymous: None,
+    spare: None,
+    version: None,
+    lifeboat: None,
+    logged_out: false,
+};
+
+impl Contents {
     pub(crate) fn write(&self, names: &CookieNames, headers: &mut HeaderMap) {
         let cookies = [
             (&names.session, &self.session),

@@ -12,7 +12,7 @@ use stayput_core::{State as RecordState, StorageKey, StoreErrorKind, Subject};
 
 pub(crate) use self::succession::Heir;
 use crate::Error;
-use crate::answer::{Answer, CookieChange};
+use crate::answer::{Contents, CookieChange};
 use crate::commit::{Attempts, Written};
 use crate::device::Device;
 use crate::events::{EndReason, EventKind};
@@ -172,7 +172,7 @@ impl Session {
         state.current = None;
         state.end_lookup();
         state.changes.clear();
-        state.answer = Answer {
+        *state.answer = Contents {
             session: Some(CookieChange::Delete),
             anonymous: Some(CookieChange::Delete),
             spare: self.presents_spare().then_some(CookieChange::Delete),
