@@ -61,12 +61,14 @@ impl Session {
         }
     }
 
-    /// Touches a session that was just found and might end while its handler is at work.
+    /// Whether a session that was just found might end while its handler is at work.
+    pub(crate) fn ends_soon(&self, header: &Header, now: Timestamp) -> bool {
+        header.state == RecordState::Live && self.sessions().inner.policy.touch_is_urgent(header, now)
+    }
+
+    /// Touches such a session.
     pub(crate) async fn keep_alive(&self, found: &mut Arc<Current>, now: Timestamp) {
         let policy = &self.sessions().inner.policy;
-        if found.header.state != RecordState::Live || !policy.touch_is_urgent(&found.header, now) {
-            return;
-        }
         match self.touch(found, now).await {
             Ok(()) => {
                 let mut header = found.header.clone();

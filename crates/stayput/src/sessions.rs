@@ -56,6 +56,13 @@ pub(crate) struct CookieNames {
     pub(crate) clears_all: bool,
 }
 
+impl CookieNames {
+    /// The cookie of a session with a subject, or of an anonymous one.
+    pub(crate) fn of(&self, with_subject: bool) -> &str {
+        if with_subject { &self.session } else { &self.anonymous }
+    }
+}
+
 impl Sessions {
     /// Begins to build sessions over `store`.
     pub fn builder(store: impl SessionStore) -> Builder {

@@ -17,43 +17,39 @@ use crate::events::{EventKind, Refusal};
 use crate::guesses::Guess;
 use crate::lifeboat::Lifeboat;
 use crate::meter;
-use crate::near::{Known, Seen, SeenVersion};
+use crate::near::{Copy, Known, Near, Seen, SeenVersion};
 
 impl Session {
     /// The session of the session cookie or, if that has none, of the anonymous cookie.
     pub(super) async fn find(&self) -> Result<Option<Found>, Error> {
         let inner = &self.sessions().inner;
-        let (names, keyring) = (&inner.names, inner.keyring.load());
+        let keyring = inner.keyring.load();
         if inner.lifeboat.is_some() {
             Box::pin(self.end_if_ended(&keyring)).await;
         }
-        let mut found = None;
-        if let Some(cookie) = self.genuine(&names.session, &keyring)? {
-            let key = cookie.value.id.storage_key();
-            let fetched = self.fetch(&cookie, key, &keyring, true).await?;
-            // Whoever has a spare cookie beside this one has logged in since: a copy in which it lives is an old one.
-            let is_live = fetched.as_ref().is_ok_and(|found| {
-                found.current.header.state == RecordState::Live && found.source == Source::Store
-            });
-            found = if is_live { None } else { self.find_spare(key, &keyring).await? };
-            found = found.or(self.unless_refused(fetched, &names.session)?);
+        for with_subject in [true, false] {
+            let claim = self.claim(with_subject, &keyring)?;
+            let Some(claim) = claim else { continue };
+            let fetched = self.fetch(&claim, &keyring).await?;
+            let spare = if claim.has_spare && !is_surely_live(&fetched) {
+                Box::pin(self.find_spare(claim.key, &keyring)).await?
+            } else {
+                None
+            };
+            let found = spare.or(self.unless_refused(fetched, inner.names.of(with_subject))?);
+            if found.is_some() {
+                meter::load(true);
+                return Ok(found);
+            }
         }
-        if found.is_none()
-            && let Some(cookie) = self.genuine(&names.anonymous, &keyring)?
-        {
-            let key = cookie.value.id.storage_key();
-            let fetched = self.fetch(&cookie, key, &keyring, false).await?;
-            found = self.unless_refused(fetched, &names.anonymous)?;
-        }
-        meter::load(found.is_some());
-        Ok(found)
+        meter::load(false);
+        Ok(None)
     }
 
     /// The newest cookie of `session`. Any server can compute it.
     pub(crate) fn newest_cookie(&self, session: &Current) -> CookieChange {
-        let names = &self.sessions().inner.names;
         let is_logged_in = session.header.subject.is_some();
-        self.cookie_under(if is_logged_in { &names.session } else { &names.anonymous }, session)
+        self.cookie_under(self.sessions().inner.names.of(is_logged_in), session)
     }
 
     /// What a login of a client that presents a session cookie leaves beside its own: an answer that was under way during the
@@ -73,12 +69,13 @@ impl Session {
     /// The session of the login that took the place of the one under `before`, if its spare cookie is there.
     async fn find_spare(&self, before: StorageKey, keyring: &Keyring) -> Result<Option<Found>, Error> {
         let name = &self.sessions().inner.names.spare;
-        let Presented::Once(value) = self.cookies().single(name) else { return Ok(None) };
+        let [value, version] = self.cookies().each([name, &self.sessions().inner.names.version]);
+        let Presented::Once(value) = value else { return Ok(None) };
         let Ok(cookie) = CookieValue::decode(&self.spare_name(&before), value, keyring) else {
             return Ok(None);
         };
-        let key = cookie.value.id.storage_key();
-        let found = self.fetch(&cookie, key, keyring, true).await?.ok();
+        let claim = self.claim_of(cookie, version, true);
+        let found = self.fetch(&claim, keyring).await?.ok();
         Ok(found.map(|found| Found { cookie: CookieState { is_spare: true, ..found.cookie }, ..found }))
     }
 
@@ -116,37 +113,41 @@ impl Session {
     }
 
     fn decode(&self, name: &str, keyring: &Keyring) -> Result<Option<DecodedCookie>, Refusal> {
-        match self.cookies().single(name) {
-            Presented::Absent => Ok(None),
-            Presented::Several => Err(Refusal::Duplicate),
-            Presented::Once(value) => {
-                CookieValue::decode(name, value, keyring).map(Some).map_err(Refusal::from)
+        decode(name, self.cookies().single(name), keyring)
+    }
+
+    /// What the session cookie leads to, or else the anonymous one, if it is there and ours.
+    fn claim(&self, with_subject: bool, keyring: &Keyring) -> Result<Option<Claim>, Error> {
+        let names = &self.sessions().inner.names;
+        let name = names.of(with_subject);
+        let [value, version, spare] = self.cookies().each([name, &names.version, &names.spare]);
+        match decode(name, value, keyring) {
+            Ok(None) => Ok(None),
+            Ok(Some(cookie)) => {
+                let has_spare = with_subject && spare != Presented::Absent;
+                Ok(Some(Claim { has_spare, ..self.claim_of(cookie, version, with_subject) }))
             }
+            Err(refusal) => self.refuse(refusal, name).map(|()| None),
         }
     }
 
-    /// The cookie, if it is there and ours.
-    fn genuine(&self, name: &str, keyring: &Keyring) -> Result<Option<DecodedCookie>, Error> {
-        self.decode(name, keyring).or_else(|refusal| self.refuse(refusal, name).map(|()| None))
+    fn claim_of(&self, cookie: DecodedCookie, version: Presented<'_>, with_subject: bool) -> Claim {
+        let key = cookie.value.id.storage_key();
+        let seen = self.sessions().inner.near.as_ref().and_then(|_| seen(version, &key));
+        Claim { cookie, key, seen, with_subject, has_spare: false }
     }
 
     fn unless_refused(&self, found: Result<Found, Refusal>, name: &str) -> Result<Option<Found>, Error> {
         found.map(Some).or_else(|refusal| self.refuse(refusal, name).map(|()| None))
     }
 
-    async fn fetch(
-        &self,
-        cookie: &DecodedCookie,
-        key: StorageKey,
-        keyring: &Keyring,
-        with_subject: bool,
-    ) -> Result<Result<Found, Refusal>, Error> {
+    async fn fetch(&self, claim: &Claim, keyring: &Keyring) -> Result<Result<Found, Refusal>, Error> {
         if let Some(lifeboat) = &self.sessions().inner.lifeboat {
             // Whoever has none doesn't carry the room for it.
-            return Box::pin(self.fetch_or_revive(lifeboat, cookie, key, keyring, with_subject)).await;
+            return Box::pin(self.fetch_or_revive(lifeboat, claim, keyring)).await;
         }
-        match self.ask(cookie, key, keyring, with_subject).await {
-            Err(error) => self.bridge(cookie, key, keyring, with_subject, error),
+        match self.ask(claim, keyring).await {
+            Err(error) => self.bridge(&claim.cookie, claim.key, keyring, claim.with_subject, error),
             found => found,
         }
     }
@@ -154,28 +155,28 @@ impl Session {
     async fn fetch_or_revive(
         &self,
         lifeboat: &Lifeboat,
-        cookie: &DecodedCookie,
-        key: StorageKey,
+        claim: &Claim,
         keyring: &Keyring,
-        with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
+        let Claim { cookie, key, with_subject, .. } = claim;
+        let bridge = |error| self.bridge(cookie, *key, keyring, *with_subject, error);
         // What a journal had may wait since before there was a runtime.
         self.sessions().start_replay();
-        if lifeboat.pending.is_ended(&key) {
+        if lifeboat.pending.is_ended(key) {
             return Ok(Err(Refusal::NoSession));
         }
-        if let Err(error) = self.bring_in(lifeboat, key).await {
-            return self.bridge(cookie, key, keyring, with_subject, error);
+        if let Err(error) = self.bring_in(lifeboat, *key).await {
+            return bridge(error);
         }
-        match self.ask(cookie, key, keyring, with_subject).await {
+        match self.ask(claim, keyring).await {
             Ok(Ok(found)) if self.is_barely_born(&found, keyring) => {
-                self.revive(lifeboat, cookie, key, keyring, with_subject).await
+                self.revive(lifeboat, cookie, *key, keyring, *with_subject).await
             }
             Ok(Ok(found)) => {
-                Ok(Ok(self.as_written_elsewhere(lifeboat, found, cookie, keyring, with_subject)))
+                Ok(Ok(self.as_written_elsewhere(lifeboat, found, cookie, keyring, *with_subject)))
             }
-            Ok(Err(Refusal::NoSession)) => self.revive(lifeboat, cookie, key, keyring, with_subject).await,
-            Err(error) => self.bridge(cookie, key, keyring, with_subject, error),
+            Ok(Err(Refusal::NoSession)) => self.revive(lifeboat, cookie, *key, keyring, *with_subject).await,
+            Err(error) => bridge(error),
             refused => refused,
         }
     }
@@ -193,48 +194,54 @@ impl Session {
     }
 
     /// The session in the store, or in the near cache in front of it.
-    async fn ask(
-        &self,
-        cookie: &DecodedCookie,
-        key: StorageKey,
-        keyring: &Keyring,
-        with_subject: bool,
-    ) -> Result<Result<Found, Refusal>, Error> {
-        let (sessions, inner) = (self.sessions(), &self.sessions().inner);
-        let Some(near) = &inner.near else {
-            return self.ask_store(cookie, key, keyring, with_subject).await;
-        };
-        let seen = self.seen_version(&key);
-        if self.state().wants_fresh() {
-            let found = self.ask_store(cookie, key, keyring, with_subject).await?;
-            return Ok(found.map(|found| Found { seen, ..found }));
+    async fn ask(&self, claim: &Claim, keyring: &Keyring) -> Result<Result<Found, Refusal>, Error> {
+        match &self.sessions().inner.near {
+            Some(near) if !self.state().wants_fresh() => {
+                let known = near.known(&claim.key, claim.has_seen());
+                meter::near(if known.is_some() { "hit" } else { "miss" });
+                match known {
+                    Some(Known::Copy(copy)) => self.fit_copy(claim, near, (copy, Source::Copy), keyring),
+                    Some(Known::Gone) => Ok(Err(Refusal::NoSession)),
+                    None => Box::pin(self.ask_near(claim, near, keyring)).await,
+                }
+            }
+            _ => self.ask_store(claim, keyring).await,
         }
-        let has_seen = Seen { version: seen, generation: cookie.value.generation };
-        let known = near.known(&key, has_seen);
-        meter::near(if known.is_some() { "hit" } else { "miss" });
-        let found = match known {
-            Some(Known::Copy(copy)) => Some((copy, Source::Copy)),
-            Some(Known::Gone) => None,
-            None => sessions.call(Operation::Load, |_| near.read(key, has_seen)).await?,
-        };
-        let Some((copy, source)) = found else { return Ok(Err(Refusal::NoSession)) };
-        let found = self.fit(cookie, key, &copy.record, Some(&copy.opened), keyring, with_subject)?;
-        let confirmed = |at| inner.lifeboat.as_ref().map(|_| near.confirmed(&copy, at)).unwrap_or_default();
-        Ok(found.map(|found| Found { source, seen, confirmed: confirmed(found.at), ..found }))
     }
 
-    async fn ask_store(
+    async fn ask_near(
         &self,
-        cookie: &DecodedCookie,
-        key: StorageKey,
+        claim: &Claim,
+        near: &Arc<Near>,
         keyring: &Keyring,
-        with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
-        let (sessions, inner) = (self.sessions(), &self.sessions().inner);
+        let read = |_| near.read(claim.key, claim.has_seen());
+        match self.sessions().call(Operation::Load, read).await? {
+            Some(found) => self.fit_copy(claim, near, found, keyring),
+            None => Ok(Err(Refusal::NoSession)),
+        }
+    }
+
+    async fn ask_store(&self, claim: &Claim, keyring: &Keyring) -> Result<Result<Found, Refusal>, Error> {
+        let inner = &self.sessions().inner;
         let confirmed = inner.lifeboat.as_ref().map(|_| inner.clock.now()).unwrap_or_default();
-        let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
-        let found = self.fit_if_any(cookie, key, record, keyring, with_subject)?;
-        Ok(found.map(|found| Found { confirmed, ..found }))
+        let record = self.sessions().call(Operation::Load, |store| store.load(claim.key)).await?;
+        let found = self.fit_if_any(&claim.cookie, claim.key, record, keyring, claim.with_subject)?;
+        Ok(found.map(|found| Found { seen: claim.seen, confirmed, ..found }))
+    }
+
+    fn fit_copy(
+        &self,
+        claim: &Claim,
+        near: &Near,
+        (copy, source): (Arc<Copy>, Source),
+        keyring: &Keyring,
+    ) -> Result<Result<Found, Refusal>, Error> {
+        let Claim { cookie, key, seen, with_subject, .. } = claim;
+        let found = self.fit(cookie, *key, &copy.record, Some(&copy.opened), keyring, *with_subject)?;
+        let has_lifeboat = self.sessions().inner.lifeboat.is_some();
+        let confirmed = |at| if has_lifeboat { near.confirmed(&copy, at) } else { Timestamp::default() };
+        Ok(found.map(|found| Found { source, seen: *seen, confirmed: confirmed(found.at), ..found }))
     }
 
     pub(super) fn fit_if_any(
@@ -253,10 +260,7 @@ impl Session {
 
     /// The version of the session under `key` that the client says it has seen.
     pub(super) fn seen_version(&self, key: &StorageKey) -> Option<SeenVersion> {
-        match self.cookies().single(&self.sessions().inner.names.version) {
-            Presented::Once(value) => SeenVersion::decode(value, key),
-            Presented::Absent | Presented::Several => None,
-        }
+        seen(self.cookies().single(&self.sessions().inner.names.version), key)
     }
 
     pub(crate) fn presents_version(&self) -> bool {
@@ -347,6 +351,47 @@ impl Session {
         // Without an address there is nobody in particular to slow.
         if guess != Guess::Few && address.is_some() { Err(Error::Guessing) } else { Ok(()) }
     }
+}
+
+/// A cookie of ours, and what its client says of the session that it leads to.
+struct Claim {
+    cookie: DecodedCookie,
+    key: StorageKey,
+    with_subject: bool,
+    /// The version that it has seen, where there are copies that may be older.
+    seen: Option<SeenVersion>,
+    /// Whether there is a spare cookie beside it.
+    has_spare: bool,
+}
+
+impl Claim {
+    fn has_seen(&self) -> Seen {
+        Seen { version: self.seen, generation: self.cookie.value.generation }
+    }
+}
+
+fn decode(name: &str, presented: Presented<'_>, keyring: &Keyring) -> Result<Option<DecodedCookie>, Refusal> {
+    match presented {
+        Presented::Absent => Ok(None),
+        Presented::Several => Err(Refusal::Duplicate),
+        Presented::Once(value) => CookieValue::decode(name, value, keyring).map(Some).map_err(Refusal::from),
+    }
+}
+
+/// The version of the session under `key` that a version cookie says its client has seen.
+fn seen(version: Presented<'_>, key: &StorageKey) -> Option<SeenVersion> {
+    match version {
+        Presented::Once(value) => SeenVersion::decode(value, key),
+        Presented::Absent | Presented::Several => None,
+    }
+}
+
+/// Whether no login can have taken the session's place. Whoever has a spare cookie beside it has logged in since: a copy in
+/// which it lives is an old one.
+fn is_surely_live(fetched: &Result<Found, Refusal>) -> bool {
+    fetched
+        .as_ref()
+        .is_ok_and(|found| found.current.header.state == RecordState::Live && found.source == Source::Store)
 }
 
 impl From<CookieRefused> for Refusal {

@@ -70,8 +70,10 @@ impl Session {
             state.lookup = Lookup::Begun;
         }
         let mut found = self.find().await?;
-        if let Some(found) = found.as_mut().filter(|found| found.source != Source::Adrift) {
-            self.keep_alive(&mut found.current, found.at).await;
+        if let Some(found) = found.as_mut().filter(|found| found.source != Source::Adrift)
+            && self.ends_soon(&found.current.header, found.at)
+        {
+            Box::pin(self.keep_alive(&mut found.current, found.at)).await;
         }
         let mut state = self.state();
         if state.lookup != Lookup::Done {
