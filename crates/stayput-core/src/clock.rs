@@ -1,7 +1,7 @@
 //! Time as a value. Nothing in Stayput asks the operating system for it except [`SystemClock`].
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -111,14 +111,19 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         // A clock set before 1970 reads as the epoch: sessions then live longer, they are not lost.
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(millis(since_epoch))
+        Timestamp::from_millis(read(ClockId::Realtime))
     }
 
     fn uptime(&self) -> Uptime {
-        let Timespec { tv_sec, tv_nsec } = clock_gettime(SINCE_BOOT);
-        Uptime((tv_sec.unsigned_abs() * 1000).saturating_add(tv_nsec.unsigned_abs() / 1_000_000))
+        Uptime(read(SINCE_BOOT))
     }
+}
+
+/// The milliseconds that a clock shows, from its beginning on. Read several times a request.
+fn read(clock: ClockId) -> u64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
+    let seconds = u64::try_from(tv_sec).unwrap_or_default();
+    seconds.saturating_mul(1000).saturating_add(tv_nsec.unsigned_abs() / 1_000_000)
 }
 
 /// The clock that goes on while the machine sleeps; where there is none, one that doesn't.
