@@ -26,29 +26,26 @@ impl RequestCookies {
         value
     }
 
-    /// The same of each of several names, in one pass.
+    /// The same of each of several names that differ, in one pass.
     pub(crate) fn each<const N: usize>(&self, names: [&str; N]) -> [Presented<'_>; N] {
         let mut found = [Presented::Absent; N];
         for mut rest in self.first.iter().chain(&self.more).map(HeaderValue::as_bytes) {
             while !rest.is_empty() {
                 let pair = split_pair(&mut rest).trim_ascii();
-                for (name, found) in names.iter().zip(&mut found) {
-                    let Some(value) = value_of(name, pair) else { continue };
-                    *found = match *found {
-                        Presented::Absent => Presented::Once(value),
-                        Presented::Once(_) | Presented::Several => Presented::Several,
-                    };
-                }
+                let Some(which) = names.iter().position(|name| is_named(name, pair)) else { continue };
+                found[which] = match found[which] {
+                    Presented::Absent => Presented::Once(&pair[names[which].len() + 1..]),
+                    Presented::Once(_) | Presented::Several => Presented::Several,
+                };
             }
         }
         found
     }
 }
 
-/// The value in `pair` if it is one of the cookie `name`. For most it is seen from where the name would end that it isn't.
-fn value_of<'h>(name: &str, pair: &'h [u8]) -> Option<&'h [u8]> {
-    let (start, value) = pair.split_at_checked(name.len() + 1)?;
-    (start.ends_with(b"=") && start.starts_with(name.as_bytes())).then_some(value)
+/// Whether `pair` is of the cookie `name`. Of most it is seen from where the name would end.
+fn is_named(name: &str, pair: &[u8]) -> bool {
+    pair.get(name.len()) == Some(&b'=') && pair.starts_with(name.as_bytes())
 }
 
 /// Takes the first pair off `rest`.
