@@ -156,10 +156,11 @@ impl Writing<'_> {
         let now = near.clock.uptime();
         near.motions.with(self.key, |motion| {
             let is_newest = motion.end_swap(now, near.is_told(now));
-            // A read may have found what somebody wrote after this.
-            near.drop_older(&self.key, SeenVersion::of(&record.header));
+            // A read may have found what somebody wrote after this: that stays.
             if is_newest && near.losses() == self.losses {
                 near.hold(self.key, &Arc::new(Copy::new(record, self.begun, None)));
+            } else {
+                near.drop_older(&self.key, SeenVersion::of(&record.header));
             }
         });
     }
