@@ -44,7 +44,7 @@ impl Session {
             if base.as_ref().map_or(data.is_empty(), |base| base.data == data) {
                 // In a copy nothing changed. By now something may have to.
                 if self.state().source != Source::Store {
-                    self.fresh().await?;
+                    Box::pin(self.fresh()).await?;
                     continue;
                 }
                 self.settle(None, &changes);
@@ -52,7 +52,7 @@ impl Session {
             }
             self.check_size(&data)?;
             let written = match base {
-                None => self.write_new(data).await,
+                None => Box::pin(self.write_new(data)).await,
                 Some(base) => match self.write_next(&base, data).await {
                     // Nothing of it happened, so it can happen here.
                     Err(Error::Store(error))
@@ -129,6 +129,12 @@ impl Session {
     }
 
     async fn write_next(&self, base: &Current, data: Data) -> Result<Written, Error> {
+        let next = self.next(base, data)?;
+        self.sessions().replace(next, base.header.version()).await
+    }
+
+    /// What `base` becomes when `data` is written to it.
+    fn next(&self, base: &Current, data: Data) -> Result<Arc<Current>, Error> {
         let inner = &self.sessions().inner;
         if base.header.state == RecordState::Remainder {
             return Err(Error::Superseded);
@@ -142,8 +148,7 @@ impl Session {
         if inner.policy.touch_is_due(&header, now) {
             header.expires = inner.policy.expiry(&header, now);
         }
-        let next = Current { id: base.id.clone(), key: base.key, header, data };
-        self.sessions().replace(Arc::new(next), base.header.version()).await
+        Ok(Arc::new(Current { id: base.id.clone(), key: base.key, header, data }))
     }
 }
 
