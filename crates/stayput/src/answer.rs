@@ -81,7 +81,7 @@ impl Contents {
             let cookie = match change {
                 CookieChange::Set { value, left } => {
                     let max_age = left.map_or_else(String::new, CookiePolicy::max_age);
-                    format!("{name}={value}{max_age}{attributes}")
+                    [name, "=", value, &max_age, attributes].concat()
                 }
                 CookieChange::Delete => format!("{name}=; Max-Age=0{attributes}"),
             };

@@ -52,8 +52,8 @@ impl SeenVersion {
 
     /// The version cookie of the session under `key`.
     pub(crate) fn encode(self, key: &StorageKey) -> String {
-        let tag = key_tag(key);
-        format!("{}.{}", String::from_utf8_lossy(&tag), self.0)
+        let (tag, count) = (key_tag(key), self.0.to_string());
+        [&String::from_utf8_lossy(&tag), ".", &count].concat()
     }
 }
 
