@@ -18,7 +18,7 @@ use crate::data::{Changes, Data};
 use crate::device::Device;
 use crate::events::{EndReason, EventKind};
 use crate::outage::is_outage;
-use crate::session::{CookieState, Current, Session};
+use crate::session::{CookieState, Current, Session, Source};
 
 /// Who the new session is for, and what of the old one it keeps: everything, or what the policy declares.
 pub(crate) struct Heir {
@@ -31,6 +31,7 @@ pub(crate) struct Heir {
 impl Session {
     /// Puts a new session in the place of the one there is, if any.
     pub(super) async fn succeed(&self, heir: Heir, kind: EventKind) -> Result<(), Error> {
+        self.look_again_if_over().await?;
         let (old, changes) = (self.current(), self.state().changes.clone());
         let first = self.begin(&heir, old.as_deref(), &changes)?;
         let mut made = first.key;
@@ -57,6 +58,23 @@ impl Session {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// A copy in which the old session is closed says nothing if the store has failed over since: there it may be alive again, and
+    /// would stay so.
+    async fn look_again_if_over(&self) -> Result<(), Error> {
+        let is_over_in_copy = {
+            let state = self.state();
+            let is_over = |current: &Arc<Current>| current.header.state == RecordState::Remainder;
+            state.source == Source::Copy && state.current.as_ref().is_some_and(is_over)
+        };
+        if !is_over_in_copy {
+            return Ok(());
+        }
+        match self.fresh().await {
+            Err(error) if !matches!(error, Error::Ended) && !is_outage(&error) => Err(error),
+            _ => Ok(()),
         }
     }
 
