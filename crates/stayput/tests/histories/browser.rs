@@ -4,20 +4,21 @@
 
 use stayput_core::{CookieValue, Keyring, StorageKey};
 
-/// The cookies: that of logged-in sessions, that of anonymous ones, what a login over another session leaves besides, and
-/// what a client has seen of its session.
+/// The cookies: that of logged-in sessions, that of anonymous ones, what a login over another session leaves besides,
+/// what a client has seen of its session, and what it holds of it for an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Session,
     Anonymous,
     Spare,
     Version,
+    Lifeboat,
 }
 
 /// Those that get somebody at a session.
 pub(crate) const KINDS: [Kind; 3] = [Kind::Session, Kind::Anonymous, Kind::Spare];
 
-const ALL_KINDS: [Kind; 4] = [Kind::Session, Kind::Anonymous, Kind::Spare, Kind::Version];
+const ALL_KINDS: [Kind; 5] = [Kind::Session, Kind::Anonymous, Kind::Spare, Kind::Version, Kind::Lifeboat];
 
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
@@ -26,6 +27,7 @@ impl Kind {
             Self::Anonymous => "__Host-stayput-anonymous",
             Self::Spare => "__Host-stayput-spare",
             Self::Version => "__Host-stayput-version",
+            Self::Lifeboat => "__Host-stayput-lifeboat",
         }
     }
 

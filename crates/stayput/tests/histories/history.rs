@@ -35,9 +35,11 @@ pub(crate) enum Ills {
     None,
     /// It is out now and then, for all servers.
     Outages,
-    /// The same, and now and then it fails over to one that lags.
+    /// The same, where browsers have lifeboats.
+    Lifeboats,
+    /// It is out, and now and then it fails over to one that lags.
     Failovers,
-    /// The same, and now and then it loses everything.
+    /// It is out, and now and then it loses everything.
     Wipes,
 }
 

@@ -8,6 +8,7 @@ mod answers;
 mod content;
 mod cookies;
 mod known;
+mod lifeboat;
 mod lost;
 mod over;
 
@@ -17,7 +18,7 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use stayput::{Policy, Timestamp};
+use stayput::{Outage, Policy, Timestamp};
 use stayput_core::StorageKey;
 
 use crate::application::{Action, MARKS, Report, Task};
@@ -123,6 +124,8 @@ pub(crate) struct Log {
     pub(crate) silences: Vec<(u32, Option<u32>)>,
     /// What the store forgot.
     pub(crate) losses: Vec<Loss>,
+    /// Whether the store is well again for good, and everybody knows.
+    pub(crate) is_at_rest: bool,
     policy: Policy,
     limits: Limits,
 }
@@ -139,11 +142,14 @@ impl Log {
     pub(crate) fn new(policy: Policy, limits: Limits) -> Self {
         let (requests, sessions, faults) = (Vec::new(), BTreeMap::new(), Vec::new());
         let (wary, silences, losses) = (Vec::new(), Vec::new(), Vec::new());
-        Self { requests, sessions, faults, wary, silences, losses, policy, limits }
+        Self { requests, sessions, faults, wary, silences, losses, is_at_rest: false, policy, limits }
     }
 
     /// Judges a request by all rules, once it has ended.
     pub(crate) fn judge(&self, request: &Entry) -> Verdict {
+        if self.policy.outage == Outage::Lifeboat {
+            return self.judge_lifeboat(request);
+        }
         self.judge_access(request)?;
         self.judge_adrift(request)?;
         self.judge_answer(request)?;

@@ -77,6 +77,12 @@ fn histories_with_near_caches_and_failing_calls_in_and_out_of_outages_break_no_s
 }
 
 #[test]
+#[ignore = "unfinished: it does not come to an end, and nobody has looked why"]
+fn histories_with_lifeboats_lose_no_mark_and_double_none() {
+    play_many(Temper { store: Ills::Lifeboats, ..NEAR }, 200);
+}
+
+#[test]
 fn histories_with_failovers_that_forget_break_no_session() {
     play_many(Temper { store: Ills::Failovers, ..NEAR }, 400);
 }
@@ -148,7 +154,11 @@ fn play(
         // What follows the store runs on this one thread, too.
         let _inside = runtime.enter();
         // What is served in an outage may be older than any lease: without outages these histories are about what must not be.
-        let outage = if temper.store == Ills::None { Outage::Refuse } else { Outage::ReadOnly };
+        let outage = match temper.store {
+            Ills::None => Outage::Refuse,
+            Ills::Lifeboats => Outage::Lifeboat,
+            _ => Outage::ReadOnly,
+        };
         Servers::near(seed, &clock, store.clone(), outage)
     } else {
         Servers::plain(seed, &clock, store.clone())

@@ -5,10 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput::{Clock, Keyring, NearCache, Outage, Policy, SessionStore, Sessions, Timestamp};
+use stayput::{
+    Clock, Keyring, LifeboatKey, Merge, NearCache, Outage, Policy, SessionStore, Sessions, Timestamp,
+};
 use stayput_testkit::{ManualClock, Seed, SeededRandom, TellingStore};
 
-use crate::application::{MARKS, Server, server};
+use crate::application::{MARKS, Server, VALUES, server};
 use crate::gates::{GatedStore, Gates};
 use crate::streams::Stream;
 
@@ -82,6 +84,7 @@ impl Servers {
             absolute_timeout: Duration::from_mins(90),
             outage,
             max_age: MAX_AGE,
+            lifeboat: if outage == Outage::Lifeboat { lifeboat() } else { Vec::new() },
             ..Policy::web()
         };
         let (gates, running) = (Arc::default(), Vec::new());
@@ -166,3 +169,9 @@ impl Servers {
 
 /// For how long sessions are served in an outage: so long that some are, and so short that some aren't any more.
 const MAX_AGE: Duration = Duration::from_mins(5);
+
+/// What browsers carry over an outage: what says which session it is, and the marks, which can be made in it.
+fn lifeboat() -> Vec<LifeboatKey> {
+    let read = VALUES.into_iter().chain(["name"]).map(LifeboatKey::read);
+    read.chain([LifeboatKey::written(MARKS, Merge::Union)]).collect()
+}

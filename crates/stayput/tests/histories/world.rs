@@ -37,7 +37,6 @@ pub(crate) struct World {
     outage: Option<Outage>,
     /// What the store was, if it may forget.
     past: Option<Past>,
-    is_at_rest: bool,
     /// What the cookies say that were handed out.
     cookies: HashMap<String, Shown>,
 }
@@ -69,8 +68,8 @@ impl World {
     ) -> Self {
         let (log, trace) = (Log::new(servers.policy.clone(), limits), String::new());
         let (running, cookies, gates) = (Vec::new(), HashMap::new(), servers.gates.clone());
-        let (outage, is_at_rest) = (None, false);
-        Self { log, trace, servers, store, clock, gates, running, outage, past, is_at_rest, cookies }
+        let outage = None;
+        Self { log, trace, servers, store, clock, gates, running, outage, past, cookies }
     }
 
     /// Sends a request with the cookies in `jar`, and gives back its number.
@@ -240,6 +239,7 @@ impl World {
         for change in &changes {
             match &change.value {
                 Some(value) if change.kind == Kind::Version => end.version = self.version(value),
+                Some(_) if change.kind == Kind::Lifeboat => {}
                 Some(value) => end.set.push(self.handed_out(number, change, value)),
                 None => end.deleted.push(change.kind),
             }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{BROWSERS, History, Told};
+use super::{BROWSERS, History, Ills, Told};
 use crate::application::Action;
 use crate::servers::SERVERS;
 
@@ -30,7 +30,8 @@ impl History {
             80..83 => self.cut(server),
             83..87 => self.mend(server),
             87..91 => self.blink(server),
-            91..92 => self.crash(server),
+            // What was written adrift is in its memory: these servers have no journals.
+            91..92 if self.temper.store != Ills::Lifeboats => self.crash(server),
             _ if told == Told::Lies => self.world.servers.stream(server).lie(),
             _ => {}
         }

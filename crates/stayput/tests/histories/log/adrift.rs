@@ -35,7 +35,7 @@ impl Log {
 
 impl Entry {
     /// Who failed keeps all cookies.
-    fn keeps_cookies(&self) -> Verdict {
+    pub(super) fn keeps_cookies(&self) -> Verdict {
         let Some(end) = &self.end else { return Ok(()) };
         must(self.is_ok() || end.deleted.is_empty(), "lost a cookie by a failure")
     }

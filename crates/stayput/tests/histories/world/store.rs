@@ -161,7 +161,7 @@ impl World {
         if let Some(past) = &mut self.past {
             past.note(step);
         }
-        if !self.is_at_rest {
+        if !self.log.is_at_rest {
             self.log.wary.extend(self.servers.wary().map(|process| (process, step)));
         }
     }
@@ -178,7 +178,7 @@ impl World {
 
     /// From now on only one thing happens at a time: nothing is asked of the store that a wary server would not ask.
     pub(crate) fn rest(&mut self) {
-        self.is_at_rest = true;
+        self.log.is_at_rest = true;
     }
 }
 
