@@ -77,7 +77,6 @@ fn histories_with_near_caches_and_failing_calls_in_and_out_of_outages_break_no_s
 }
 
 #[test]
-#[ignore = "unfinished: it does not come to an end, and nobody has looked why"]
 fn histories_with_lifeboats_lose_no_mark_and_double_none() {
     play_many(Temper { store: Ills::Lifeboats, ..NEAR }, 200);
 }
