@@ -27,6 +27,8 @@ pub(crate) enum Action {
     Refresh,
     /// Adds its number to the list of marks, atomically.
     Mark,
+    /// Adds one to the count, atomically.
+    Add,
     /// Sets a value to its number, when its handler has returned.
     Set(&'static str),
     /// Removes a value, when its handler has returned.
@@ -44,10 +46,15 @@ pub(crate) enum Action {
 }
 
 /// The keys of single values.
-pub(crate) const VALUES: [&str; 2] = ["cart", "ticket"];
+pub(crate) const VALUES: [&str; 2] = [CART, TICKET];
+pub(crate) const CART: &str = "cart";
+pub(crate) const TICKET: &str = "ticket";
 
 /// The key of the list of marks, which a login carries over.
 pub(crate) const MARKS: &str = "marks";
+
+/// The key of the count.
+pub(crate) const COUNT: &str = "count";
 
 /// What a handler saw of its session at one time.
 #[derive(Clone, PartialEq, Eq)]
@@ -57,6 +64,7 @@ pub(crate) struct Seen {
     pub(crate) subject: Option<u32>,
     pub(crate) marks: Vec<u32>,
     pub(crate) values: [Option<u32>; VALUES.len()],
+    pub(crate) count: u32,
     /// Whether the application was told that this is what was known before the store was out.
     pub(crate) is_adrift: bool,
 }
@@ -70,6 +78,9 @@ impl fmt::Debug for Seen {
             (Some(name), Some(user)) => write!(f, "{name} of user {user}")?,
         }
         write!(f, ": marks {:?}, values {:?}", self.marks, self.values)?;
+        if self.count > 0 {
+            write!(f, ", count {}", self.count)?;
+        }
         f.write_str(if self.is_adrift { " adrift" } else { "" })
     }
 }
@@ -150,6 +161,11 @@ impl Task {
                 session.update(MARKS, |marks: &mut Vec<u32>| marks.push(self.number)).await?;
                 self.see(session).await?;
             }
+            Action::Add => {
+                self.name_if_new(session, name)?;
+                session.update(COUNT, |count: &mut u32| *count += 1).await?;
+                self.see(session).await?;
+            }
             Action::Set(key) => {
                 self.name_if_new(session, name)?;
                 session.insert(key, self.number)?;
@@ -200,13 +216,18 @@ impl Task {
         let subject = session.subject().await?;
         let mut values = [None; VALUES.len()];
         for (value, key) in values.iter_mut().zip(VALUES) {
-            *value = session.get(key).await?;
+            // A lifeboat doesn't have all.
+            *value = match session.get(key).await {
+                Err(Error::Adrift) if key == TICKET => None,
+                value => value?,
+            };
         }
         let seen = Seen {
             name: session.get("name").await?,
             subject: subject.map(|subject| subject.as_str().parse().expect("users have numbers")),
             marks: session.get(MARKS).await?.unwrap_or_default(),
             values,
+            count: session.get(COUNT).await?.unwrap_or_default(),
             is_adrift: session.is_adrift().await?,
         };
         self.report.lock().unwrap().seen.push(seen.clone());

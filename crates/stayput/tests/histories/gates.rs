@@ -3,7 +3,7 @@
 //! Nothing passes a gate unasked, so a history decides about every interleaving of store calls, and its seed about all
 //! of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -27,6 +27,10 @@ pub(crate) struct Gates {
     probes: Mutex<Option<(Option<u32>, Fate)>>,
     /// Calls that nobody waits for any more, and that happen when the store goes on.
     late: Mutex<Vec<oneshot::Sender<()>>>,
+    /// What tells the store from any other, if it has something to.
+    marker: Mutex<Option<Marker>>,
+    /// The processes that are no more.
+    dead: Mutex<HashSet<u32>>,
     /// How many calls of each process went well since one of them failed.
     healths: Mutex<HashMap<u32, u32>>,
 }
@@ -77,8 +81,11 @@ impl Gates {
 
     async fn wait_as(&self, process: Option<u32>, place: Place) -> Fate {
         let (open, opened) = oneshot::channel();
-        self.waiting.lock().unwrap().push(Gate { place, process, open });
-        opened.await.expect("a history ends after all of its requests")
+        if !process.is_some_and(|process| self.is_dead(process)) {
+            self.waiting.lock().unwrap().push(Gate { place, process, open });
+        }
+        // Who died waits for nothing any more.
+        opened.await.unwrap_or(Fate::Hangs)
     }
 
     /// Where requests wait. Those that were cancelled wait no more.
@@ -109,7 +116,25 @@ impl Gates {
         *self.probes.lock().unwrap() = fate;
     }
 
+    /// The store is another one from here on, by its marker.
+    pub(crate) fn mark(&self, marker: Marker) {
+        *self.marker.lock().unwrap() = Some(marker);
+    }
+
+    /// Nothing that this process does reaches the store any more.
+    pub(crate) fn kill(&self, process: u32) {
+        self.dead.lock().unwrap().insert(process);
+        self.waiting.lock().unwrap().retain(|gate| gate.process != Some(process));
+    }
+
+    fn is_dead(&self, process: u32) -> bool {
+        self.dead.lock().unwrap().contains(&process)
+    }
+
     fn probe(&self, process: u32) -> Option<Fate> {
+        if self.is_dead(process) {
+            return Some(Fate::Hangs);
+        }
         let fate = *self.probes.lock().unwrap();
         fate.filter(|(whose, _)| whose.is_none_or(|whose| whose == process)).map(|(_, fate)| fate)
     }
@@ -302,6 +327,9 @@ impl SessionStore for GatedStore {
     /// What a process asks to find out whether the store is there. It passes no gate.
     fn marker(&self) -> StoreFuture<'_, Option<Marker>> {
         match self.gates.probe(self.process) {
+            None if self.gates.marker.lock().unwrap().is_some() => {
+                StoreFuture::ready(Ok(*self.gates.marker.lock().unwrap()))
+            }
             None => self.store.marker(),
             Some(Fate::Hangs) => StoreFuture::new(self.hang()),
             Some(_) => StoreFuture::ready(Err(error(StoreErrorKind::Unavailable, Operation::Marker))),

@@ -1,6 +1,7 @@
 //! A random walk: browsers that ask for things at once and get their answers late or never, time that passes, and a
 //! thief. All of it follows from the seed.
 
+mod lifeboat;
 mod near;
 mod store;
 
@@ -25,6 +26,8 @@ pub(crate) struct Temper {
     pub(crate) cancelled: u32,
     /// What the servers' near caches are told, if they have any.
     pub(crate) told: Option<Told>,
+    /// Whether browsers carry lifeboats, and servers write journals.
+    pub(crate) lifeboats: bool,
     /// What befalls the store, beside single calls that fail.
     pub(crate) store: Ills,
 }
@@ -35,8 +38,6 @@ pub(crate) enum Ills {
     None,
     /// It is out now and then, for all servers.
     Outages,
-    /// The same, where browsers have lifeboats.
-    Lifeboats,
     /// It is out, and now and then it fails over to one that lags.
     Failovers,
     /// It is out, and now and then it loses everything.
@@ -78,12 +79,14 @@ pub(crate) struct History {
     senders: Vec<Option<usize>>,
     /// Cookies that the thief has seen, under the names that he will send them under.
     stolen: Vec<(Kind, String)>,
+    /// All cookies that a browser had at some time.
+    copies: Vec<Jar>,
 }
 
 impl History {
     pub(crate) fn new(rng: Rng, temper: Temper, world: World) -> Self {
         let browsers = (0..BROWSERS).map(|_| Browser::default()).collect();
-        Self { rng, temper, world, browsers, senders: Vec::new(), stolen: Vec::new() }
+        Self { rng, temper, world, browsers, senders: Vec::new(), stolen: Vec::new(), copies: Vec::new() }
     }
 
     /// Plays the history, and gives back its trace, or how it ended and its trace until then.
@@ -110,6 +113,8 @@ impl History {
             }
             match self.rng.u32(..100) {
                 0..18 if self.world.running() < 5 => self.ask(),
+                18..20 if self.temper.lifeboats => self.copy_cookies(),
+                20..23 if self.temper.lifeboats => self.use_copy(),
                 18..20 => self.steal_or_plant(),
                 20..23 if self.world.running() < 5 => self.replay(),
                 23..42 => self.answer_one(),
@@ -132,6 +137,9 @@ impl History {
                 self.come_to_rest().await?;
             }
             self.world.advance(Duration::from_secs(40));
+        }
+        if self.temper.lifeboats {
+            self.take_stock().await?;
         }
         Ok(())
     }
@@ -161,7 +169,8 @@ impl History {
         let user = if self.rng.u8(..6) == 0 { 9 } else { u32::try_from(browser).expect("there are few") };
         match self.rng.u32(..100) {
             0..30 if is_stranger && !is_thief => Action::Login(user),
-            28..55 => Action::Mark,
+            28..42 => Action::Mark,
+            42..55 => if self.temper.lifeboats { Action::Add } else { Action::Mark },
             55..70 => Action::Set(value),
             70..76 => Action::Remove(value),
             76..85 => Action::Take("ticket"),
@@ -191,6 +200,9 @@ impl History {
         let mut jar = sender.jar.clone();
         if !has_seen {
             jar.set(Kind::Version, None);
+            if self.temper.lifeboats && self.rng.bool() {
+                jar.set(Kind::Lifeboat, None);
+            }
         }
         let ties = Ties { home: sender.home, after: sender.streak.clone() };
         let number = self.world.send(server, &jar, ties, act);

@@ -18,7 +18,7 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use stayput::{Outage, Policy, Timestamp};
+use stayput::{LogTag, Outage, Policy, Timestamp, Unreplayed};
 use stayput_core::StorageKey;
 
 use crate::application::{Action, MARKS, Report, Task};
@@ -45,7 +45,10 @@ pub(crate) struct Entry {
     pub(crate) home: Option<u32>,
     /// The requests before it of whose answers its cookies come, and of nothing else.
     pub(crate) after: Vec<u32>,
-    /// The process that it went to.
+    /// The session that its lifeboat is of.
+    pub(crate) boat: Option<u32>,
+    /// The server that it went to, and the process.
+    pub(crate) server: usize,
     pub(crate) process: u32,
     pub(crate) sent: Moment,
     pub(crate) end: Option<End>,
@@ -97,6 +100,7 @@ pub(crate) struct End {
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) key: StorageKey,
+    pub(crate) tag: LogTag,
     pub(crate) subject: Option<u32>,
     /// The session that it took the place of.
     pub(crate) parent: Option<u32>,
@@ -124,8 +128,14 @@ pub(crate) struct Log {
     pub(crate) silences: Vec<(u32, Option<u32>)>,
     /// What the store forgot.
     pub(crate) losses: Vec<Loss>,
-    /// Whether the store is well again for good, and everybody knows.
-    pub(crate) is_at_rest: bool,
+    /// Since when the store is well again for good, and everybody knows.
+    pub(crate) rest: Option<Timestamp>,
+    /// From when until when the store did nothing for anybody.
+    pub(crate) blackouts: Vec<(Timestamp, Option<Timestamp>)>,
+    /// What servers said that they couldn't bring into the store, by session.
+    pub(crate) unreplayed: Vec<(LogTag, Unreplayed)>,
+    /// The processes that ended without a journal.
+    pub(crate) forgetful: Vec<u32>,
     policy: Policy,
     limits: Limits,
 }
@@ -142,7 +152,10 @@ impl Log {
     pub(crate) fn new(policy: Policy, limits: Limits) -> Self {
         let (requests, sessions, faults) = (Vec::new(), BTreeMap::new(), Vec::new());
         let (wary, silences, losses) = (Vec::new(), Vec::new(), Vec::new());
-        Self { requests, sessions, faults, wary, silences, losses, is_at_rest: false, policy, limits }
+        let (rest, blackouts, unreplayed, forgetful) = (None, Vec::new(), Vec::new(), Vec::new());
+        Self {
+            requests, sessions, faults, wary, silences, losses, rest, blackouts, unreplayed, forgetful, policy, limits,
+        }
     }
 
     /// Judges a request by all rules, once it has ended.

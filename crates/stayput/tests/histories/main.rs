@@ -26,10 +26,11 @@ use crate::servers::{SKEW, Servers};
 use crate::world::{Past, World};
 
 /// All answers arrive, if not in order, and the store never fails.
-const CALM: Temper = Temper { lost: 0, failing: 0, cancelled: 0, told: None, store: Ills::None };
-const LOSING: Temper = Temper { lost: 25, failing: 0, cancelled: 20, told: None, store: Ills::None };
-const FAILING: Temper = Temper { lost: 5, failing: 4, cancelled: 5, told: None, store: Ills::None };
+const CALM: Temper = Temper { lost: 0, failing: 0, cancelled: 0, told: None, lifeboats: false, store: Ills::None };
+const LOSING: Temper = Temper { lost: 25, failing: 0, cancelled: 20, told: None, lifeboats: false, store: Ills::None };
+const FAILING: Temper = Temper { lost: 5, failing: 4, cancelled: 5, told: None, lifeboats: false, store: Ills::None };
 const NEAR: Temper = Temper { told: Some(Told::Truth), ..LOSING };
+const AFLOAT: Temper = Temper { lifeboats: true, ..NEAR };
 
 #[test]
 fn no_order_of_requests_and_answers_breaks_a_session() {
@@ -77,11 +78,6 @@ fn histories_with_near_caches_and_failing_calls_in_and_out_of_outages_break_no_s
 }
 
 #[test]
-fn histories_with_lifeboats_lose_no_mark_and_double_none() {
-    play_many(Temper { store: Ills::Lifeboats, ..NEAR }, 200);
-}
-
-#[test]
 fn histories_with_failovers_that_forget_break_no_session() {
     play_many(Temper { store: Ills::Failovers, ..NEAR }, 400);
 }
@@ -89,6 +85,26 @@ fn histories_with_failovers_that_forget_break_no_session() {
 #[test]
 fn histories_with_stores_that_are_wiped_break_no_session() {
     play_many(Temper { store: Ills::Wipes, ..NEAR }, 200);
+}
+
+#[test]
+fn histories_with_lifeboats_lose_nothing_and_double_nothing() {
+    play_many(Temper { store: Ills::Outages, ..AFLOAT }, 400);
+}
+
+#[test]
+fn histories_with_lifeboats_and_failing_calls_lose_nothing_and_double_nothing() {
+    play_many(Temper { store: Ills::Outages, failing: 4, ..AFLOAT }, 200);
+}
+
+#[test]
+fn histories_with_lifeboats_and_failovers_break_no_session() {
+    play_many(Temper { store: Ills::Failovers, ..AFLOAT }, 200);
+}
+
+#[test]
+fn histories_with_lifeboats_and_wiped_stores_break_no_session() {
+    play_many(Temper { store: Ills::Wipes, ..AFLOAT }, 200);
 }
 
 #[test]
@@ -154,8 +170,8 @@ fn play(
         let _inside = runtime.enter();
         // What is served in an outage may be older than any lease: without outages these histories are about what must not be.
         let outage = match temper.store {
+            _ if temper.lifeboats => Outage::Lifeboat,
             Ills::None => Outage::Refuse,
-            Ills::Lifeboats => Outage::Lifeboat,
             _ => Outage::ReadOnly,
         };
         Servers::near(seed, &clock, store.clone(), outage)

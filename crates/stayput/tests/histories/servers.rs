@@ -2,15 +2,18 @@
 //!
 //! Those with near caches have clocks of their own, and are told of changes by streams of their own.
 
-use std::sync::Arc;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stayput::{
-    Clock, Keyring, LifeboatKey, Merge, NearCache, Outage, Policy, SessionStore, Sessions, Timestamp,
+    Builder, Clock, Event, EventKind, Journal, Keyring, LifeboatKey, LogTag, Merge, NearCache, OnWiped, Outage, Overflow,
+    Policy, SessionLimit, SessionStore, Sessions, Timestamp, Unreplayed,
 };
+use stayput_core::Marker;
 use stayput_testkit::{ManualClock, Seed, SeededRandom, TellingStore};
 
-use crate::application::{MARKS, Server, VALUES, server};
+use crate::application::{CART, COUNT, MARKS, Server, server};
 use crate::gates::{GatedStore, Gates};
 use crate::streams::Stream;
 
@@ -25,6 +28,10 @@ pub(crate) struct Servers {
     telling: Option<Arc<TellingStore>>,
     running: Vec<Running>,
     processes: u32,
+    /// Where the journals are, if there are any.
+    journals: Option<tempfile::TempDir>,
+    /// What the servers said that they couldn't bring into the store.
+    unreplayed: Arc<Mutex<Vec<(LogTag, Unreplayed)>>>,
 }
 
 /// A server, from its start to its crash.
@@ -46,7 +53,7 @@ impl Servers {
     /// Servers without near caches, which share the store's clock. Outside of a runtime, so that only the history sweeps.
     pub(crate) fn plain(seed: Seed, clock: &Arc<ManualClock>, store: Arc<dyn SessionStore>) -> Self {
         let mut servers = Self::of(seed, store, None, Outage::Refuse);
-        servers.running = (0..SERVERS).map(|_| servers.start(clock.clone())).collect();
+        servers.running = (0..SERVERS).map(|at| servers.start(at, clock.clone())).collect();
         servers
     }
 
@@ -60,12 +67,12 @@ impl Servers {
         let telling = Arc::new(TellingStore::new(store));
         let mut servers = Self::of(seed, telling.clone(), Some(telling), outage);
         let mut rng = Seed(!seed.0).rng();
-        for _ in 0..SERVERS {
+        for at in 0..SERVERS {
             let skewed = ManualClock::default();
             // They were not booted together.
             skewed.advance(Duration::from_secs(rng.u64(..10_000)));
             skewed.set(clock.now().before(SKEW).after(SKEW.mul_f64(2.0 * rng.f64())));
-            let running = servers.start(Arc::new(skewed));
+            let running = servers.start(at, Arc::new(skewed));
             servers.running.push(running);
         }
         servers
@@ -84,33 +91,74 @@ impl Servers {
             absolute_timeout: Duration::from_mins(90),
             outage,
             max_age: MAX_AGE,
-            lifeboat: if outage == Outage::Lifeboat { lifeboat() } else { Vec::new() },
             ..Policy::web()
         };
-        let (gates, running) = (Arc::default(), Vec::new());
-        Self { gates, keyring, policy, random, store, telling, running, processes: 0 }
+        let has_lifeboats = outage == Outage::Lifeboat;
+        let policy = if has_lifeboats { with_lifeboats(policy) } else { policy };
+        let journals = has_lifeboats.then(journals);
+        let (gates, running, unreplayed) = (Arc::<Gates>::default(), Vec::new(), Arc::default());
+        if has_lifeboats {
+            gates.mark(Marker::generate(&*random));
+        }
+        Self { gates, keyring, policy, random, store, telling, running, processes: 0, journals, unreplayed }
     }
 
-    fn start(&mut self, clock: Arc<ManualClock>) -> Running {
+    fn start(&mut self, at: usize, clock: Arc<ManualClock>) -> Running {
         self.processes += 1;
         let gated = GatedStore::new(self.store.clone(), self.gates.clone(), self.processes);
-        let sessions = Sessions::builder(gated)
+        let builder = Sessions::builder(gated)
             .near_cache(self.telling.as_ref().map(|_| NearCache::default()))
             .keyring(self.keyring.clone())
             .policy(self.policy.clone())
             .clock(clock.clone())
-            .random(self.random.clone())
-            .build()
-            .expect("the rules are sound");
+            .random(self.random.clone());
+        let sessions = self.equip(at, builder).build().expect("the rules are sound");
         let stream = self.telling.as_ref().map(|telling| Stream::new(telling.newest_ear()));
         let service = server(&sessions, self.gates.clone());
         Running { sessions, service, process: self.processes, clock, stream }
     }
 
-    /// Starts the server number `at` anew, with nothing in its memory.
+    /// Gives a server what it needs for lifeboats, if there are any.
+    fn equip(&self, at: usize, builder: Builder) -> Builder {
+        let Some(journals) = &self.journals else { return builder };
+        let unreplayed = self.unreplayed.clone();
+        let builder = builder.readmit(|_, _| async { true }).on_event(move |event: &Event<'_>| {
+            if let (EventKind::NotReplayed(why), Some(tag)) = (event.kind, event.session) {
+                unreplayed.lock().unwrap().push((tag, why));
+            }
+        });
+        if has_journal(at) { builder.journal(open(&journals.path().join(at.to_string()))) } else { builder }
+    }
+
+    /// Starts the server number `at` anew, with nothing in its memory. Of what the one before did nothing is left.
     pub(crate) fn restart(&mut self, at: usize) {
         let clock = self.running[at].clock.clone();
-        self.running[at] = self.start(clock);
+        self.running[at] = self.start(at, clock);
+    }
+
+    /// Ends the process of the server number `at`: its calls come to nothing, and it answers nobody.
+    pub(crate) fn kill(&mut self, at: usize) {
+        self.gates.kill(self.running[at].process);
+        let idle = Sessions::builder_shared(self.store.clone()).policy(Policy::web()).build().expect("the rules are sound");
+        self.running[at].service = server(&idle, self.gates.clone());
+        self.running[at].sessions = idle;
+    }
+
+    /// Whether some servers write journals, by threads of their own.
+    pub(crate) fn keep_journals(&self) -> bool {
+        self.journals.is_some()
+    }
+
+    /// What they said since that they couldn't bring into the store.
+    pub(crate) fn unreplayed(&self) -> Vec<(LogTag, Unreplayed)> {
+        std::mem::take(&mut *self.unreplayed.lock().unwrap())
+    }
+
+    /// The store is another one from here on, if it ever told which one it is.
+    pub(crate) fn mark_anew(&self) {
+        if self.journals.is_some() {
+            self.gates.mark(Marker::generate(&*self.random));
+        }
     }
 
     pub(crate) fn service(&self, at: usize) -> Server {
@@ -170,8 +218,42 @@ impl Servers {
 /// For how long sessions are served in an outage: so long that some are, and so short that some aren't any more.
 const MAX_AGE: Duration = Duration::from_mins(5);
 
-/// What browsers carry over an outage: what says which session it is, and the marks, which can be made in it.
-fn lifeboat() -> Vec<LifeboatKey> {
-    let read = VALUES.into_iter().chain(["name"]).map(LifeboatKey::read);
-    read.chain([LifeboatKey::written(MARKS, Merge::Union)]).collect()
+/// What browsers carry over an outage: all but the ticket. A user has few sessions.
+fn with_lifeboats(policy: Policy) -> Policy {
+    let lifeboat = vec![
+        LifeboatKey::read("name"),
+        LifeboatKey::written(MARKS, Merge::Union),
+        LifeboatKey::written(COUNT, Merge::Add),
+        LifeboatKey::written(CART, Merge::IfUnchanged),
+    ];
+    let most = NonZeroU32::new(MOST_SESSIONS).expect("it is more than none");
+    let session_limit = Some(SessionLimit { most, overflow: Overflow::EndOldest });
+    Policy { lifeboat, session_limit, on_wiped: OnWiped::Restore, ..policy }
+}
+
+/// Most sessions of a user, where there is a limit.
+pub(crate) const MOST_SESSIONS: u32 = 2;
+
+/// Whether the server number `at` has a journal, where any has: one must do without.
+pub(crate) fn has_journal(at: usize) -> bool {
+    at < 2
+}
+
+/// A place that is fast to write to, if there is one.
+fn journals() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    dir.expect("temporary files can be made")
+}
+
+/// Opens a journal as soon as the process before has let it go.
+fn open(path: &std::path::Path) -> Journal {
+    for _ in 0..10_000 {
+        match Journal::open(path) {
+            Ok(journal) => return journal,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy, "{error}"),
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    panic!("a process that ended keeps its journal");
 }

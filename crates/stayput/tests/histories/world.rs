@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::{Request, Response};
-use stayput::{Clock, SessionStore};
+use stayput::{Clock, LogTag, SessionStore};
+use stayput_core::StorageKey;
 use stayput_testkit::ManualClock;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
@@ -20,7 +21,7 @@ use crate::application::{Action, Report, Task};
 use crate::browser::{Change, Jar, KINDS, Kind, Meaning, read_version};
 use crate::gates::{Fate, Gates};
 use crate::log::{End, Entry, Limits, Log, Made, Moment, Shown, Verdict, Version};
-use crate::servers::Servers;
+use crate::servers::{Servers, has_journal};
 
 pub(crate) use self::store::{Outage, Past, Way};
 
@@ -86,7 +87,8 @@ impl World {
             "#{number} to server {server}: {what}, shows {shown:?} seen {seen:?}, home {home:?}"
         ));
         let sent = self.moment();
-        let entry = Entry { task: task.clone(), shown, version, home, after, process, sent, end: None };
+        let boat = jar.get(Kind::Lifeboat).and_then(|value| self.version(value)).map(|boat| boat.session);
+        let entry = Entry { task: task.clone(), shown, version, boat, server, home, after, process, sent, end: None };
         self.log.requests.push(entry);
         let mut request = Request::new(());
         request.headers_mut().insert(COOKIE, jar.header().try_into().expect("cookies are tokens"));
@@ -101,11 +103,15 @@ impl World {
     pub(crate) async fn settle(&mut self) -> Result<Vec<Answer>, String> {
         // Time is paused: it jumps when nothing else can be done.
         tokio::time::sleep(Duration::from_millis(1)).await;
+        if self.servers.keep_journals() {
+            self.await_journals().await;
+        }
         // Several requests may share a read, and one of them come when its failure is on its way already.
         self.log.wary.extend(self.gates.failures());
         self.gates.count_step();
         self.note_store();
         self.servers.tell(self.clock.now());
+        self.log.unreplayed.extend(self.servers.unreplayed());
         let (ended, running) =
             std::mem::take(&mut self.running).into_iter().partition(|(_, run)| run.is_finished());
         self.running = running;
@@ -117,6 +123,14 @@ impl World {
             verdict.map_err(|broken| format!("#{number} {broken}"))?;
         }
         Ok(answers)
+    }
+
+    /// Waits for the threads that write journals, for which no gate stands: while this one sleeps, time does, too.
+    async fn await_journals(&self) {
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_micros(100));
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Lets on who waits at a gate.
@@ -148,7 +162,16 @@ impl World {
     }
 
     /// Has the server number `server` begin anew, when it works on nothing any more.
-    pub(crate) fn restart(&mut self, server: usize) {
+    pub(crate) async fn restart(&mut self, server: usize) {
+        if self.servers.keep_journals() {
+            let process = self.servers.process(server);
+            if !has_journal(server) {
+                self.log.forgetful.push(process);
+            }
+            self.servers.kill(server);
+            // Until all that it had under way has come to nothing.
+            self.wait(Duration::from_secs(10)).await;
+        }
         self.servers.restart(server);
         self.cut_off_again(server);
         self.note(format_args!("server {server} is started again"));
@@ -189,6 +212,11 @@ impl World {
         let swept = crate::gates::finish(self.store.sweep(usize::MAX)).map_err(|error| error.to_string())?;
         self.note(format_args!("{swept} records swept"));
         Ok(())
+    }
+
+    /// Judges how many sessions are left of each user, when all have been looked at.
+    pub(crate) fn judge_limit(&self) -> Verdict {
+        self.log.judge_limit()
     }
 
     pub(crate) fn moment(&self) -> Moment {
@@ -239,7 +267,7 @@ impl World {
         for change in &changes {
             match &change.value {
                 Some(value) if change.kind == Kind::Version => end.version = self.version(value),
-                Some(_) if change.kind == Kind::Lifeboat => {}
+                _ if change.kind == Kind::Lifeboat => {}
                 Some(value) => end.set.push(self.handed_out(number, change, value)),
                 None => end.deleted.push(change.kind),
             }
@@ -265,7 +293,8 @@ impl World {
         let meaning =
             Meaning::of(change.kind, value, &self.servers.keyring).expect("servers sign what they set");
         let session = self.log.session_under(meaning.key).unwrap_or_else(|| {
-            let made = self.log.request(number).makes(meaning.key);
+            let tag = self.servers.keyring.log_tag(&meaning.key);
+            let made = self.log.request(number).makes(meaning.key, tag);
             self.log.sessions.insert(number, made);
             number
         });
@@ -277,7 +306,7 @@ impl World {
 
 impl Entry {
     /// The session that it made.
-    fn makes(&self, key: stayput_core::StorageKey) -> Made {
+    fn makes(&self, key: StorageKey, tag: LogTag) -> Made {
         let report = self.report();
         let found = report.seen.first();
         let parent = found.and_then(|seen| seen.name);
@@ -286,6 +315,6 @@ impl Entry {
             Action::Elevate => found.and_then(|seen| seen.subject),
             _ => None,
         };
-        Made { key, subject, parent: parent.filter(|_| subject.is_some()) }
+        Made { key, tag, subject, parent: parent.filter(|_| subject.is_some()) }
     }
 }

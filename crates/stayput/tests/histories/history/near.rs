@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{BROWSERS, History, Ills, Told};
+use super::{BROWSERS, History, Told};
 use crate::application::Action;
 use crate::servers::SERVERS;
 
@@ -30,8 +30,7 @@ impl History {
             80..83 => self.cut(server),
             83..87 => self.mend(server),
             87..91 => self.blink(server),
-            // What was written adrift is in its memory: these servers have no journals.
-            91..92 if self.temper.store != Ills::Lifeboats => self.crash(server),
+            91..92 => self.crash(server).await,
             _ if told == Told::Lies => self.world.servers.stream(server).lie(),
             _ => {}
         }
@@ -143,10 +142,10 @@ impl History {
     }
 
     /// A server loses its memory and everything that it is working on.
-    fn crash(&mut self, server: usize) {
+    async fn crash(&mut self, server: usize) {
         while let Some(at) = self.world.running_on(server) {
             self.drop_request(at);
         }
-        self.world.restart(server);
+        self.world.restart(server).await;
     }
 }

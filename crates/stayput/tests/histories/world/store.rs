@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use stayput::Clock;
 use stayput_testkit::{ModelState, ModelStore};
 
 use super::World;
@@ -57,6 +58,9 @@ impl World {
     /// The store is out from here on, for a server or for all.
     pub(crate) fn begin_outage(&mut self, outage: Outage) {
         self.outage = Some(outage);
+        if outage.server.is_none() && outage.way != Way::Doubtful {
+            self.log.blackouts.push((self.clock.now(), None));
+        }
         self.log.silences.push((self.gates.step(), None));
         self.break_probes(outage);
         self.note(format_args!("the store is out: {outage:?}"));
@@ -67,6 +71,9 @@ impl World {
         self.gates.answer_probes(None);
         self.note_outage();
         self.outage = None;
+        if let Some((_, end)) = self.log.blackouts.last_mut() {
+            end.get_or_insert(self.clock.now());
+        }
         if let Some((_, end)) = self.log.silences.last_mut() {
             *end = Some(self.gates.step());
         }
@@ -139,6 +146,7 @@ impl World {
     pub(crate) fn wipe(&mut self) {
         let Some(past) = &self.past else { return };
         past.store.put_back(ModelState::default());
+        self.servers.mark_anew();
         self.forget_since(0);
         self.note("the store is wiped");
     }
@@ -161,7 +169,7 @@ impl World {
         if let Some(past) = &mut self.past {
             past.note(step);
         }
-        if !self.log.is_at_rest {
+        if self.log.rest.is_none() {
             self.log.wary.extend(self.servers.wary().map(|process| (process, step)));
         }
     }
@@ -178,7 +186,7 @@ impl World {
 
     /// From now on only one thing happens at a time: nothing is asked of the store that a wary server would not ask.
     pub(crate) fn rest(&mut self) {
-        self.log.is_at_rest = true;
+        self.log.rest = Some(self.clock.now());
     }
 }
 

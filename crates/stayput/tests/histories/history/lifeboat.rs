@@ -1,0 +1,55 @@
+//! What happens only where browsers carry lifeboats: somebody keeps all cookies of a browser, and comes with them later, when
+//! they are old; and in the end it is looked what is left of everything.
+
+use std::time::Duration;
+
+use super::{BROWSERS, History};
+use crate::application::Action;
+use crate::servers::SERVERS;
+use crate::world::Ties;
+
+impl History {
+    /// Somebody keeps all of a browser's cookies: of one moment, so that they fit together.
+    pub(super) fn copy_cookies(&mut self) {
+        let browser = self.rng.usize(..BROWSERS);
+        self.copies.push(self.browsers[browser].jar.clone());
+    }
+
+    /// Somebody comes with cookies as they were some time ago.
+    pub(super) fn use_copy(&mut self) {
+        let actions = [Action::Look, Action::Look, Action::Mark, Action::Add, Action::Set("cart"), Action::Logout];
+        let action = actions[self.rng.usize(..actions.len())];
+        self.use_copy_for(action);
+    }
+
+    fn use_copy_for(&mut self, action: Action) {
+        if self.copies.is_empty() || self.world.running() >= 5 {
+            return;
+        }
+        let jar = self.copies[self.rng.usize(..self.copies.len())].clone();
+        let server = self.rng.usize(..SERVERS);
+        self.world.send(server, &jar, Ties::default(), (action, false));
+        self.senders.push(None);
+    }
+
+    /// All sessions that anybody has cookies of are looked at: first so that what is to come back does, then to see what became
+    /// of them.
+    pub(super) async fn take_stock(&mut self) -> Result<(), String> {
+        for browser in 0..BROWSERS {
+            self.copies.push(self.browsers[browser].jar.clone());
+        }
+        for _ in 0..2 {
+            for copy in 0..self.copies.len() {
+                let (jar, server) = (self.copies[copy].clone(), self.rng.usize(..SERVERS));
+                self.world.send(server, &jar, Ties::default(), (Action::Look, false));
+                self.senders.push(None);
+                self.come_to_rest().await?;
+            }
+            // Whatever comes back has its writes replayed.
+            self.world.wait(Duration::from_secs(2)).await;
+            self.come_to_rest().await?;
+            self.world.advance(Duration::from_secs(40));
+        }
+        self.world.judge_limit()
+    }
+}
