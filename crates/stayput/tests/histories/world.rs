@@ -170,7 +170,7 @@ impl World {
             }
             self.servers.kill(server);
             // Until all that it had under way has come to nothing.
-            self.wait(Duration::from_secs(10)).await;
+            self.wait(Duration::from_secs(40)).await;
         }
         self.servers.restart(server);
         self.cut_off_again(server);

@@ -162,21 +162,19 @@ impl Log {
                 continue;
             }
             let is_all_adrift = chain[at..].iter().all(|link| link.is_adrift()) && request.is_adrift();
-            if had.is_adrift && !is_all_adrift {
+            let number = other.number();
+            if other.set_cart_adrift() && is_all_adrift && !chain[at + 1..].iter().any(|link| link.writes_cart()) {
+                must(seen.values[0] == Some(number), format_args!("did not see the cart of its own {number}"))?;
+            }
+            // Who only reads gets no new lifeboat, and may have seen what only that server has.
+            let is_carried = other.writes_declared() && is_all_adrift;
+            let is_stored = !had.is_adrift && self.losses.is_empty();
+            if !is_carried && !is_stored {
                 continue;
             }
             let missing = had.marks.iter().find(|mark| !seen.marks.contains(mark));
-            let number = other.number();
             must(missing.is_none(), format_args!("did not see mark {missing:?}, which its own {number} had seen"))?;
             must(seen.count >= had.count, format_args!("saw a lower count than its own {number}"))?;
-            let writes_cart = |link: &&Entry| {
-                matches!(link.action(), Action::Set(CART) | Action::Remove(CART) | Action::Take(CART))
-            };
-            let is_read_only = !chain[at..].iter().any(writes_cart) && !writes_cart(&request);
-            must(
-                !is_read_only || seen.values[0] == had.values[0],
-                format_args!("saw another cart than its own {number}"),
-            )?;
         }
         Ok(())
     }
@@ -216,12 +214,8 @@ impl Log {
             || self.requests.iter().any(may_change);
         let is_over = told.contains(&Unreplayed::Ended);
         must(is_doubtful || !is_over, "lost a write as if its session had ended")?;
-        let writes_cart = |by: &Entry| {
-            by.target() == Some(session)
-                && matches!(by.action(), Action::Set(CART) | Action::Remove(CART) | Action::Take(CART))
-        };
         let is_unmerged = told.contains(&Unreplayed::Unmerged);
-        let has_carts = self.requests.iter().any(writes_cart);
+        let has_carts = self.requests.iter().any(|by| by.target() == Some(session) && by.writes_cart());
         must(!is_unmerged || has_carts, format_args!("lost a write of {request:?} that can be merged"))
     }
 
@@ -267,6 +261,18 @@ impl Entry {
     /// Whether what it did was done while the store was out.
     fn wrote_adrift(&self) -> bool {
         self.report().seen.last().is_some_and(|seen| seen.is_adrift)
+    }
+
+    fn writes_cart(&self) -> bool {
+        matches!(self.action(), Action::Set(CART) | Action::Remove(CART) | Action::Take(CART))
+    }
+
+    fn set_cart_adrift(&self) -> bool {
+        self.action() == Action::Set(CART) && self.is_ok() && self.wrote_adrift()
+    }
+
+    fn writes_declared(&self) -> bool {
+        matches!(self.action(), Action::Mark | Action::Add)
     }
 
     /// Whether it may have added one.
