@@ -131,7 +131,7 @@ pub(crate) struct Log {
     /// Since when the store is well again for good, and everybody knows.
     pub(crate) rest: Option<Timestamp>,
     /// From when until when the store did nothing for anybody.
-    pub(crate) blackouts: Vec<(Timestamp, Option<Timestamp>)>,
+    pub(crate) blackouts: Vec<(Moment, Option<Moment>)>,
     /// What servers said that they couldn't bring into the store, by session.
     pub(crate) unreplayed: Vec<(LogTag, Unreplayed)>,
     /// The processes that ended without a journal.

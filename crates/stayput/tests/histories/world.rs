@@ -127,8 +127,15 @@ impl World {
 
     /// Waits for the threads that write journals, for which no gate stands: while this one sleeps, time does, too.
     async fn await_journals(&self) {
-        for _ in 0..2 {
-            std::thread::sleep(Duration::from_micros(100));
+        let is_replaying = self.log.silences.last().is_some_and(|(_, end)| {
+            end.is_none_or(|end| self.gates.step() < end + REPLAY)
+        });
+        for _ in 0..3 {
+            let unfinished = self.running.iter().filter(|(_, run)| !run.is_finished()).count();
+            if !is_replaying || unfinished <= self.gates.places().len() {
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(20));
             tokio::task::yield_now().await;
         }
     }
@@ -318,3 +325,6 @@ impl Entry {
         Made { key, tag, subject, parent: parent.filter(|_| subject.is_some()) }
     }
 }
+
+/// So many steps after an outage all is replayed that was written in it.
+const REPLAY: u32 = 40;

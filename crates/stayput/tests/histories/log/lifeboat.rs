@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use stayput::{Timestamp, Unreplayed};
+use stayput::Unreplayed;
 
-use super::{Entry, Found, Log, Verdict, must};
+use super::{Entry, Found, Log, Moment, Verdict, must};
 use crate::application::{Action, COUNT, CART, MARKS, Seen, TICKET, VALUES};
 use crate::browser::Kind;
 use crate::servers::MOST_SESSIONS;
@@ -29,6 +29,7 @@ impl Log {
             self.judge_held(request, session, seen)?;
             if at == 0 {
                 self.judge_own(request, session, seen)?;
+                self.judge_here(request, session, seen)?;
             }
             if self.is_settled_at(request) && !seen.is_adrift {
                 self.judge_stock(request, session, seen)?;
@@ -55,8 +56,9 @@ impl Log {
             return Ok(());
         };
         let oldest = request.sent.time.before(self.policy.max_age + self.limits.skew + SLACK);
-        let end = request.end.as_ref().map_or(request.sent.time, |end| end.at.time);
-        let is_dark = |(from, to): &(Timestamp, Option<Timestamp>)| *from <= oldest && to.is_none_or(|to| to >= end);
+        let end = request.end.as_ref().map_or(request.sent.step, |end| end.at.step);
+        let is_dark =
+            |(from, to): &(Moment, Option<Moment>)| from.time <= oldest && to.is_none_or(|to| to.step >= end);
         let is_newborn = session == request.number() || self.request(session).sent.time >= oldest;
         must(is_newborn || !self.blackouts.iter().any(is_dark), "was served what nobody had confirmed for too long")
     }
@@ -161,7 +163,9 @@ impl Log {
             if !other.is_ok() || self.is_forgotten(other) || self.is_parallel(request, chain[0], session) {
                 continue;
             }
-            let is_all_adrift = chain[at..].iter().all(|link| link.is_adrift()) && request.is_adrift();
+            let is_same = |link: &&Entry| link.is_adrift() && !link.was_told_of_newer();
+            let later = chain[at + 1..].iter().copied().chain([request]);
+            let is_all_adrift = other.is_adrift() && later.clone().all(|link| is_same(&link));
             let number = other.number();
             if other.set_cart_adrift() && is_all_adrift && !chain[at + 1..].iter().any(|link| link.writes_cart()) {
                 must(seen.values[0] == Some(number), format_args!("did not see the cart of its own {number}"))?;
@@ -175,6 +179,33 @@ impl Log {
             let missing = had.marks.iter().find(|mark| !seen.marks.contains(mark));
             must(missing.is_none(), format_args!("did not see mark {missing:?}, which its own {number} had seen"))?;
             must(seen.count >= had.count, format_args!("saw a lower count than its own {number}"))?;
+        }
+        Ok(())
+    }
+
+    /// No server that had the session from the store goes back to what an older lifeboat has.
+    fn judge_here(&self, request: &Entry, session: u32, seen: &Seen) -> Verdict {
+        let oldest = request.sent.time.before(self.policy.max_age.saturating_sub(self.limits.skew + SLACK));
+        if !seen.is_adrift || !self.losses.is_empty() {
+            return Ok(());
+        }
+        for other in self.requests.iter().filter(|other| {
+            other.process == request.process && other.sent.time > oldest && other.ended_by(request.sent.step)
+        }) {
+            let had = other.report().seen.iter().rfind(|had| !had.is_adrift && had.name == Some(session)).cloned();
+            let Some(had) = had else { continue };
+            // Who is told of another write has no copy any more.
+            let may_tell = |third: &Entry| {
+                let is_third = third.number() != other.number() && third.number() != request.number();
+                is_third && third.shows(session).is_some() && !third.is_adrift() && !third.ended_by(other.sent.step)
+            };
+            if self.requests.iter().any(may_tell) {
+                continue;
+            }
+            let missing = had.marks.iter().find(|mark| !seen.marks.contains(mark));
+            let number = other.number();
+            must(missing.is_none(), format_args!("did not see mark {missing:?}, which {number} had seen here"))?;
+            must(seen.count >= had.count, format_args!("saw a lower count than {number} had here"))?;
         }
         Ok(())
     }
@@ -265,6 +296,11 @@ impl Entry {
 
     fn writes_cart(&self) -> bool {
         matches!(self.action(), Action::Set(CART) | Action::Remove(CART) | Action::Take(CART))
+    }
+
+    /// Whether its server knew a newer state of the session than its client: that is shown, without what the client wrote since.
+    fn was_told_of_newer(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.version.is_some())
     }
 
     fn set_cart_adrift(&self) -> bool {

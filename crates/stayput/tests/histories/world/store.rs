@@ -59,7 +59,7 @@ impl World {
     pub(crate) fn begin_outage(&mut self, outage: Outage) {
         self.outage = Some(outage);
         if outage.server.is_none() && outage.way != Way::Doubtful {
-            self.log.blackouts.push((self.clock.now(), None));
+            self.log.blackouts.push((self.moment(), None));
         }
         self.log.silences.push((self.gates.step(), None));
         self.break_probes(outage);
@@ -71,8 +71,9 @@ impl World {
         self.gates.answer_probes(None);
         self.note_outage();
         self.outage = None;
+        let now = self.moment();
         if let Some((_, end)) = self.log.blackouts.last_mut() {
-            end.get_or_insert(self.clock.now());
+            end.get_or_insert(now);
         }
         if let Some((_, end)) = self.log.silences.last_mut() {
             *end = Some(self.gates.step());
