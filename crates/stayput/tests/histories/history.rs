@@ -326,7 +326,7 @@ impl History {
             // Who is at no gate pauses between two attempts.
             self.settle().await?;
         }
-        Err("requests don't come to an end".to_owned())
+        Err(format!("requests don't come to an end: {} at {:?}", self.world.running(), self.world.gates.places()))
     }
 
     /// All answers arrive, in any order, or are lost.
@@ -359,7 +359,7 @@ impl History {
                 return Ok(());
             }
         }
-        Err("requests don't come to an end".to_owned())
+        Err(format!("requests don't come to an end: {} at {:?}", self.world.running(), self.world.gates.places()))
     }
 
     fn cancel(&mut self) {

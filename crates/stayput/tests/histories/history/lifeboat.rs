@@ -32,6 +32,15 @@ impl History {
         self.senders.push(None);
     }
 
+    /// Time passes in steps that no call of the store comes to its limit in, until all that waits is replayed.
+    pub(super) async fn replay_all(&mut self) -> Result<(), String> {
+        for _ in 0..30 {
+            self.come_to_rest().await?;
+            self.world.wait(Duration::from_millis(250)).await;
+        }
+        self.come_to_rest().await
+    }
+
     /// All sessions that anybody has cookies of are looked at: first so that what is to come back does, then to see what became
     /// of them.
     pub(super) async fn take_stock(&mut self) -> Result<(), String> {
@@ -45,9 +54,8 @@ impl History {
                 self.senders.push(None);
                 self.come_to_rest().await?;
             }
-            // Whatever comes back has its writes replayed.
-            self.world.wait(Duration::from_secs(2)).await;
-            self.come_to_rest().await?;
+            // Whatever came back has its writes replayed.
+            self.replay_all().await?;
             self.world.advance(Duration::from_secs(40));
         }
         self.world.judge_limit()

@@ -116,11 +116,11 @@ impl History {
             self.end_outage().await;
         }
         (self.temper.failing, self.temper.store) = (0, Ills::None);
-        for _ in 0..3 {
-            self.come_to_rest().await?;
-            self.world.wait(NOTICED).await;
-        }
         self.come_to_rest().await?;
+        self.world.wait(NOTICED).await;
+        if self.temper.lifeboats {
+            self.replay_all().await?;
+        }
         self.world.rest();
         if self.world.servers.take_store_for_out() {
             Err("the store is back, and nobody noticed".to_owned())

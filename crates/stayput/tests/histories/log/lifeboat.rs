@@ -29,7 +29,6 @@ impl Log {
             self.judge_held(request, session, seen)?;
             if at == 0 {
                 self.judge_own(request, session, seen)?;
-                self.judge_here(request, session, seen)?;
             }
             if self.is_settled_at(request) && !seen.is_adrift {
                 self.judge_stock(request, session, seen)?;
@@ -179,33 +178,6 @@ impl Log {
             let missing = had.marks.iter().find(|mark| !seen.marks.contains(mark));
             must(missing.is_none(), format_args!("did not see mark {missing:?}, which its own {number} had seen"))?;
             must(seen.count >= had.count, format_args!("saw a lower count than its own {number}"))?;
-        }
-        Ok(())
-    }
-
-    /// No server that had the session from the store goes back to what an older lifeboat has.
-    fn judge_here(&self, request: &Entry, session: u32, seen: &Seen) -> Verdict {
-        let oldest = request.sent.time.before(self.policy.max_age.saturating_sub(self.limits.skew + SLACK));
-        if !seen.is_adrift || !self.losses.is_empty() {
-            return Ok(());
-        }
-        for other in self.requests.iter().filter(|other| {
-            other.process == request.process && other.sent.time > oldest && other.ended_by(request.sent.step)
-        }) {
-            let had = other.report().seen.iter().rfind(|had| !had.is_adrift && had.name == Some(session)).cloned();
-            let Some(had) = had else { continue };
-            // Who is told of another write has no copy any more.
-            let may_tell = |third: &Entry| {
-                let is_third = third.number() != other.number() && third.number() != request.number();
-                is_third && third.shows(session).is_some() && !third.is_adrift() && !third.ended_by(other.sent.step)
-            };
-            if self.requests.iter().any(may_tell) {
-                continue;
-            }
-            let missing = had.marks.iter().find(|mark| !seen.marks.contains(mark));
-            let number = other.number();
-            must(missing.is_none(), format_args!("did not see mark {missing:?}, which {number} had seen here"))?;
-            must(seen.count >= had.count, format_args!("saw a lower count than {number} had here"))?;
         }
         Ok(())
     }
