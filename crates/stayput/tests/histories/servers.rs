@@ -144,9 +144,25 @@ impl Servers {
         self.running[at].sessions = idle;
     }
 
+    /// Whether nothing is left of the process that was the server number `at`.
+    pub(crate) fn has_let_go(&self, at: usize) -> bool {
+        let Some(journals) = self.journals.as_ref().filter(|_| has_journal(at)) else { return true };
+        Journal::open(journals.path().join(at.to_string())).is_ok()
+    }
+
     /// Whether some servers write journals, by threads of their own.
     pub(crate) fn keep_journals(&self) -> bool {
         self.journals.is_some()
+    }
+
+    /// Whether nothing waits for the store, of those that write it down.
+    pub(crate) fn have_empty_journals(&self) -> bool {
+        let Some(journals) = &self.journals else { return true };
+        let is_empty = |at: usize| {
+            let journal = std::fs::metadata(journals.path().join(at.to_string()));
+            journal.is_ok_and(|journal| journal.len() == 0)
+        };
+        (0..SERVERS).filter(|at| has_journal(*at)).all(is_empty)
     }
 
     /// What they said since that they couldn't bring into the store.
@@ -246,14 +262,7 @@ fn journals() -> tempfile::TempDir {
     dir.expect("temporary files can be made")
 }
 
-/// Opens a journal as soon as the process before has let it go.
+/// The journal of a server.
 fn open(path: &std::path::Path) -> Journal {
-    for _ in 0..10_000 {
-        match Journal::open(path) {
-            Ok(journal) => return journal,
-            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy, "{error}"),
-        }
-        std::thread::sleep(Duration::from_micros(100));
-    }
-    panic!("a process that ended keeps its journal");
+    Journal::open(path).expect("the process before has let it go")
 }

@@ -126,16 +126,13 @@ impl World {
     }
 
     /// Waits for the threads that write journals, for which no gate stands: while this one sleeps, time does, too.
-    async fn await_journals(&self) {
-        let is_replaying = self.log.silences.last().is_some_and(|(_, end)| {
-            end.is_none_or(|end| self.gates.step() < end + REPLAY)
-        });
-        for _ in 0..3 {
+    pub(crate) async fn await_journals(&self) {
+        for pause in [20, 100] {
             let unfinished = self.running.iter().filter(|(_, run)| !run.is_finished()).count();
-            if !is_replaying || unfinished <= self.gates.places().len() {
+            if self.log.silences.is_empty() || unfinished <= self.gates.places().len() {
                 return;
             }
-            std::thread::sleep(Duration::from_micros(20));
+            std::thread::sleep(Duration::from_micros(pause));
             tokio::task::yield_now().await;
         }
     }
@@ -177,7 +174,13 @@ impl World {
             }
             self.servers.kill(server);
             // Until all that it had under way has come to nothing.
-            self.wait(Duration::from_secs(40)).await;
+            for _ in 0..1_000 {
+                self.wait(Duration::from_secs(40)).await;
+                if self.servers.has_let_go(server) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_micros(100));
+            }
         }
         self.servers.restart(server);
         self.cut_off_again(server);
@@ -325,6 +328,3 @@ impl Entry {
         Made { key, tag, subject, parent: parent.filter(|_| subject.is_some()) }
     }
 }
-
-/// So many steps after an outage all is replayed that was written in it.
-const REPLAY: u32 = 40;
