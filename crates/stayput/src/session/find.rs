@@ -169,7 +169,7 @@ impl Session {
             return bridge(error);
         }
         match self.ask(claim, keyring).await {
-            Ok(Ok(found)) if self.is_barely_born(&found, keyring) => {
+            Ok(Ok(found)) if self.is_barely_born(&found, cookie, keyring) => {
                 self.revive(lifeboat, cookie, *key, keyring, *with_subject).await
             }
             Ok(Ok(found)) => {

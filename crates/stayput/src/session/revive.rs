@@ -51,11 +51,14 @@ impl Session {
         Ok(found.map(|found| Found { confirmed: now, ..found }))
     }
 
-    /// Whether a session was put into the store just now, perhaps by somebody who failed before it was admitted.
-    pub(super) fn is_barely_born(&self, found: &Found, keyring: &Keyring) -> bool {
+    /// Whether a session was put into the store just now, perhaps by somebody who failed before it was admitted. One whose
+    /// lifeboat is worth nothing any more was so long ago, and lives by what the store says.
+    pub(super) fn is_barely_born(&self, found: &Found, cookie: &DecodedCookie, keyring: &Keyring) -> bool {
+        let now = self.sessions().inner.clock.now();
+        let is_good = |boat: &Boat| boat.is_born && self.may_use(boat, cookie, true, now);
         found.current.header.version().count == 1
             && found.current.header.subject.is_some()
-            && self.boat(&found.current.key, keyring).is_some_and(|boat| boat.is_born)
+            && self.boat(&found.current.key, keyring).is_some_and(|boat| is_good(&boat))
     }
 
     /// Whether a session that the store doesn't have was lost by it, and is wanted back.

@@ -476,6 +476,20 @@ async fn a_login_in_an_outage_is_one_everywhere_when_the_store_is_back() {
 }
 
 #[tokio::test]
+async fn a_session_born_in_an_outage_lives_on_though_its_browser_keeps_the_lifeboat_of_its_birth() {
+    let fleet = Fleet::new();
+    let a = fleet.server("a").await;
+    let browser = a.browser();
+    fleet.break_down(&[&a]).await;
+    assert_eq!(browser.post("/login/alice").await.status, 200);
+    fleet.mend(&[&a]).await;
+    // It is put into the store, and the answer that says so is lost.
+    assert_eq!(browser.tab().get("/who").await.text, "alice");
+    fleet.clock.advance(fleet.policy.max_age + Duration::from_secs(1));
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
 async fn a_session_born_in_an_outage_and_ended_does_not_come_back() {
     let fleet = Fleet::new();
     let a = fleet.server("a").await;
