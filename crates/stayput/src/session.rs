@@ -187,8 +187,11 @@ impl Session {
                 is_kept_up = true;
             }
             // Asked again after every wait: a task of the handler's may have buffered something meanwhile.
-            self.hand_out_version();
-            self.hand_out_lifeboat();
+            // Of what is about to be written over nothing is handed out: it would stay where what comes then is no news.
+            if committed.is_err() || self.state().changes.is_empty() {
+                self.hand_out_version();
+                self.hand_out_lifeboat();
+            }
             let answer = self.state().leave_head(committed.is_err());
             if let Some(answer) = answer {
                 return (answer, committed);
