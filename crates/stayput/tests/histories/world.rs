@@ -277,7 +277,11 @@ impl World {
         for change in &changes {
             match &change.value {
                 Some(value) if change.kind == Kind::Version => end.version = self.version(value),
-                _ if change.kind == Kind::Lifeboat => {}
+                value if change.kind == Kind::Lifeboat => {
+                    let label = value.as_deref().map(|value| value.rsplit_once('.').map_or("", |(label, _)| label));
+                    let label = label.unwrap_or("none").to_owned();
+                    self.note(format_args!("#{number} sets lifeboat {label}"));
+                }
                 Some(value) => end.set.push(self.handed_out(number, change, value)),
                 None => end.deleted.push(change.kind),
             }
