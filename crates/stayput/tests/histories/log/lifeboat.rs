@@ -58,7 +58,9 @@ impl Log {
         let end = request.end.as_ref().map_or(request.sent.step, |end| end.at.step);
         let is_dark =
             |(from, to): &(Moment, Option<Moment>)| from.time <= oldest && to.is_none_or(|to| to.step >= end);
-        let is_newborn = session == request.number() || self.request(session).sent.time >= oldest;
+        // A login may take its time.
+        let born = self.request(session).end.as_ref().map_or(request.sent.time, |end| end.at.time);
+        let is_newborn = session == request.number() || born >= oldest;
         must(is_newborn || !self.blackouts.iter().any(is_dark), "was served what nobody had confirmed for too long")
     }
 
