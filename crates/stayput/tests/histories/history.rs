@@ -170,7 +170,13 @@ impl History {
         match self.rng.u32(..100) {
             0..30 if is_stranger && !is_thief => Action::Login(user),
             28..42 => Action::Mark,
-            42..55 => if self.temper.lifeboats { Action::Add } else { Action::Mark },
+            42..55 => {
+                if self.temper.lifeboats {
+                    Action::Add
+                } else {
+                    Action::Mark
+                }
+            }
             55..70 => Action::Set(value),
             70..76 => Action::Remove(value),
             76..85 => Action::Take("ticket"),
@@ -326,7 +332,11 @@ impl History {
             // Who is at no gate pauses between two attempts.
             self.settle().await?;
         }
-        Err(format!("requests don't come to an end: {} at {:?}", self.world.running(), self.world.gates.places()))
+        Err(format!(
+            "requests don't come to an end: {} at {:?}",
+            self.world.running(),
+            self.world.gates.places()
+        ))
     }
 
     /// All answers arrive, in any order, or are lost.
@@ -359,7 +369,11 @@ impl History {
                 return Ok(());
             }
         }
-        Err(format!("requests don't come to an end: {} at {:?}", self.world.running(), self.world.gates.places()))
+        Err(format!(
+            "requests don't come to an end: {} at {:?}",
+            self.world.running(),
+            self.world.gates.places()
+        ))
     }
 
     fn cancel(&mut self) {

@@ -154,7 +154,18 @@ impl Log {
         let (wary, silences, losses) = (Vec::new(), Vec::new(), Vec::new());
         let (rest, blackouts, unreplayed, forgetful) = (None, Vec::new(), Vec::new(), Vec::new());
         Self {
-            requests, sessions, faults, wary, silences, losses, rest, blackouts, unreplayed, forgetful, policy, limits,
+            requests,
+            sessions,
+            faults,
+            wary,
+            silences,
+            losses,
+            rest,
+            blackouts,
+            unreplayed,
+            forgetful,
+            policy,
+            limits,
         }
     }
 

@@ -26,9 +26,12 @@ use crate::servers::{SKEW, Servers};
 use crate::world::{Past, World};
 
 /// All answers arrive, if not in order, and the store never fails.
-const CALM: Temper = Temper { lost: 0, failing: 0, cancelled: 0, told: None, lifeboats: false, store: Ills::None };
-const LOSING: Temper = Temper { lost: 25, failing: 0, cancelled: 20, told: None, lifeboats: false, store: Ills::None };
-const FAILING: Temper = Temper { lost: 5, failing: 4, cancelled: 5, told: None, lifeboats: false, store: Ills::None };
+const CALM: Temper =
+    Temper { lost: 0, failing: 0, cancelled: 0, told: None, lifeboats: false, store: Ills::None };
+const LOSING: Temper =
+    Temper { lost: 25, failing: 0, cancelled: 20, told: None, lifeboats: false, store: Ills::None };
+const FAILING: Temper =
+    Temper { lost: 5, failing: 4, cancelled: 5, told: None, lifeboats: false, store: Ills::None };
 const NEAR: Temper = Temper { told: Some(Told::Truth), ..LOSING };
 const AFLOAT: Temper = Temper { lifeboats: true, ..NEAR };
 
@@ -89,22 +92,22 @@ fn histories_with_stores_that_are_wiped_break_no_session() {
 
 #[test]
 fn histories_with_lifeboats_lose_nothing_and_double_nothing() {
-    play_many(Temper { store: Ills::Outages, ..AFLOAT }, 400);
+    play_many(Temper { store: Ills::Outages, ..AFLOAT }, 200);
 }
 
 #[test]
 fn histories_with_lifeboats_and_failing_calls_lose_nothing_and_double_nothing() {
-    play_many(Temper { store: Ills::Outages, failing: 4, ..AFLOAT }, 200);
+    play_many(Temper { store: Ills::Outages, failing: 4, ..AFLOAT }, 100);
 }
 
 #[test]
 fn histories_with_lifeboats_and_failovers_break_no_session() {
-    play_many(Temper { store: Ills::Failovers, ..AFLOAT }, 200);
+    play_many(Temper { store: Ills::Failovers, ..AFLOAT }, 100);
 }
 
 #[test]
 fn histories_with_lifeboats_and_wiped_stores_break_no_session() {
-    play_many(Temper { store: Ills::Wipes, ..AFLOAT }, 200);
+    play_many(Temper { store: Ills::Wipes, ..AFLOAT }, 100);
 }
 
 #[test]

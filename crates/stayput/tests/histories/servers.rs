@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stayput::{
-    Builder, Clock, Event, EventKind, Journal, Keyring, LifeboatKey, LogTag, Merge, NearCache, OnWiped, Outage, Overflow,
-    Policy, SessionLimit, SessionStore, Sessions, Timestamp, Unreplayed,
+    Builder, Clock, Event, EventKind, Journal, Keyring, LifeboatKey, LogTag, Merge, NearCache, OnWiped,
+    Outage, Overflow, Policy, SessionLimit, SessionStore, Sessions, Timestamp, Unreplayed,
 };
 use stayput_core::Marker;
 use stayput_testkit::{ManualClock, Seed, SeededRandom, TellingStore};
@@ -139,7 +139,10 @@ impl Servers {
     /// Ends the process of the server number `at`: its calls come to nothing, and it answers nobody.
     pub(crate) fn kill(&mut self, at: usize) {
         self.gates.kill(self.running[at].process);
-        let idle = Sessions::builder_shared(self.store.clone()).policy(Policy::web()).build().expect("the rules are sound");
+        let idle = Sessions::builder_shared(self.store.clone())
+            .policy(Policy::web())
+            .build()
+            .expect("the rules are sound");
         self.running[at].service = server(&idle, self.gates.clone());
         self.running[at].sessions = idle;
     }

@@ -88,7 +88,8 @@ impl World {
         ));
         let sent = self.moment();
         let boat = jar.get(Kind::Lifeboat).and_then(|value| self.version(value)).map(|boat| boat.session);
-        let entry = Entry { task: task.clone(), shown, version, boat, server, home, after, process, sent, end: None };
+        let entry =
+            Entry { task: task.clone(), shown, version, boat, server, home, after, process, sent, end: None };
         self.log.requests.push(entry);
         let mut request = Request::new(());
         request.headers_mut().insert(COOKIE, jar.header().try_into().expect("cookies are tokens"));
@@ -278,7 +279,8 @@ impl World {
             match &change.value {
                 Some(value) if change.kind == Kind::Version => end.version = self.version(value),
                 value if change.kind == Kind::Lifeboat => {
-                    let label = value.as_deref().map(|value| value.rsplit_once('.').map_or("", |(label, _)| label));
+                    let label =
+                        value.as_deref().map(|value| value.rsplit_once('.').map_or("", |(label, _)| label));
                     let label = label.unwrap_or("none").to_owned();
                     self.note(format_args!("#{number} sets lifeboat {label}"));
                 }

@@ -17,7 +17,8 @@ impl History {
 
     /// Somebody comes with cookies as they were some time ago.
     pub(super) fn use_copy(&mut self) {
-        let actions = [Action::Look, Action::Look, Action::Mark, Action::Add, Action::Set("cart"), Action::Logout];
+        let actions =
+            [Action::Look, Action::Look, Action::Mark, Action::Add, Action::Set("cart"), Action::Logout];
         let action = actions[self.rng.usize(..actions.len())];
         self.use_copy_for(action);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use stayput::Unreplayed;
 
 use super::{Entry, Found, Log, Moment, Verdict, must};
-use crate::application::{Action, COUNT, CART, MARKS, Seen, TICKET, VALUES};
+use crate::application::{Action, CART, COUNT, MARKS, Seen, TICKET, VALUES};
 use crate::browser::Kind;
 use crate::servers::MOST_SESSIONS;
 
@@ -61,7 +61,10 @@ impl Log {
         // A login may take its time.
         let born = self.request(session).end.as_ref().map_or(request.sent.time, |end| end.at.time);
         let is_newborn = session == request.number() || born >= oldest;
-        must(is_newborn || !self.blackouts.iter().any(is_dark), "was served what nobody had confirmed for too long")
+        must(
+            is_newborn || !self.blackouts.iter().any(is_dark),
+            "was served what nobody had confirmed for too long",
+        )
     }
 
     /// What has no merge is not written adrift, and neither is an id renewed.
@@ -122,7 +125,9 @@ impl Log {
     fn is_there(&self, session: u32, request: &Entry) -> bool {
         let made = self.request(session);
         let has_put = |other: &Entry| {
-            other.found() == Found::Session(session) && !other.came_adrift() && other.ended_by(request.sent.step)
+            other.found() == Found::Session(session)
+                && !other.came_adrift()
+                && other.ended_by(request.sent.step)
         };
         let end = request.end.as_ref().map_or(request.sent.time, |end| end.at.time);
         let is_young = end.after(self.limits.skew + SLACK) < made.sent.time.after(self.policy.max_age);
@@ -158,7 +163,8 @@ impl Log {
     fn judge_own(&self, request: &Entry, session: u32, seen: &Seen) -> Verdict {
         let chain: Vec<_> = request.after.iter().map(|number| self.request(*number)).collect();
         for (at, other) in chain.iter().enumerate() {
-            let Some(had) = other.report().seen.last().cloned().filter(|had| had.name == Some(session)) else {
+            let Some(had) = other.report().seen.last().cloned().filter(|had| had.name == Some(session))
+            else {
                 continue;
             };
             if !other.is_ok() || self.is_forgotten(other) || self.is_parallel(request, chain[0], session) {
@@ -168,8 +174,14 @@ impl Log {
             let later = chain[at + 1..].iter().copied().chain([request]);
             let is_all_adrift = other.is_adrift() && later.clone().all(|link| is_same(&link));
             let number = other.number();
-            if other.set_cart_adrift() && is_all_adrift && !chain[at + 1..].iter().any(|link| link.writes_cart()) {
-                must(seen.values[0] == Some(number), format_args!("did not see the cart of its own {number}"))?;
+            if other.set_cart_adrift()
+                && is_all_adrift
+                && !chain[at + 1..].iter().any(|link| link.writes_cart())
+            {
+                must(
+                    seen.values[0] == Some(number),
+                    format_args!("did not see the cart of its own {number}"),
+                )?;
             }
             // Who only reads gets no new lifeboat, and may have seen what only that server has.
             let is_carried = other.writes_declared() && is_all_adrift;
@@ -178,7 +190,10 @@ impl Log {
                 continue;
             }
             let missing = had.marks.iter().find(|mark| !seen.marks.contains(mark));
-            must(missing.is_none(), format_args!("did not see mark {missing:?}, which its own {number} had seen"))?;
+            must(
+                missing.is_none(),
+                format_args!("did not see mark {missing:?}, which its own {number} had seen"),
+            )?;
             must(seen.count >= had.count, format_args!("saw a lower count than its own {number}"))?;
         }
         Ok(())
@@ -191,7 +206,8 @@ impl Log {
             !is_in_chain
                 && other.shows(session).is_some()
                 && other.action() != Action::Look
-                && !other.ended_by(first.sent.step)
+                // What its server took from others it shows before what came with a lifeboat.
+                && (!other.ended_by(first.sent.step) || other.wrote_adrift() && other.process == request.process)
         })
     }
 
@@ -207,7 +223,10 @@ impl Log {
         let missing = marks.map(Entry::number).find(|mark| !seen.marks.contains(mark));
         must(missing.is_none(), format_args!("did not see mark {missing:?} after all"))?;
         let least = self.requests.iter().filter(|by| by.action() == Action::Add).filter(is_due).count();
-        must(seen.count as usize >= least, format_args!("saw a count of {} after all, of {least}", seen.count))?;
+        must(
+            seen.count as usize >= least,
+            format_args!("saw a count of {} after all, of {least}", seen.count),
+        )?;
         self.judge_told(request, session, &told)
     }
 
