@@ -15,9 +15,9 @@ use crate::servers::MOST_SESSIONS;
 impl Log {
     pub(super) fn judge_lifeboat(&self, request: &Entry) -> Verdict {
         request.keeps_cookies()?;
-        self.judge_kept(request)?;
+        judge_kept(request)?;
         self.judge_confirmed(request)?;
-        self.judge_acts(request)?;
+        judge_acts(request)?;
         let seen = request.report().seen.clone();
         if let Some(session) = seen.first().and_then(|seen| seen.name) {
             self.judge_found(request, session)?;
@@ -35,17 +35,6 @@ impl Log {
             }
         }
         Ok(())
-    }
-
-    /// No cookie of a session is deleted but by who logs out or in.
-    fn judge_kept(&self, request: &Entry) -> Verdict {
-        let Some(end) = &request.end else { return Ok(()) };
-        let allowed: &[Kind] = match request.action() {
-            Action::Logout => &[Kind::Session, Kind::Anonymous, Kind::Spare, Kind::Version],
-            Action::Login(_) | Action::Elevate => &[Kind::Anonymous, Kind::Spare],
-            _ => &[],
-        };
-        must(end.deleted.iter().all(|kind| allowed.contains(kind)), "lost a cookie that may be good")
     }
 
     /// While the store does nothing for anybody, nothing is served for longer than `max_age` that it had confirmed before.
@@ -67,18 +56,6 @@ impl Log {
         )
     }
 
-    /// What has no merge is not written adrift, and neither is an id renewed.
-    fn judge_acts(&self, request: &Entry) -> Verdict {
-        let report = request.report();
-        let is_adrift = !report.seen.is_empty() && report.seen.iter().all(|seen| seen.is_adrift);
-        let needs_store = match request.action() {
-            Action::Set(TICKET) | Action::Elevate | Action::Fresh => true,
-            Action::Take(TICKET) => report.taken.is_some(),
-            _ => false,
-        };
-        must(!is_adrift || !needs_store || !request.is_ok(), "did adrift what needs the store")
-    }
-
     /// A session is found by its cookie alone, and not after its end: at once where its user ended it; elsewhere when all know.
     fn judge_found(&self, request: &Entry, session: u32) -> Verdict {
         must(request.shows(session).is_some(), format_args!("got session {session} without its cookie"))?;
@@ -87,7 +64,7 @@ impl Log {
             let is_here = other.came_adrift()
                 && other.action() == Action::Logout
                 && other.server == request.server
-                && (other.process == request.process || !self.forgetful.contains(&other.process));
+                && (other.process == request.process || self.is_in_journal(other, request));
             (is_late || is_here)
                 && other.ended_by(request.sent.step)
                 && self.ends(other, session)
@@ -95,6 +72,16 @@ impl Log {
         };
         let ended = self.requests.iter().find(ends).map(Entry::number);
         must(ended.is_none(), format_args!("got session {session}, which {ended:?} had ended"))
+    }
+
+    /// Whether the server that took `done` has it in its journal when `later` comes: it has one, and nothing of it can have been
+    /// replayed. What was is the store's to know, and a server that was started again is like any other.
+    fn is_in_journal(&self, done: &Entry, later: &Entry) -> bool {
+        let end = done.end.as_ref().map_or(done.sent.step, |end| end.at.step);
+        let covers = |(from, to): &(Moment, Option<Moment>)| {
+            from.step <= end && to.is_none_or(|to| to.step >= later.sent.step)
+        };
+        !self.forgetful.contains(&done.process) && self.blackouts.iter().any(covers)
     }
 
     /// Nobody is logged out by an outage.
@@ -315,3 +302,26 @@ const SLACK: Duration = Duration::from_secs(5);
 
 /// After this long nobody holds a copy of what was so before.
 const HEARD: Duration = Duration::from_secs(110);
+
+/// No cookie of a session is deleted but by who logs out or in.
+fn judge_kept(request: &Entry) -> Verdict {
+    let Some(end) = &request.end else { return Ok(()) };
+    let allowed: &[Kind] = match request.action() {
+        Action::Logout => &[Kind::Session, Kind::Anonymous, Kind::Spare, Kind::Version],
+        Action::Login(_) | Action::Elevate => &[Kind::Anonymous, Kind::Spare],
+        _ => &[],
+    };
+    must(end.deleted.iter().all(|kind| allowed.contains(kind)), "lost a cookie that may be good")
+}
+
+/// What has no merge is not written adrift, and neither is an id renewed.
+fn judge_acts(request: &Entry) -> Verdict {
+    let report = request.report();
+    let is_adrift = !report.seen.is_empty() && report.seen.iter().all(|seen| seen.is_adrift);
+    let needs_store = match request.action() {
+        Action::Set(TICKET) | Action::Elevate | Action::Fresh => true,
+        Action::Take(TICKET) => report.taken.is_some(),
+        _ => false,
+    };
+    must(!is_adrift || !needs_store || !request.is_ok(), "did adrift what needs the store")
+}
