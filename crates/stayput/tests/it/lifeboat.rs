@@ -296,6 +296,7 @@ async fn a_replay_whose_outcome_is_unknown_does_not_count_twice() {
         fleet.mend(&[&a]).await;
         assert_eq!(browser.post("/count").await.text, (before + 2).to_string());
     }
+    assert!(!a.take_events().iter().any(|event| event.starts_with("not_replayed")), "it is known to be done");
 }
 
 #[tokio::test]
