@@ -125,6 +125,19 @@ async fn a_server_that_never_saw_a_session_serves_it_from_its_lifeboat() {
 }
 
 #[tokio::test]
+async fn of_a_copy_and_a_lifeboat_the_newer_one_is_served() {
+    let fleet = Fleet::new();
+    let a = fleet.server("a").await;
+    let browser = logged_in(&a).await;
+    // Not what a lifeboat carries, so the one there is stays.
+    let boat = browser.cookie(LIFEBOAT);
+    assert_eq!(browser.post("/set/secret/newer").await.status, 200);
+    assert_eq!(browser.cookie(LIFEBOAT), boat);
+    fleet.break_down(&[&a]).await;
+    assert_eq!(browser.get("/read/secret").await.text, "newer");
+}
+
+#[tokio::test]
 async fn a_server_without_copies_serves_from_lifeboats() {
     let fleet = Fleet::new();
     let server = fleet.server_with("a", |builder| builder.near_cache(None)).await;
