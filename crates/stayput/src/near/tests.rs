@@ -1,11 +1,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput_core::{SessionStore, Uptime};
+use stayput_core::{
+    Header, Keyring, Record, SessionStore, StorageKey, SystemRandom, Timestamp, Uptime, WriteTag,
+};
 use stayput_testkit::{ManualClock, ModelStore, TellingStore};
 
+use super::copy::Held;
 use super::motion::Motion;
-use super::{Near, NearCache};
+use super::{Copy, Near, NearCache};
 
 // Whatever is told, and whenever: what the store is asked for is never answered from a copy.
 stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
@@ -95,4 +98,27 @@ fn a_message_that_does_not_come_in_time_is_not_waited_for() {
     motion.begin_write(NOW);
     assert!(motion.end_swap(NOW, false));
     assert!(motion.is_still(), "a store that tells nothing sends none");
+}
+
+#[test]
+fn a_read_never_replaces_a_copy_of_a_later_version_unless_that_is_doubted() {
+    let (clock, keyring) = (Arc::new(ManualClock::default()), Keyring::generate(&SystemRandom));
+    let near = Near::start(Arc::new(ModelStore::new(clock.clone())), clock, NearCache::default());
+    let key = StorageKey::from_bytes([1; StorageKey::LEN]);
+    let first = Header::new(Timestamp::default(), Timestamp::MAX, Timestamp::MAX, WriteTag(1));
+    let second = first.next(WriteTag(2));
+    let [older, newer] = [first, second].map(|header| {
+        let record = Record::seal(&key, header, b"", &keyring, &SystemRandom);
+        Arc::new(Copy::new(Arc::new(record), NOW, None))
+    });
+    let held = || match near.copies.peek(&key) {
+        Some(Held::Copy(copy)) => copy.version(),
+        _ => panic!("a copy is held"),
+    };
+    near.hold(key, &newer);
+    near.hold(key, &older);
+    assert_eq!(held(), newer.version());
+    near.doubt_copy(&key);
+    near.hold(key, &older);
+    assert_eq!(held(), older.version());
 }
