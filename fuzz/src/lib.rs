@@ -7,6 +7,7 @@ pub mod lifeboat;
 pub mod sealed_record;
 pub mod session_cookie;
 
+mod exchange;
 mod known;
 
 /// A kind of hostile bytes, and what must hold for them.

@@ -12,6 +12,7 @@ use stayput_testkit::{Fault, FaultyStore, ManualClock, ModelStore};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::Target;
+use super::exchange::{block_on, name_and_value};
 use super::known::{Counting, KEYRING, LIFEBOAT, NAMES};
 
 /// See the module.
@@ -144,18 +145,6 @@ async fn act(session: &Session, logs_in: Option<&str>) -> Result<bool, Error> {
         session.login(Subject::new(name)).await?;
     }
     Ok(session.subject().await?.is_some_and(|subject| subject.as_str() == "alice"))
-}
-
-fn name_and_value(cookie: &HeaderValue) -> (String, String) {
-    let text = cookie.to_str().expect("cookies are text");
-    let pair = text.split(';').next().unwrap_or(text);
-    let (name, value) = pair.split_once('=').expect("a cookie has a name");
-    (name.to_owned(), value.to_owned())
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    runtime.expect("a runtime without threads and sockets needs nothing").block_on(future)
 }
 
 fn seeds() -> Vec<Vec<u8>> {

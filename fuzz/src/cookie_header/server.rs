@@ -10,6 +10,7 @@ use stayput_core::{CookieValue, Created, Generation, Record, SessionId, SessionS
 use stayput_testkit::{ManualClock, ModelStore};
 use tower::{Layer, ServiceExt, service_fn};
 
+use super::super::exchange::{block_on, name_and_value};
 use super::super::known::{Counting, FORMER_KEYRING, KEYRING, NAMES, id};
 
 /// What a request does after it has looked whose session it is.
@@ -162,16 +163,4 @@ async fn act(action: Action, session: &Session) -> Result<Who, Error> {
         Action::LogOut => session.logout().await?,
     }
     Ok(who)
-}
-
-fn name_and_value(cookie: &HeaderValue) -> (String, String) {
-    let text = cookie.to_str().expect("cookies are text");
-    let pair = text.split(';').next().unwrap_or(text);
-    let (name, value) = pair.split_once('=').expect("a cookie has a name");
-    (name.to_owned(), value.to_owned())
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    runtime.expect("a runtime without threads and sockets needs nothing").block_on(future)
 }

@@ -101,9 +101,12 @@ const LEAST_IDLE: Duration = Duration::from_mins(1);
 /// A renewal at every request would be a write at every request.
 const LEAST_RENEWAL: Duration = Duration::from_secs(1);
 
-/// A login makes up to ten calls, within the life of its unfinished record.
 const LONGEST_ADRIFT: Duration = Duration::from_hours(1);
+
+/// A quarter of a lifeboat.
 const LONGEST_NAMES: usize = 512;
+
+/// A login makes up to ten calls, within the life of its unfinished record.
 const SLOWEST_STORE: Duration = Duration::from_secs(10);
 
 /// Browsers cap a cookie's life there (RFC 6265bis, 5.5).
