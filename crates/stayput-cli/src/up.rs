@@ -7,10 +7,11 @@ mod settings;
 mod text;
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use stayput::SharedKeyring;
-use stayput_gateway::{AccessLog, BindError, Config, Gateway, Running, UpstreamConfig};
+use stayput_gateway::{AccessLog, BindError, Config, Gateway, Running, SiteConfig, UpstreamConfig};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -38,7 +39,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
             })?;
 
     let upstreams = settings.upstreams()?;
-    let mut gateway = bind(&settings, upstreams.clone(), &keyring.current())?;
+    let mut gateway = bind(&settings, upstreams.clone(), keyring.current())?;
     let url = text::url(gateway.local_addr());
     say(&text::banner(&settings, origin, &data_dir, &url));
 
@@ -94,7 +95,7 @@ async fn listening(servers: &[UpstreamConfig]) -> Vec<(UpstreamConfig, bool)> {
 fn bind(
     settings: &Settings,
     upstreams: Vec<UpstreamConfig>,
-    keyring: &stayput::Keyring,
+    keyring: Arc<stayput::Keyring>,
 ) -> Result<Gateway, Failure> {
     let GatewayConfig {
         listen,
@@ -108,11 +109,13 @@ fn bind(
     } = settings.gateway.clone();
     let config = Config {
         workers,
-        pool: settings.pool(upstreams, &affinity_cookie),
-        behind_tls,
-        trusted_proxies,
-        limits,
-        timeouts,
+        site: SiteConfig {
+            pools: vec![settings.pool(upstreams, &affinity_cookie)],
+            behind_tls,
+            trusted_proxies,
+            limits,
+            timeouts,
+        },
         access_log: access_log.map(|format| AccessLog { format, output: Box::new(io::stderr()) }),
         ..Config::new(listen, Vec::new())
     };

@@ -32,8 +32,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) status: u16,
     pub(crate) bytes: u64,
     pub(crate) started: Instant,
-    /// The place of the upstream in the list.
-    pub(crate) upstream: Option<usize>,
+    pub(crate) upstream: Option<Arc<str>>,
     pub(crate) retries: u32,
 }
 
@@ -45,11 +44,10 @@ pub(crate) struct LogSender {
 }
 
 /// The log's own thread. It ends when the last sender is gone.
-pub(crate) fn start(log: AccessLog, upstreams: Vec<String>) -> io::Result<(LogSender, JoinHandle<()>)> {
+pub(crate) fn start(log: AccessLog) -> io::Result<(LogSender, JoinHandle<()>)> {
     let (sender, receiver) = sync_channel(WAITING);
     let dropped = Arc::new(AtomicU64::new(0));
-    let mut writer =
-        LogWriter { log, upstreams, lines: receiver, dropped: Arc::clone(&dropped), has_failed: false };
+    let mut writer = LogWriter { log, lines: receiver, dropped: Arc::clone(&dropped), has_failed: false };
     let thread = thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
     Ok((LogSender { lines: sender, dropped }, thread))
 }
@@ -71,7 +69,7 @@ struct Line {
     request: String,
     status: u16,
     bytes: u64,
-    upstream: Option<usize>,
+    upstream: Option<Arc<str>>,
     retries: u32,
 }
 
@@ -88,12 +86,13 @@ impl Line {
             request: [method, path].map(|word| String::from_utf8_lossy(shortened(word))).join(" "),
             status: entry.status,
             bytes: entry.bytes,
-            upstream: entry.upstream,
+            upstream: entry.upstream.clone(),
             retries: entry.retries,
         }
     }
 
-    fn write(&self, format: LogFormat, upstream: &str, out: &mut String) {
+    fn write(&self, format: LogFormat, out: &mut String) {
+        let upstream = self.upstream.as_deref().unwrap_or("-");
         let Self { client, status, bytes, retries, .. } = self;
         let (method, path) = self.request.split_once(' ').unwrap_or(("-", "-"));
         let (time, micros) = (Rfc3339(self.at), self.took.as_micros());
@@ -121,7 +120,6 @@ fn shortened(word: &[u8]) -> &[u8] {
 
 struct LogWriter {
     log: AccessLog,
-    upstreams: Vec<String>,
     lines: Receiver<Line>,
     dropped: Arc<AtomicU64>,
     /// Said once, not for every batch.
@@ -158,8 +156,7 @@ impl LogWriter {
     }
 
     fn add(&self, line: &Line, text: &mut String) {
-        let upstream = line.upstream.and_then(|index| self.upstreams.get(index));
-        line.write(self.log.format, upstream.map_or("-", String::as_str), text);
+        line.write(self.log.format, text);
     }
 
     fn add_dropped(&self, text: &mut String) {
@@ -229,7 +226,7 @@ mod tests {
             status: 200,
             bytes: 345,
             started: Instant::now(),
-            upstream: Some(0),
+            upstream: Some("a".into()),
             retries: 1,
         };
         let at = UNIX_EPOCH + Duration::from_millis(1_709_210_096_007);
@@ -239,10 +236,10 @@ mod tests {
     #[test]
     fn a_line_says_what_was_done_and_holds_no_query() {
         let mut text = String::new();
-        line().write(LogFormat::Text, "a", &mut text);
+        line().write(LogFormat::Text, &mut text);
         assert_eq!(text, "2024-02-29T12:34:56.007Z 127.0.0.1 GET /a\"b 200 345 89us a 1\n");
         text.clear();
-        line().write(LogFormat::Json, "a", &mut text);
+        line().write(LogFormat::Json, &mut text);
         assert_eq!(
             text,
             concat!(
@@ -286,7 +283,7 @@ mod tests {
             });
         }
         let log = AccessLog { format: LogFormat::Text, output: Box::new(io::sink()) };
-        let writer = LogWriter { log, upstreams: Vec::new(), lines: receiver, dropped, has_failed: false };
+        let writer = LogWriter { log, lines: receiver, dropped, has_failed: false };
         let mut text = String::new();
         writer.add_dropped(&mut text);
         assert_eq!(text, "# 2 lines dropped\n");

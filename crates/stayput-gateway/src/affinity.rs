@@ -45,7 +45,7 @@ pub(crate) struct Route {
 }
 
 impl Affinity {
-    pub(crate) fn new(pool: &PoolConfig, keyring: &Keyring, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(pool: &PoolConfig, keyring: &Keyring, clock: &Arc<dyn Clock>) -> Self {
         let step = |rule: &Rule| match rule {
             Rule::Cookie(_) => Step::Cookie,
             Rule::Session(session) => Step::Session(SessionCookies::new(session)),
@@ -55,7 +55,7 @@ impl Affinity {
         Self {
             rules: pool.affinity.rules.iter().map(step).collect(),
             cookie: pool.affinity.cookie().map(|rule| AffinityCookie::new(rule, &pool.upstreams, keyring)),
-            clock,
+            clock: Arc::clone(clock),
         }
     }
 

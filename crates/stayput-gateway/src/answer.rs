@@ -127,7 +127,7 @@ fn is_replaced(kind: Kind) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use stayput_core::{Keyring, SystemClock, SystemRandom};
+    use stayput_core::{Clock, Keyring, SystemClock, SystemRandom};
 
     use super::*;
     use crate::affinity::{Affinity, Route};
@@ -136,6 +136,7 @@ mod tests {
     use crate::request::Method;
 
     const REQUEST: Request = Request {
+        pool: 0,
         framing: Framing::Empty,
         route: Route { whereto: Whereto::Anywhere, pin: None, is_by_cookie: true },
         is_1_0: false,
@@ -172,7 +173,8 @@ mod tests {
     #[test]
     fn a_pin_comes_with_a_private_answer_unless_it_is_private_enough() {
         let pool = PoolConfig::new(vec![UpstreamConfig::new("a", ([127, 0, 0, 1], 1).into())]);
-        let affinity = Affinity::new(&pool, &Keyring::generate(&SystemRandom), Arc::new(SystemClock));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let affinity = Affinity::new(&pool, &Keyring::generate(&SystemRandom), &clock);
         let cookie = affinity.set_cookie(&REQUEST.route, 0).unwrap();
         let mut line = Buffer::default();
         cookie.write(&mut line);

@@ -18,9 +18,10 @@ use crate::head::Scanner;
 use crate::io;
 use crate::origin::Origin;
 use crate::refusal::Refusal;
-use crate::request::{self, Additions, Request};
+use crate::request::{self, Request};
+use crate::site::{LocalSite, Site};
 use crate::watch::Watch;
-use crate::worker::{Shared, Worker};
+use crate::worker::Worker;
 
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
@@ -52,21 +53,27 @@ enum NoRequest {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, address: IpAddr) {
-    let mut client = Client::new(stream, address, &worker.shared);
+    let mut site = worker.site();
+    let mut client = Client::new(stream, address, &site.shared);
     // Nothing to be done about a socket that refuses it; it will fail in use.
     let _ = client.stream.set_nodelay(true);
-    let mut wait = worker.shared.timeouts.head;
+    let mut wait = site.shared.timeouts.head;
     worker.clock.read();
     while client.is_coming(&worker, &place, wait).await {
+        let latest = worker.site();
+        if !Rc::ptr_eq(&site, &latest) {
+            client.origin = client.origin.seen_by(&latest.shared.trusted_proxies, latest.shared.behind_tls);
+            site = latest;
+        }
         let mut head = worker.buffers.take();
-        let after = match client.next_request(&worker, &mut head).await {
-            Ok(request) => Exchange::new(&worker, &request).run(&mut client, &mut head).await,
+        let after = match client.next_request(&worker, &site, &mut head).await {
+            Ok(request) => Exchange::new(&worker, &site, &request).run(&mut client, &mut head).await,
             Err(NoRequest::Over) => After::Close,
             Err(NoRequest::Refused(refusal)) => client.turn_away(&worker, refusal).await,
         };
         worker.buffers.give(head);
         match after {
-            After::Next => wait = worker.shared.timeouts.keep_alive,
+            After::Next => wait = site.shared.timeouts.keep_alive,
             After::Close => return,
             After::Linger => return client.linger(&worker).await,
             After::Abort => return io::abort(&client.stream),
@@ -76,15 +83,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, a
 
 /// Tells a client that there is no room for it.
 pub(crate) async fn shed(worker: Rc<Worker>, stream: TcpStream, address: IpAddr) {
-    let mut client = Client::new(stream, address, &worker.shared);
+    let mut client = Client::new(stream, address, &worker.site().shared);
     client.turn_away(&worker, Refusal::Overloaded).await;
     client.linger(&worker).await;
 }
 
 impl Client {
-    fn new(stream: TcpStream, address: IpAddr, shared: &Shared) -> Self {
-        let origin = Origin::new(address, &shared.trusted_proxies, shared.behind_tls);
-        Self { stream, origin, input: Buffer::default(), watch: Watch::new(shared.timeouts.head) }
+    fn new(stream: TcpStream, address: IpAddr, site: &Site) -> Self {
+        let origin = Origin::new(address, &site.trusted_proxies, site.behind_tls);
+        Self { stream, origin, input: Buffer::default(), watch: Watch::new(site.timeouts.head) }
     }
 
     /// Waits, without a buffer, until something comes, and reads it. False if nothing does.
@@ -126,8 +133,13 @@ impl Client {
     }
 
     /// Reads a whole head; leaves the one for the upstream in `out`.
-    async fn next_request(&mut self, worker: &Worker, out: &mut Buffer) -> Result<Request, NoRequest> {
-        let most = worker.shared.limits.head_bytes;
+    async fn next_request(
+        &mut self,
+        worker: &Worker,
+        site: &LocalSite,
+        out: &mut Buffer,
+    ) -> Result<Request, NoRequest> {
+        let most = site.shared.limits.head_bytes;
         let mut scanner = Scanner::default();
         let mut is_waiting = false;
         loop {
@@ -135,12 +147,12 @@ impl Client {
             let bytes = self.input.filled();
             match scanner.scan(bytes) {
                 Err(_) => return Err(NoRequest::Refused(Refusal::LineBreak)),
-                Ok(Some(length)) if length <= most => return self.read_request(worker, length, out),
+                Ok(Some(length)) if length <= most => return self.read_request(worker, site, length, out),
                 Ok(None) if bytes.len() < most => {}
                 Ok(_) => return Err(NoRequest::Refused(Refusal::HeadTooLarge)),
             }
             if !std::mem::replace(&mut is_waiting, true) {
-                self.watch.set(worker.shared.timeouts.head);
+                self.watch.set(site.shared.timeouts.head);
             }
             self.read_more().await?;
             worker.clock.read();
@@ -150,16 +162,14 @@ impl Client {
     fn read_request(
         &mut self,
         worker: &Worker,
+        site: &LocalSite,
         length: usize,
         out: &mut Buffer,
     ) -> Result<Request, NoRequest> {
-        let additions = Additions {
-            affinity: &worker.shared.affinity,
-            trusted_proxies: &worker.shared.trusted_proxies,
-            default_host: worker.shared.host.as_bytes(),
-        };
-        let request = request::read(&self.input.filled()[..length], &additions, &mut self.origin, out)
-            .map_err(NoRequest::Refused)?;
+        let host = worker.shared.host.as_bytes();
+        let request =
+            request::read(&self.input.filled()[..length], &site.shared, host, &mut self.origin, out)
+                .map_err(NoRequest::Refused)?;
         self.input.consume(length);
         Ok(request)
     }
@@ -181,7 +191,7 @@ impl Client {
     async fn turn_away(&mut self, worker: &Worker, refusal: Refusal) -> After {
         let started = Instant::now();
         let bytes = self.refuse(worker, refusal, true, false).await;
-        if let Some(log) = &worker.shared.log {
+        if let Some(log) = &worker.log {
             log.record(&Entry {
                 line: b"- -",
                 client: self.origin.address(),
@@ -205,7 +215,7 @@ impl Client {
     ) -> u64 {
         let mut out = worker.buffers.take();
         refusal.write(close, head_only, &mut out);
-        self.watch.set(worker.shared.timeouts.body);
+        self.watch.set(worker.site().shared.timeouts.body);
         let (_, mut to) = self.stream.split();
         let mut sent = 0;
         // If the client is gone or reads nothing there is nobody to tell.
@@ -217,7 +227,7 @@ impl Client {
     /// Ends the connection and reads on for a while: closing with bytes unread would make the kernel send a reset,
     /// which may take the answer away from the client before it has read it.
     async fn linger(&mut self, worker: &Worker) {
-        self.watch.set(worker.shared.timeouts.linger);
+        self.watch.set(worker.site().shared.timeouts.linger);
         io::shut_down_writing(&mut self.stream).await;
         worker.buffers.give(std::mem::replace(&mut self.input, worker.buffers.take()));
         let (mut from, _) = self.stream.split();

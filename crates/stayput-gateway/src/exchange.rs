@@ -4,6 +4,7 @@
 //! It never sends a request again that may have been acted on, unless doing it twice is doing it once.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -12,8 +13,10 @@ use crate::access_log::Entry;
 use crate::body::Body;
 use crate::buffer::Buffer;
 use crate::client::{After, Client};
+use crate::pool::Pool;
 use crate::refusal::Refusal;
 use crate::request::Request;
+use crate::site::{LocalSite, LocalUpstream};
 use crate::transfer::{Ended, Progress, Transfer, Upload};
 use crate::upstream::{Upstream, count};
 use crate::worker::Worker;
@@ -25,6 +28,8 @@ const MAX_UNREACHABLE: usize = 8;
 /// A request on its way.
 pub(crate) struct Exchange<'a> {
     worker: &'a Worker,
+    site: &'a LocalSite,
+    pool: &'a Pool,
     request: &'a Request,
     progress: Progress,
     /// Whether all of the request is in the buffer with its head, so that it can be sent again.
@@ -55,8 +60,17 @@ enum Unconnected {
 }
 
 impl<'a> Exchange<'a> {
-    pub(crate) fn new(worker: &'a Worker, request: &'a Request) -> Self {
-        Self { worker, request, progress: Progress::default(), is_kept: false, upstream: None, retries: 0 }
+    pub(crate) fn new(worker: &'a Worker, site: &'a LocalSite, request: &'a Request) -> Self {
+        Self {
+            worker,
+            site,
+            pool: &site.shared.pools[request.pool],
+            request,
+            progress: Progress::default(),
+            is_kept: false,
+            upstream: None,
+            retries: 0,
+        }
     }
 
     /// Answers the request whose head for the upstream is in `head`.
@@ -68,14 +82,14 @@ impl<'a> Exchange<'a> {
             Err(refusal) => Ended::Refused(refusal),
         };
         let (status, after) = self.finish(client, ended).await;
-        if let Some(log) = &self.worker.shared.log {
+        if let Some(log) = &self.worker.log {
             log.record(&Entry {
                 line: head.filled(),
                 client: client.origin.address(),
                 status,
                 bytes: self.progress.answered.get(),
                 started,
-                upstream: self.upstream,
+                upstream: self.upstream.map(|index| Arc::clone(&self.pool.upstreams[index].name)),
                 retries: self.retries,
             });
         }
@@ -84,7 +98,7 @@ impl<'a> Exchange<'a> {
 
     /// Moves what has come of the body behind the head: the two leave together, and are there for another attempt.
     fn take_body(&self, client: &mut Client, head: &mut Buffer) -> Result<Body, Refusal> {
-        let mut body = Body::new(self.request.framing, self.worker.shared.limits.body_bytes)?;
+        let mut body = Body::new(self.request.framing, self.site.shared.limits.body_bytes)?;
         let room = head.spare().min(client.input.filled().len());
         let n = body.accept(&client.input.filled()[..room])?;
         head.put(&client.input.filled()[..n]);
@@ -99,14 +113,14 @@ impl<'a> Exchange<'a> {
         while sent < MAX_SENT && unreachable < MAX_UNREACHABLE {
             let Some(index) = self.pick(plan) else { break };
             self.upstream = Some(index);
-            let upstream = &self.worker.shared.pool.upstreams[index];
+            let upstream = &self.pool.upstreams[index];
             let (mut stream, is_used) = match self.connection(index, plan.again.is_some()).await {
                 Ok(connection) => connection,
                 Err(Unconnected::Unreachable { is_refused }) => {
-                    let down = self.worker.shared.timeouts.down;
+                    let down = self.site.shared.timeouts.down;
                     // A server that is just being started again refuses at once; asking it costs next to nothing.
                     let down = if is_refused { down / 10 } else { down };
-                    self.worker.shared.pool.mark_down(index, self.worker.clock.read(), down);
+                    self.pool.mark_down(index, self.worker.clock.read(), down);
                     (unreachable, plan) = (unreachable + 1, Plan::default());
                     continue;
                 }
@@ -133,7 +147,8 @@ impl<'a> Exchange<'a> {
                 }
                 Ended::Broken => return Ended::Refused(Refusal::UpstreamFailed),
                 Ended::Delivered { upstream_keeps: true, .. } => {
-                    self.worker.idle.put(index, stream, self.worker.clock.last_read());
+                    let most = self.site.shared.limits.idle_connections;
+                    self.local(index).idle.put(stream, self.worker.clock.last_read(), most);
                     return ended;
                 }
                 _ => return ended,
@@ -145,27 +160,28 @@ impl<'a> Exchange<'a> {
 
     /// The upstream to ask: the one that is to be asked again, else the pool's choice.
     fn pick(&self, plan: Plan) -> Option<usize> {
-        let (now, shared) = (self.worker.clock.last_read(), &self.worker.shared);
-        let down = shared.timeouts.down;
-        let again = plan.again.filter(|&index| shared.pool.upstreams[index].admit(now, down));
+        let (now, down) = (self.worker.clock.last_read(), self.site.shared.timeouts.down);
+        let again = plan.again.filter(|&index| self.pool.upstreams[index].admit(now, down));
         let whereto = self.request.route.whereto;
-        again.or_else(|| shared.pool.pick(whereto, plan.avoid, &self.worker.chance, now, down))
+        again.or_else(|| self.pool.pick(whereto, plan.avoid, &self.worker.chance, now, down))
     }
 
     /// A connection to the upstream, and whether it has been used before.
     async fn connection(&self, index: usize, is_new: bool) -> Result<(TcpStream, bool), Unconnected> {
-        let upstream = &self.worker.shared.pool.upstreams[index];
+        let upstream = &self.pool.upstreams[index];
         // A probe has to find out whether the upstream can be reached, which a connection from before does not tell:
         // it would be used once a second, and the upstream stay down for good.
+        let timeouts = &self.site.shared.timeouts;
         if !is_new
             && !upstream.is_down()
-            && let Some(stream) = self.worker.idle.take(index, self.worker.clock.last_read())
+            && let Some(stream) =
+                self.local(index).idle.take(self.worker.clock.last_read(), timeouts.upstream_idle)
         {
             return Ok((stream, true));
         }
-        match timeout(self.worker.shared.timeouts.connect, connect(upstream)).await {
+        match timeout(timeouts.connect, connect(upstream)).await {
             Ok(Ok(stream)) => {
-                self.worker.shared.pool.mark_up(index, self.worker.clock.read());
+                self.pool.mark_up(index, self.worker.clock.read());
                 Ok((stream, false))
             }
             Ok(Err(error)) if is_ours(&error) => {
@@ -187,20 +203,19 @@ impl<'a> Exchange<'a> {
         head: &[u8],
         body: &mut Body,
     ) -> Ended {
-        let worker = self.worker;
-        let shared = &worker.shared;
+        let (worker, site) = (self.worker, &self.site.shared);
         let transfer = Transfer {
             request: self.request,
-            set_cookie: shared.affinity.set_cookie(&self.request.route, index),
+            set_cookie: self.pool.affinity.set_cookie(&self.request.route, index),
             closing: &worker.closing,
-            limits: &shared.limits,
-            timeouts: &shared.timeouts,
+            limits: &site.limits,
+            timeouts: &site.timeouts,
             buffers: &worker.buffers,
             watch: &client.watch,
             clock: &worker.clock,
             progress: &self.progress,
         };
-        let _in_flight = shared.pool.begin(index);
+        let _in_flight = self.pool.begin(index);
         let (mut input, mut out) = (worker.buffers.take(), worker.buffers.take());
         let upload = Upload { head, input: &mut client.input, body };
         let ended = transfer.run(&mut client.stream, stream, upload, &mut input, &mut out).await;
@@ -247,12 +262,17 @@ impl<'a> Exchange<'a> {
 
     /// Notes that the client has been pinned to the upstream that answered, if it was not before.
     fn count_pin(&self) {
-        let (Request { route, .. }, upstreams) = (self.request, &self.worker.shared.pool.upstreams);
+        let (Request { route, .. }, upstreams) = (self.request, &self.pool.upstreams);
         let before = route.pin.map(|pin| pin.upstream);
         if route.is_by_cookie && before != self.upstream {
             before.inspect(|&left| count(&upstreams[left].counts.remaps));
             self.upstream.inspect(|&now| count(&upstreams[now].counts.pins));
         }
+    }
+
+    /// What this worker keeps of an upstream.
+    fn local(&self, index: usize) -> &LocalUpstream {
+        self.site.upstream(self.request.pool, index)
     }
 
     /// Whether nothing of the request is left to be read.

@@ -12,18 +12,18 @@ use stayput_core::Keyring;
 use tokio::sync::watch;
 
 use crate::access_log;
-use crate::affinity::Affinity;
 use crate::config::{Config, ConfigMistake};
+use crate::control::Control;
 use crate::listener;
-use crate::pool::Pool;
-use crate::upstream::{Upstream, UpstreamStatus};
+use crate::site::{Published, Site};
+use crate::upstream::UpstreamStatus;
 use crate::worker::{self, Deadline, Shared};
 
 /// A gateway whose sockets are bound: clients can connect already, and are served once it is started.
 pub struct Gateway {
     address: SocketAddr,
     listeners: Vec<TcpListener>,
-    affinity: Affinity,
+    keyring: Arc<Keyring>,
     config: Config,
 }
 
@@ -33,8 +33,8 @@ impl Gateway {
     /// # Errors
     ///
     /// All mistakes in the configuration together, or why the address can't be listened on.
-    pub fn bind(config: Config, keyring: &Keyring) -> Result<Self, BindError> {
-        let mistakes = config.mistakes();
+    pub fn bind(config: Config, keyring: impl Into<Arc<Keyring>>) -> Result<Self, BindError> {
+        let mistakes = config.site.mistakes(None);
         if !mistakes.is_empty() {
             return Err(BindError::Config(mistakes));
         }
@@ -45,11 +45,11 @@ impl Gateway {
         let failed = |source| BindError::Listen { address: config.listen, source };
         let listeners = listener::bind(config.listen, workers).map_err(failed)?;
         let address = listeners[0].local_addr().map_err(failed)?;
-        if config.pool.upstreams.iter().any(|upstream| upstream.address == address) {
-            return Err(BindError::Config(vec![ConfigMistake::OwnAddress(address)]));
+        let mistakes = config.site.mistakes(Some(address));
+        if !mistakes.is_empty() {
+            return Err(BindError::Config(mistakes));
         }
-        let affinity = Affinity::new(&config.pool, keyring, Arc::clone(&config.clock));
-        Ok(Self { address, listeners, affinity, config })
+        Ok(Self { address, listeners, keyring: keyring.into(), config })
     }
 
     /// Where it listens, with the port that was found if the configuration said 0.
@@ -59,9 +59,8 @@ impl Gateway {
 
     /// Says that the upstream `name` listens at `address`, where that was not known yet when the sockets were bound.
     pub fn locate(&mut self, name: &str, address: SocketAddr) {
-        for upstream in self.config.pool.upstreams.iter_mut().filter(|upstream| upstream.name == name) {
-            upstream.address = address;
-        }
+        let all = self.config.site.pools.iter_mut().flat_map(|pool| &mut pool.upstreams);
+        all.filter(|upstream| upstream.name == name).for_each(|upstream| upstream.address = address);
     }
 
     /// Starts the threads.
@@ -70,35 +69,22 @@ impl Gateway {
     ///
     /// The operating system's, if it refuses a thread or what a thread needs; then none is left running.
     pub fn start(self) -> io::Result<Running> {
-        let Config { pool, trusted_proxies, limits, timeouts, behind_tls, access_log, .. } = self.config;
-        let (log, log_thread) = match access_log {
-            Some(log) => {
-                let names = pool.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-                let (sender, thread) = access_log::start(log, names)?;
-                (Some(sender), Some(thread))
-            }
-            None => (None, None),
-        };
-        let shared = Arc::new(Shared {
-            pool: Pool::new(pool, self.affinity.is_hashed()),
-            affinity: self.affinity,
-            trusted_proxies,
-            limits,
-            timeouts,
-            behind_tls,
-            host: self.address.to_string(),
-            log,
-        });
+        let Config { site, clock, access_log, .. } = self.config;
+        let (log, log_thread) = access_log.map(access_log::start).transpose()?.unzip();
+        let first = Site::new(&site, &self.keyring, &clock, None);
+        let shared = Arc::new(Shared { site: Published::new(first), host: self.address.to_string() });
+        let control = Control::new(self.address, Arc::clone(&shared), clock, site, self.keyring);
         let (stop, stopped) = watch::channel(None);
-        let mut running = Running { address: self.address, shared, stop, workers: Vec::new(), log_thread };
+        let mut running = Running { address: self.address, control, stop, workers: Vec::new(), log_thread };
         let (started, starts) = mpsc::channel();
         for (index, listener) in self.listeners.into_iter().enumerate() {
-            let (shared, stopped, started) = (Arc::clone(&running.shared), stopped.clone(), started.clone());
+            let (shared, log) = (Arc::clone(&shared), log.clone());
+            let (stopped, started) = (stopped.clone(), started.clone());
             let name = format!("gateway-{index}");
-            let run = move || worker::run(shared, listener, stopped, &started);
+            let run = move || worker::run(shared, log, listener, stopped, &started);
             running.workers.push(thread::Builder::new().name(name).spawn(run)?);
         }
-        drop(started);
+        drop((started, log));
         starts.into_iter().take(running.workers.len()).collect::<io::Result<()>>()?;
         Ok(running)
     }
@@ -107,7 +93,7 @@ impl Gateway {
 /// A gateway at work. Dropping it ends it at once, whatever is in flight; see [`shutdown`](Self::shutdown).
 pub struct Running {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    control: Control,
     stop: watch::Sender<Deadline>,
     workers: Vec<JoinHandle<()>>,
     log_thread: Option<JoinHandle<()>>,
@@ -119,23 +105,27 @@ impl Running {
         self.address
     }
 
-    /// Each upstream as it is now, in the order of the configuration.
-    pub fn upstreams(&self) -> impl Iterator<Item = UpstreamStatus<'_>> {
-        self.shared.pool.upstreams.iter().map(Upstream::status)
+    /// What changes it while it runs.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Each upstream as it is now, pool by pool, in the order of the configuration.
+    pub fn upstreams(&self) -> Vec<UpstreamStatus> {
+        self.control.upstreams()
     }
 
     /// Stops accepting, closes idle connections, and lets requests in flight finish for as long as `grace`; then cuts
     /// the rest. Returns when all threads have ended and the access log is written; for a log whose output is stuck it
     /// waits `grace` once more, and no longer.
     pub async fn shutdown(self, grace: Duration) {
-        let Self { shared, stop, workers, log_thread, .. } = self;
+        let Self { stop, workers, log_thread, .. } = self;
         // A grace beyond the end of time is none.
         let grace = grace.min(LONGEST_GRACE);
         stop.send_replace(Some(Instant::now() + grace));
         // Each worker holds a receiver for as long as it serves.
         stop.closed().await;
-        // They hold the log's senders, too; the last one goes here, and the log ends.
-        drop(shared);
+        // They hold the log's senders, too, so the log ends with them.
         let logged = Instant::now() + grace;
         while log_thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < logged {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,21 +1,19 @@
-//! A worker's idle connections to the upstreams.
+//! A worker's idle connections to an upstream.
 //!
 //! It never gives out one that is known to be dead, too old, or to hold bytes nobody asked for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
 use crate::io;
 
+#[derive(Default)]
 pub(crate) struct IdleConnections {
-    /// By upstream; the longest idle first.
-    lists: RefCell<Vec<Vec<Idle>>>,
-    /// How many to keep for each upstream.
-    most: usize,
-    /// How long one stays usable.
-    limit: Duration,
+    /// The longest idle first.
+    list: RefCell<Vec<Idle>>,
+    is_closed: Cell<bool>,
 }
 
 struct Idle {
@@ -24,34 +22,34 @@ struct Idle {
 }
 
 impl IdleConnections {
-    pub(crate) fn new(upstreams: usize, most: usize, limit: Duration) -> Self {
-        let lists = std::iter::repeat_with(Vec::new).take(upstreams).collect();
-        Self { lists: RefCell::new(lists), most, limit }
-    }
-
-    /// The connection that was used last, if there is a good one.
-    pub(crate) fn take(&self, upstream: usize, now: Instant) -> Option<TcpStream> {
-        let list = &mut self.lists.borrow_mut()[upstream];
+    /// The connection that was used last, if there is one that has not been idle for `limit` and is good.
+    pub(crate) fn take(&self, now: Instant, limit: Duration) -> Option<TcpStream> {
+        let list = &mut self.list.borrow_mut();
         while let Some(idle) = list.pop() {
-            if idle.is_good(now, self.limit) {
+            if idle.is_good(now, limit) {
                 return Some(idle.stream);
             }
         }
         None
     }
 
-    pub(crate) fn put(&self, upstream: usize, stream: TcpStream, now: Instant) {
-        let list = &mut self.lists.borrow_mut()[upstream];
-        if list.len() < self.most {
+    /// Keeps a connection, unless there are `most` already.
+    pub(crate) fn put(&self, stream: TcpStream, now: Instant, most: usize) {
+        let list = &mut self.list.borrow_mut();
+        if list.len() < most && !self.is_closed.get() {
             list.push(Idle { stream, since: now });
         }
     }
 
     /// Closes all that would not be given out any more.
-    pub(crate) fn sweep(&self, now: Instant) {
-        for list in self.lists.borrow_mut().iter_mut() {
-            list.retain(|idle| idle.is_good(now, self.limit));
-        }
+    pub(crate) fn sweep(&self, now: Instant, limit: Duration) {
+        self.list.borrow_mut().retain(|idle| idle.is_good(now, limit));
+    }
+
+    /// Closes all, and keeps none from now on.
+    pub(crate) fn close(&self) {
+        self.is_closed.set(true);
+        self.list.borrow_mut().clear();
     }
 }
 

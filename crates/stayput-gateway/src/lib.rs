@@ -16,10 +16,12 @@
 //! |---|---|
 //! | what is refused, and where bodies end | `head`, `framing`, `chunked`, `request`, `answer` |
 //! | which upstream a client gets | `affinity` (what the rules find), `pool` (who can take it), `upstream` |
+//! | which application a request is for | `directory` |
 //! | who a client is | `origin` |
 //! | when a request is sent again | `exchange`, `retry` |
 //! | how bytes move, both ways at once | `transfer`, `body`, `buffer`, `io` |
 //! | how connections live and end | `client`, `idle`, `closing`, `watch` |
+//! | what can change while it runs, and how | `site`, `control` |
 //! | threads, sockets, shutdown | `gateway`, `worker`, `listener` |
 //!
 //! It never opens a session: it sees cookies pass, takes off its own, and leaves the others as they are. Ambiguous
@@ -33,7 +35,7 @@
 //!
 //! let keyring = Keyring::generate(&SystemRandom);
 //! let upstream = UpstreamConfig::new("shop-1", "10.0.0.1:3000".parse()?);
-//! let gateway = Gateway::bind(Config::new("127.0.0.1:8080".parse()?, vec![upstream]), &keyring)?.start()?;
+//! let gateway = Gateway::bind(Config::new("127.0.0.1:8080".parse()?, vec![upstream]), keyring)?.start()?;
 //! // … until it is time to go:
 //! gateway.shutdown(Duration::from_secs(30)).await;
 //! # Ok(())
@@ -49,6 +51,8 @@ mod chunked;
 mod client;
 mod closing;
 mod config;
+mod control;
+mod directory;
 mod exchange;
 mod framing;
 mod gateway;
@@ -61,6 +65,7 @@ mod pool;
 mod refusal;
 mod request;
 mod retry;
+mod site;
 mod transfer;
 mod upstream;
 mod watch;
@@ -68,7 +73,8 @@ mod worker;
 
 pub use config::{
     AccessLog, AffinityConfig, Config, ConfigMistake, CookieRule, Limits, LogFormat, PoolConfig, Rule,
-    SessionFormat, SessionRule, Timeouts, UpstreamConfig,
+    SessionFormat, SessionRule, SiteConfig, Timeouts, UpstreamConfig,
 };
+pub use control::{Control, UnknownUpstream};
 pub use gateway::{BindError, Gateway, Running};
 pub use upstream::UpstreamStatus;

@@ -28,6 +28,11 @@ impl Origin {
         origin
     }
 
+    /// The same peer, for a site that trusts these proxies.
+    pub(crate) fn seen_by(&self, trusted: &[IpNet], behind_tls: bool) -> Self {
+        Self::new(self.peer, trusted, behind_tls)
+    }
+
     /// The client of the request last read.
     pub(crate) fn address(&self) -> IpAddr {
         self.address

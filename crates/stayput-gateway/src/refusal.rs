@@ -24,6 +24,7 @@ pub(crate) enum Refusal {
     BodyTooLarge,
     BodyTooSlow,
     Overloaded,
+    NoPool,
     NoUpstream,
     UpstreamFailed,
     AnswerMalformed,
@@ -33,6 +34,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn status(self) -> u16 {
         match self {
+            Self::NoPool => 404,
             Self::Version => 505,
             Self::Connect => 501,
             Self::HeadTooLarge => 431,
@@ -47,6 +49,7 @@ impl Refusal {
 
     fn reason(self) -> &'static str {
         match self.status() {
+            404 => "Not Found",
             408 => "Request Timeout",
             413 => "Content Too Large",
             431 => "Request Header Fields Too Large",
@@ -78,6 +81,7 @@ impl Refusal {
             Self::BodyTooLarge => "The body is larger than allowed.",
             Self::BodyTooSlow => "The body stopped arriving.",
             Self::Overloaded => "Too many connections at the moment; please try again.",
+            Self::NoPool => "There is no application at this host and path.",
             Self::NoUpstream => "No server is available at the moment; please try again.",
             Self::UpstreamFailed => {
                 "The server failed while it had the request; whether it acted on it is unknown."

@@ -4,20 +4,21 @@
 
 use std::mem::MaybeUninit;
 
-use ipnet::IpNet;
-
-use crate::affinity::{Affinity, Route};
+use crate::affinity::Route;
 use crate::buffer::Buffer;
 use crate::framing::{self, Framing};
 use crate::head::{Fields, Kind, MAX_FIELDS};
 use crate::origin::Origin;
 use crate::refusal::Refusal;
+use crate::site::Site;
 
 /// What has to be known of a request once its head is rewritten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) framing: Framing,
-    /// Where it belongs.
+    /// The pool that it is for.
+    pub(crate) pool: usize,
+    /// Where in the pool it belongs.
     pub(crate) route: Route,
     pub(crate) is_1_0: bool,
     pub(crate) method: Method,
@@ -52,19 +53,12 @@ impl Method {
     }
 }
 
-/// What the gateway adds to requests.
-pub(crate) struct Additions<'a> {
-    pub(crate) affinity: &'a Affinity,
-    /// Who may say that it speaks for others.
-    pub(crate) trusted_proxies: &'a [IpNet],
-    /// The `Host` for HTTP/1.0 clients that send none.
-    pub(crate) default_host: &'a [u8],
-}
-
-/// Judges the whole head `raw`, and writes the head for the upstream to `out`.
+/// Judges the whole head `raw`, and writes the head for the upstream to `out`. HTTP/1.0 clients that send no `Host` mean
+/// `default_host`.
 pub(crate) fn read(
     raw: &[u8],
-    additions: &Additions<'_>,
+    site: &Site,
+    default_host: &[u8],
     origin: &mut Origin,
     out: &mut Buffer,
 ) -> Result<Request, Refusal> {
@@ -86,13 +80,14 @@ pub(crate) fn read(
     let fields = Fields::new(raw, head.headers).map_err(|_| Refusal::ConnectionOptions)?;
     let framing = framing::of_request(&fields, is_1_0)?;
     let target = Target::read(method, target)?;
-    let host = host(&fields, &target, is_1_0, additions.default_host)?;
+    let host = host(&fields, &target, is_1_0, default_host)?;
+    let pool = site.directory.find(host, target.path.as_bytes()).ok_or(Refusal::NoPool)?;
 
     target.write(method, out);
     out.put_all(&[b"Host: ", host, b"\r\n"]);
     fields.copy(|kind| is_replaced(kind, is_1_0), out);
-    origin.read(&fields, additions.trusted_proxies);
-    let route = additions.affinity.route(&fields, origin.address(), out);
+    origin.read(&fields, &site.trusted_proxies);
+    let route = site.pools[pool].affinity.route(&fields, origin.address(), out);
     if framing == Framing::Chunked {
         out.put(b"Transfer-Encoding: chunked\r\n");
     }
@@ -103,6 +98,7 @@ pub(crate) fn read(
 
     Ok(Request {
         framing,
+        pool,
         route,
         is_1_0,
         method: Method::of(method),
@@ -184,18 +180,19 @@ fn is_host(byte: u8) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use stayput_core::{Keyring, SystemClock, SystemRandom};
+    use stayput_core::{Clock, Keyring, SystemClock, SystemRandom};
 
     use super::*;
-    use crate::config::PoolConfig;
+    use crate::config::{PoolConfig, SiteConfig, UpstreamConfig};
 
     fn read_as(raw: &str) -> Result<(Request, String), Refusal> {
-        let keyring = Keyring::generate(&SystemRandom);
-        let affinity = Affinity::new(&PoolConfig::new(Vec::new()), &keyring, Arc::new(SystemClock));
-        let additions = Additions { affinity: &affinity, trusted_proxies: &[], default_host: b"self" };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let upstreams = vec![UpstreamConfig::new("a", ([127, 0, 0, 1], 1).into())];
+        let config = SiteConfig::new(vec![PoolConfig::new(upstreams)]);
+        let site = Site::new(&config, &Keyring::generate(&SystemRandom), &clock, None);
         let mut out = Buffer::default();
         let mut origin = Origin::new([192, 0, 2, 1].into(), &[], false);
-        let request = read(raw.as_bytes(), &additions, &mut origin, &mut out)?;
+        let request = read(raw.as_bytes(), &site, b"self", &mut origin, &mut out)?;
         Ok((request, String::from_utf8(out.filled().to_vec()).unwrap()))
     }
 

@@ -5,7 +5,8 @@
 mod status;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 pub use self::status::UpstreamStatus;
@@ -19,9 +20,9 @@ const HALF_LIFE: f32 = 60.0;
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Upstream {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) address: SocketAddr,
-    pub(crate) weight: u16,
+    weight: AtomicU16,
     born: Instant,
     in_flight: AtomicU64,
     pub(crate) counts: Counts,
@@ -33,6 +34,9 @@ pub(crate) struct Upstream {
     returned: AtomicU64,
     /// Since when it has been found above the load at which pins yield, in milliseconds since `born`; 0 if it was not.
     crowded: AtomicU64,
+    /// Until when it keeps the clients pinned to it and gets no new ones, in milliseconds since `born`; 0 if it isn't
+    /// draining.
+    draining: AtomicU64,
 }
 
 /// How many milliseconds an upstream has to be crowded for pins to yield.
@@ -45,9 +49,9 @@ const LEAST: u64 = WHOLE / 16;
 impl Upstream {
     pub(crate) fn new(config: UpstreamConfig) -> Self {
         Self {
-            name: config.name,
+            name: config.name.into(),
             address: config.address,
-            weight: config.weight,
+            weight: AtomicU16::new(config.weight),
             born: Instant::now(),
             in_flight: AtomicU64::new(0),
             counts: Counts::default(),
@@ -55,7 +59,38 @@ impl Upstream {
             down_until: AtomicU64::new(0),
             returned: AtomicU64::new(0),
             crowded: AtomicU64::new(0),
+            draining: AtomicU64::new(0),
         }
+    }
+
+    /// Its share of the load, beside the others' weights.
+    pub(crate) fn weight(&self) -> u16 {
+        self.weight.load(Relaxed)
+    }
+
+    pub(crate) fn set_weight(&self, weight: u16) {
+        self.weight.store(weight, Relaxed);
+    }
+
+    /// Gives it its share of clients little by little, as after a return.
+    pub(crate) fn start_slowly(&self, now: Instant) {
+        self.returned.store(self.millisecond(now).max(1), Relaxed);
+    }
+
+    /// From now on it gets no new clients, and those pinned to it until `deadline`.
+    pub(crate) fn drain(&self, deadline: Option<Instant>) {
+        let until = deadline.map_or(u64::MAX, |deadline| self.millisecond(deadline).max(1));
+        self.draining.store(until, Relaxed);
+    }
+
+    /// It gets clients as ever again.
+    pub(crate) fn stop_draining(&self) {
+        self.draining.store(0, Relaxed);
+    }
+
+    /// Whether it gets no new clients.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed) != 0
     }
 
     pub(crate) fn begin(&self) {
@@ -117,8 +152,24 @@ impl Upstream {
         self.down_until.load(Relaxed) != 0
     }
 
-    /// Whether it may be chosen.
+    /// Whether it may be chosen for a client that is pinned to it.
     pub(crate) fn is_available(&self, now: Instant) -> bool {
+        self.may_be_asked(now) && !self.is_drained(now)
+    }
+
+    /// Whether it may be chosen for anybody.
+    pub(crate) fn takes_clients(&self, now: Instant) -> bool {
+        self.may_be_asked(now) && !self.is_draining()
+    }
+
+    /// Whether the deadline of its draining is over.
+    fn is_drained(&self, now: Instant) -> bool {
+        let until = self.draining.load(Relaxed);
+        until != 0 && until != u64::MAX && self.millisecond(now) >= until
+    }
+
+    /// Whether it is up, or may be asked whether it is again.
+    fn may_be_asked(&self, now: Instant) -> bool {
         let until = self.down_until.load(Relaxed);
         until == 0 || self.millisecond(now) >= until
     }
@@ -129,7 +180,7 @@ impl Upstream {
         let until = self.down_until.load(Relaxed);
         let again = self.millisecond(now + down);
         until == 0
-            || self.is_available(now)
+            || self.may_be_asked(now)
                 && self.down_until.compare_exchange(until, again, Relaxed, Relaxed).is_ok()
     }
 

@@ -2,7 +2,7 @@
 //!
 //! It shares nothing with the other workers but counters and configuration, and waits for nobody.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::IpAddr;
 use std::net::TcpListener as StdListener;
@@ -11,21 +11,18 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout_at};
 
 use crate::access_log::LogSender;
-use crate::affinity::Affinity;
 use crate::buffer::Buffers;
 use crate::client;
 use crate::closing::{Closing, Place};
-use crate::config::{Limits, Timeouts};
-use crate::idle::IdleConnections;
-use crate::pool::{Chance, Pool};
+use crate::pool::Chance;
 use crate::retry::RetryBudget;
+use crate::site::{LocalSite, Published};
 use crate::watch::Clock;
 
 /// How many clients are told at the same time that there is no room; more are just closed.
@@ -37,22 +34,16 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// What all workers share.
 pub(crate) struct Shared {
-    pub(crate) pool: Pool,
-    pub(crate) affinity: Affinity,
-    pub(crate) trusted_proxies: Vec<IpNet>,
-    pub(crate) limits: Limits,
-    pub(crate) timeouts: Timeouts,
-    /// Whether clients speak https to whatever stands before the gateway.
-    pub(crate) behind_tls: bool,
+    pub(crate) site: Published,
     /// The gateway's own address, as a `Host`.
     pub(crate) host: String,
-    pub(crate) log: Option<LogSender>,
 }
 
 /// What the connections of one thread share.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) idle: IdleConnections,
+    pub(crate) log: Option<LogSender>,
+    site: RefCell<Rc<LocalSite>>,
     pub(crate) buffers: Buffers,
     pub(crate) budget: RetryBudget,
     pub(crate) chance: Chance,
@@ -68,6 +59,7 @@ pub(crate) type Deadline = Option<Instant>;
 /// it came up.
 pub(crate) fn run(
     shared: Arc<Shared>,
+    log: Option<LogSender>,
     listener: StdListener,
     stop: watch::Receiver<Deadline>,
     started: &mpsc::Sender<io::Result<()>>,
@@ -84,7 +76,7 @@ pub(crate) fn run(
     // If whoever waits for this has given up, there is nobody to tell.
     let _ = started.send(result);
     if let Some((runtime, listener)) = up {
-        runtime.block_on(Rc::new(Worker::new(shared)).serve(listener, stop));
+        runtime.block_on(Rc::new(Worker::new(shared, log)).serve(listener, stop));
         // Dropping the runtime cuts whatever is still there.
     }
 }
@@ -94,11 +86,12 @@ fn runtime() -> io::Result<LocalRuntime> {
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>) -> Self {
-        let (most, limit) = (shared.limits.idle_connections, shared.timeouts.upstream_idle);
+    fn new(shared: Arc<Shared>, log: Option<LogSender>) -> Self {
+        let site = LocalSite::new(shared.site.generation(), shared.site.latest());
         Self {
-            idle: IdleConnections::new(shared.pool.upstreams.len(), most, limit),
+            site: RefCell::new(Rc::new(site)),
             shared,
+            log,
             buffers: Buffers::default(),
             budget: RetryBudget::default(),
             chance: Chance::from_system(),
@@ -106,6 +99,16 @@ impl Worker {
             clock: Clock::default(),
             shedding: Cell::new(0),
         }
+    }
+
+    /// The latest site.
+    pub(crate) fn site(&self) -> Rc<LocalSite> {
+        let generation = self.shared.site.generation();
+        let mut site = self.site.borrow_mut();
+        if site.generation != generation {
+            *site = Rc::new(site.succeeded_by(generation, self.shared.site.latest()));
+        }
+        Rc::clone(&site)
     }
 
     async fn serve(self: Rc<Self>, listener: TcpListener, mut stop: watch::Receiver<Deadline>) {
@@ -117,7 +120,7 @@ impl Worker {
                     Ok((stream, address)) => self.welcome(stream, address.ip()),
                     Err(error) => self.accept_failed(&error).await,
                 },
-                _ = sweep.tick() => self.idle.sweep(Instant::now()),
+                _ = sweep.tick() => self.site().sweep(Instant::now()),
                 // An error means that nobody is left to say when: it ends at once.
                 _ = stop.changed() => break,
             }
@@ -134,7 +137,7 @@ impl Worker {
 
     fn welcome(self: &Rc<Self>, stream: TcpStream, address: IpAddr) {
         let worker = Rc::clone(self);
-        if self.closing.present() < self.shared.limits.connections {
+        if self.closing.present() < self.site().shared.limits.connections {
             let place = Place::take(&self.closing);
             tokio::task::spawn_local(client::serve(worker, place, stream, address));
         } else if self.shedding.get() < MAX_SHEDDING {

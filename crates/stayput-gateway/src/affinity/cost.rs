@@ -6,14 +6,16 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use stayput_core::{CookieValue, Generation, SessionId, SystemClock, SystemRandom};
 
 use super::*;
-use crate::config::{AffinityConfig, CookieRule, PoolConfig, SessionFormat, SessionRule, UpstreamConfig};
+use crate::config::{
+    AffinityConfig, CookieRule, PoolConfig, SessionFormat, SessionRule, SiteConfig, UpstreamConfig,
+};
 use crate::origin::Origin;
-use crate::pool::{Chance, Pool};
-use crate::request::{self, Additions};
+use crate::pool::Chance;
+use crate::request;
+use crate::site::Site;
 
 const RULES: [&str; 8] =
     ["none", "cookie", "cookie-timeouts", "session", "whole", "header", "ip", "ip-proxied"];
@@ -44,10 +46,8 @@ fn what_each_rule_costs() {
 }
 
 struct Cost {
-    affinity: Affinity,
-    pool: Pool,
+    site: Site,
     heads: Vec<Vec<u8>>,
-    trusted: Vec<IpNet>,
 }
 
 impl Cost {
@@ -70,8 +70,8 @@ impl Cost {
         let named = |index| UpstreamConfig::new(format!("s{index}"), ([127, 0, 0, 1], 1).into());
         let upstreams: Vec<_> = (0..upstreams).map(named).collect();
         let pool = PoolConfig { affinity: AffinityConfig { rules }, ..PoolConfig::new(upstreams) };
-        let (keyring, clock) = (Keyring::generate(&SystemRandom), Arc::new(SystemClock));
-        let affinity = Affinity::new(&pool, &keyring, clock.clone());
+        let keyring = Keyring::generate(&SystemRandom);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let trusted = if rule == "ip-proxied" { vec!["10.0.0.0/8".parse().unwrap()] } else { vec![] };
         // All have the cookie, so that what is looked for in vain is paid for, too.
         let cookie = AffinityCookie::new(&CookieRule::default(), &pool.upstreams, &keyring);
@@ -88,22 +88,21 @@ impl Cost {
                 .into_bytes()
         };
         let heads = (0..3000).map(head).collect();
-        let pool = Pool::new(pool, affinity.is_hashed());
-        Self { affinity, pool, heads, trusted }
+        let config = SiteConfig { trusted_proxies: trusted, ..SiteConfig::new(vec![pool]) };
+        Self { site: Site::new(&config, &keyring, &clock, None), heads }
     }
 
     fn run(&mut self, times: usize) {
-        let additions =
-            Additions { affinity: &self.affinity, trusted_proxies: &self.trusted, default_host: b"self" };
-        let (mut origin, mut out) =
-            (Origin::new([10, 0, 0, 1].into(), &self.trusted, false), Buffer::default());
+        let mut origin = Origin::new([10, 0, 0, 1].into(), &self.site.trusted_proxies, false);
+        let mut out = Buffer::default();
         let (chance, now) = (Chance::from_seed(1), Instant::now());
         for head in self.heads.iter().cycle().take(times) {
             out.clear();
-            let request = request::read(head, &additions, &mut origin, &mut out).unwrap();
-            let index = self.pool.pick(request.route.whereto, None, &chance, now, DOWN).unwrap();
-            let in_flight = self.pool.begin(index);
-            black_box((self.affinity.set_cookie(&request.route, index).is_some(), &out, &in_flight));
+            let request = request::read(head, &self.site, b"self", &mut origin, &mut out).unwrap();
+            let pool = &self.site.pools[request.pool];
+            let index = pool.pick(request.route.whereto, None, &chance, now, DOWN).unwrap();
+            let in_flight = pool.begin(index);
+            black_box((pool.affinity.set_cookie(&request.route, index).is_some(), &out, &in_flight));
         }
     }
 }

@@ -14,7 +14,8 @@ struct Rules {
 fn rules(rules: Vec<Rule>) -> Rules {
     let upstreams = ["a", "b"].map(|name| UpstreamConfig::new(name, ([127, 0, 0, 1], 1).into()));
     let pool = PoolConfig { affinity: AffinityConfig { rules }, ..PoolConfig::new(upstreams.into()) };
-    Rules { affinity: Affinity::new(&pool, &Keyring::generate(&SystemRandom), Arc::new(SystemClock)) }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Rules { affinity: Affinity::new(&pool, &Keyring::generate(&SystemRandom), &clock) }
 }
 
 impl Rules {

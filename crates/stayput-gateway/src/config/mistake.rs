@@ -3,12 +3,29 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{MOST_UPSTREAMS, UpstreamConfig};
+use super::UpstreamConfig;
+use super::pool::MOST_UPSTREAMS;
 
 /// One mistake in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigMistake {
+    /// There is no pool.
+    NoPool,
+    /// Two pools have this name.
+    RepeatedPool(String),
+    /// A pool's name is empty or has a control character.
+    PoolName(String),
+    /// This can't be a host.
+    Host(String),
+    /// This can't be the beginning of a path.
+    Path(String),
+    /// Two pools, of these names, have a host and a path in common.
+    SamePlace(String, String),
+    /// Two pools, of these names, have an affinity cookie of the same name for the same host.
+    SameAffinityCookie(String, String),
+    /// A mistake in the pool of that name, where there are several.
+    InPool(String, Box<ConfigMistake>),
     /// There is no upstream.
     NoUpstream,
     /// Two upstreams have this name.
@@ -46,6 +63,21 @@ pub enum ConfigMistake {
 impl fmt::Display for ConfigMistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoPool => f.write_str("there is no pool"),
+            Self::RepeatedPool(name) => write!(f, "two pools are named {name:?}"),
+            Self::PoolName(name) => {
+                write!(f, "{name:?} is no name for a pool: it is empty or has a control character")
+            }
+            Self::Host(host) => write!(f, "{host:?} is no host such as shop.example or *.shop.example"),
+            Self::Path(path) => write!(f, "{path:?} is no beginning of a path such as /shop"),
+            Self::SamePlace(one, other) => {
+                write!(f, "the pools {one:?} and {other:?} are for the same host and path")
+            }
+            Self::SameAffinityCookie(one, other) => write!(
+                f,
+                "the pools {one:?} and {other:?} have a host in common and affinity cookies of one name"
+            ),
+            Self::InPool(pool, mistake) => write!(f, "in the pool {pool:?}: {mistake}"),
             Self::NoUpstream => f.write_str("there is no upstream"),
             Self::RepeatedUpstream(name) => write!(f, "two upstreams are named {name:?}"),
             Self::TooManyUpstreams(count) => {

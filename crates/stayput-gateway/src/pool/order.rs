@@ -77,6 +77,12 @@ impl Order {
         Self { seeds, weights, first: Vec::new() }
     }
 
+    /// Whether it is that of upstreams with these names and weights, in this order of the configuration.
+    pub(crate) fn is_of<'a>(&self, upstreams: impl Iterator<Item = (&'a str, u16)>) -> bool {
+        let other = Self::uncached(upstreams);
+        (&self.seeds, &self.weights) == (&other.seeds, &other.weights)
+    }
+
     /// The upstream that comes first for the client.
     pub(crate) fn first(&self, client: ClientHash) -> usize {
         self.first[client.slot() as usize].into()

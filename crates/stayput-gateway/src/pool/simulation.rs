@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::config::UpstreamConfig;
+use crate::config::{Rule, UpstreamConfig};
 
 /// Who gets the client of this hash.
 type Chooser = Box<dyn Fn(u64) -> usize>;
@@ -110,7 +110,7 @@ fn simulated_growth_and_shrinking_move_no_more_than_they_must() {
 fn simulated_load_stays_within_its_bound_however_uneven_clients_are() {
     let (n, now) = (10, Instant::now());
     let upstream = |name: String| UpstreamConfig::new(name, ([127, 0, 0, 1], 1).into());
-    let pool = Pool::new(PoolConfig::new(names(n).into_iter().map(upstream).collect()), true);
+    let pool = tests::pool(names(n).into_iter().map(upstream).collect(), vec![Rule::Ip]);
     let chance = Chance::from_seed(11);
     let mut in_flight = Vec::new();
     let (mut requests, mut at_home, mut worst) = (0_u32, 0_u32, 0.0_f64);
@@ -128,7 +128,7 @@ fn simulated_load_stays_within_its_bound_however_uneven_clients_are() {
         in_flight.push(pool.begin(index));
         if step > 1000 {
             let mean = in_flight.len() as f64 / n as f64;
-            let most = pool.upstreams.iter().map(Upstream::in_flight).max().unwrap();
+            let most = pool.upstreams.iter().map(|upstream| upstream.in_flight()).max().unwrap();
             worst = worst.max(most as f64 / mean);
         }
     }

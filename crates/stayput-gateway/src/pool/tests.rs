@@ -1,21 +1,29 @@
 //! Who gets a client, as a function of load, weight and health.
 
+use stayput_core::{Clock, Keyring, SystemClock, SystemRandom};
+
 use super::*;
-use crate::config::UpstreamConfig;
+use crate::config::{AffinityConfig, Rule};
 
 const DOWN: Duration = Duration::from_hours(1);
+
+pub(super) fn pool(upstreams: Vec<UpstreamConfig>, rules: Vec<Rule>) -> Pool {
+    let config = PoolConfig { affinity: AffinityConfig { rules }, ..PoolConfig::new(upstreams) };
+    let (keyring, clock) = (Keyring::generate(&SystemRandom), Arc::new(SystemClock) as Arc<dyn Clock>);
+    Pool::new(&config, Affinity::new(&config, &keyring, &clock), None, Instant::now())
+}
 
 fn weighted(weights: &[u16]) -> Pool {
     let upstream = |(index, &weight)| {
         let address = ([127, 0, 0, 1], 1).into();
         UpstreamConfig { weight, ..UpstreamConfig::new(format!("s{index}"), address) }
     };
-    Pool::new(PoolConfig::new(weights.iter().enumerate().map(upstream).collect()), true)
+    pool(weights.iter().enumerate().map(upstream).collect(), vec![Rule::Ip])
 }
 
 fn unhashed(n: usize) -> Pool {
     let upstream = |index| UpstreamConfig::new(format!("s{index}"), ([127, 0, 0, 1], 1).into());
-    Pool::new(PoolConfig::new((0..n).map(upstream).collect()), false)
+    pool((0..n).map(upstream).collect(), vec![])
 }
 
 fn pick(pool: &Pool, whereto: Whereto, now: Instant) -> Option<usize> {
@@ -120,13 +128,13 @@ fn a_client_by_hash_spills_above_a_quarter_over_the_mean_and_it_is_counted() {
     let mut held: Vec<_> = (0..4).flat_map(|index| [index; 20]).map(|index| pool.begin(index)).collect();
     let mut last = 2;
     while last == 2 {
-        assert_eq!(pool.upstreams[2].status().spills, 0);
+        assert_eq!(pool.upstreams[2].status(&pool.name).spills, 0);
         held.push(pool.begin(2));
         last = pick(&pool, Whereto::Hashed(client), now).unwrap();
     }
     // 1.25 times the mean of 81 + n requests with four is 27 at 26.
     assert_eq!(pool.upstreams[2].in_flight(), 27);
-    assert_eq!((last, pool.upstreams[2].status().spills), (second, 1));
+    assert_eq!((last, pool.upstreams[2].status(&pool.name).spills), (second, 1));
 }
 
 #[test]
@@ -168,7 +176,7 @@ fn a_pin_yields_above_twice_the_mean_and_not_before() {
         held.push(pool.begin(3));
     }
     // Of 60 + n requests twice the mean is n at 60.
-    assert_eq!((pool.upstreams[3].in_flight(), pool.upstreams[3].status().yields), (60, 1));
+    assert_eq!((pool.upstreams[3].in_flight(), pool.upstreams[3].status(&pool.name).yields), (60, 1));
 }
 
 #[test]
@@ -194,7 +202,7 @@ fn a_pin_to_the_only_upstream_left_does_not_yield() {
     for second in 0..5 {
         assert_eq!(pick(&pool, Whereto::Pinned(0), now + Duration::from_secs(second)), Some(0));
     }
-    assert_eq!(pool.upstreams[0].status().yields, 0);
+    assert_eq!(pool.upstreams[0].status(&pool.name).yields, 0);
 }
 
 #[test]

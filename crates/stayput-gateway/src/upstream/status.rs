@@ -3,6 +3,7 @@
 //! They only ever grow, and nothing is decided by them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Upstream;
@@ -26,12 +27,14 @@ pub(crate) fn count(counter: &AtomicU64) {
 /// What an upstream has done and how it is, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct UpstreamStatus<'a> {
+pub struct UpstreamStatus {
+    /// The pool that it belongs to.
+    pub pool: Arc<str>,
     /// Its name in the configuration.
-    pub name: &'a str,
+    pub name: Arc<str>,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Its weight in the configuration.
+    /// Its share of the load, beside the others' weights.
     pub weight: u16,
     /// Requests sent to it, repeated ones included.
     pub requests: u64,
@@ -51,15 +54,18 @@ pub struct UpstreamStatus<'a> {
     pub in_flight: u64,
     /// Whether it could not be reached last time.
     pub is_down: bool,
+    /// Whether it keeps the clients pinned to it, until a deadline, and gets no new ones.
+    pub is_draining: bool,
 }
 
 impl Upstream {
-    pub(crate) fn status(&self) -> UpstreamStatus<'_> {
+    pub(crate) fn status(&self, pool: &Arc<str>) -> UpstreamStatus {
         let counts = &self.counts;
         UpstreamStatus {
-            name: &self.name,
+            pool: Arc::clone(pool),
+            name: Arc::clone(&self.name),
             address: self.address,
-            weight: self.weight,
+            weight: self.weight(),
             requests: counts.requests.load(Relaxed),
             retries: counts.retries.load(Relaxed),
             pins: counts.pins.load(Relaxed),
@@ -68,6 +74,7 @@ impl Upstream {
             spills: counts.spills.load(Relaxed),
             in_flight: self.in_flight(),
             is_down: self.is_down(),
+            is_draining: self.is_draining(),
         }
     }
 }

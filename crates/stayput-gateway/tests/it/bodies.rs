@@ -81,7 +81,7 @@ fn a_body_that_ends_early_is_broken_off_and_400() {
 #[test]
 fn a_body_over_the_limit_is_413() {
     let upstream = Upstream::ok();
-    let gateway = TestGateway::with(&[&upstream], |config| config.limits.body_bytes = Some(4));
+    let gateway = TestGateway::with(&[&upstream], |config| config.site.limits.body_bytes = Some(4));
     assert_eq!(gateway.ask(&format!("{POST}Content-Length: 5\r\n\r\nhello")).status, 413);
     let chunked = "Transfer-Encoding: chunked\r\n\r\n";
     assert_eq!(gateway.ask(&format!("{POST}{chunked}5\r\nhello\r\n0\r\n\r\n")).status, 413);
@@ -92,7 +92,8 @@ fn a_body_over_the_limit_is_413() {
 #[test]
 fn a_body_that_stops_arriving_is_408() {
     let upstream = Upstream::ok();
-    let gateway = TestGateway::with(&[&upstream], |config| config.timeouts.body = Duration::from_millis(50));
+    let gateway =
+        TestGateway::with(&[&upstream], |config| config.site.timeouts.body = Duration::from_millis(50));
     assert_eq!(gateway.ask(&format!("{POST}Content-Length: 5\r\n\r\nhel")).status, 408);
 }
 
@@ -201,7 +202,7 @@ fn an_early_answer_reaches_a_client_that_is_still_sending() {
 #[test]
 fn a_client_that_is_refused_while_sending_is_read_on_so_that_it_sees_why() {
     let upstream = Upstream::ok();
-    let gateway = TestGateway::with(&[&upstream], |config| config.limits.body_bytes = Some(4));
+    let gateway = TestGateway::with(&[&upstream], |config| config.site.limits.body_bytes = Some(4));
     let mut client = gateway.connect();
     client.send(format!("{POST}Content-Length: 8000000\r\n\r\n"));
     assert_eq!(client.answer().status, 413);
@@ -295,8 +296,8 @@ fn no_answer_of_the_gateways_own_is_put_into_half_an_interim_one() {
         (0..16).for_each(|_| connection.send(&hints));
     });
     let gateway = TestGateway::with(&[&upstream], |config| {
-        config.limits.head_bytes = 8 * 1024 * 1024;
-        config.timeouts.body = Duration::from_millis(50);
+        config.site.limits.head_bytes = 8 * 1024 * 1024;
+        config.site.timeouts.body = Duration::from_millis(50);
     });
     let mut client = gateway.connect();
     client.send(GET);

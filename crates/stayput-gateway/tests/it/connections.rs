@@ -1,7 +1,7 @@
 //! Connections on both sides: used again, kept in order, replaced when stale, ended properly.
 
 use std::net::{Shutdown, TcpListener};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use stayput_core::{Keyring, SystemRandom};
@@ -188,8 +188,9 @@ fn shutdown_cuts_what_is_not_done_at_the_deadline() {
 #[test]
 fn a_taken_port_is_a_clear_error_even_if_the_other_would_share() {
     let upstream = Upstream::ok();
-    let keyring = Keyring::generate(&SystemRandom);
-    let bind = |address| Gateway::bind(Config::new(address, named(&[upstream.address])), &keyring);
+    let keyring = Arc::new(Keyring::generate(&SystemRandom));
+    let bind =
+        |address| Gateway::bind(Config::new(address, named(&[upstream.address])), Arc::clone(&keyring));
 
     let plain = TcpListener::bind(localhost()).unwrap();
     let gateway = TestGateway::new(&[&upstream]);
@@ -204,9 +205,11 @@ fn a_taken_port_is_a_clear_error_even_if_the_other_would_share() {
 #[test]
 fn all_mistakes_of_a_configuration_are_reported_together() {
     let mut config = Config::new(localhost(), named(&[localhost(), localhost()]));
-    config.pool.upstreams[1].name = "s0".into();
-    config.pool.upstreams[0].weight = 0;
-    config.pool.upstreams.push(UpstreamConfig { weight: 257, ..UpstreamConfig::new("a\0", localhost()) });
+    config.site.pools[0].upstreams[1].name = "s0".into();
+    config.site.pools[0].upstreams[0].weight = 0;
+    config.site.pools[0]
+        .upstreams
+        .push(UpstreamConfig { weight: 257, ..UpstreamConfig::new("a\0", localhost()) });
     let cookie = |name: &str, idle, absolute| {
         let [idle_timeout, absolute_timeout] = [idle, absolute].map(|limit| Some(Duration::from_secs(limit)));
         Rule::Cookie(CookieRule {
@@ -217,7 +220,7 @@ fn all_mistakes_of_a_configuration_are_reported_together() {
         })
     };
     let session = |cookies: Vec<String>| Rule::Session(SessionRule { cookies, format: SessionFormat::Whole });
-    config.pool.affinity.rules = vec![
+    config.site.pools[0].affinity.rules = vec![
         cookie("sid", 20, 10),
         session(Vec::new()),
         session(vec!["sid".into()]),
@@ -225,8 +228,8 @@ fn all_mistakes_of_a_configuration_are_reported_together() {
         Rule::Ip,
         cookie("a b", 9, 10),
     ];
-    config.limits.connections = 0;
-    let Err(BindError::Config(mistakes)) = Gateway::bind(config, &Keyring::generate(&SystemRandom)) else {
+    config.site.limits.connections = 0;
+    let Err(BindError::Config(mistakes)) = Gateway::bind(config, Keyring::generate(&SystemRandom)) else {
         panic!("it was accepted");
     };
     let expected = [
@@ -252,7 +255,7 @@ fn a_gateway_is_not_its_own_upstream() {
     let listener = std::net::TcpListener::bind(localhost()).unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let refused = Gateway::bind(Config::new(address, named(&[address])), &Keyring::generate(&SystemRandom));
+    let refused = Gateway::bind(Config::new(address, named(&[address])), Keyring::generate(&SystemRandom));
     assert!(
         matches!(refused, Err(BindError::Config(mistakes)) if mistakes == [ConfigMistake::OwnAddress(address)])
     );
@@ -261,7 +264,8 @@ fn a_gateway_is_not_its_own_upstream() {
 #[test]
 fn shutdown_does_not_wait_for_an_idle_client_whose_last_bytes_just_filled_the_buffer() {
     let upstream = Upstream::ok();
-    let gateway = TestGateway::with(&[&upstream], |config| config.timeouts.head = Duration::from_mins(1));
+    let gateway =
+        TestGateway::with(&[&upstream], |config| config.site.timeouts.head = Duration::from_mins(1));
     let mut clients = [16 * 1024, 32 * 1024].map(|size| {
         let mut client = gateway.connect();
         let field = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
@@ -279,13 +283,13 @@ fn shutdown_does_not_wait_for_an_idle_client_whose_last_bytes_just_filled_the_bu
 #[test]
 fn of_many_gateways_that_start_together_on_one_port_one_gets_it() {
     let port = TcpListener::bind(localhost()).unwrap().local_addr().unwrap();
-    let keyring = Keyring::generate(&SystemRandom);
+    let keyring = Arc::new(Keyring::generate(&SystemRandom));
     for _ in 0..50 {
         let start = std::sync::Barrier::new(4);
         let bound: Vec<_> = std::thread::scope(|scope| {
             let bind = || {
                 start.wait();
-                Gateway::bind(Config::new(port, named(&[port])), &keyring)
+                Gateway::bind(Config::new(port, named(&[port])), Arc::clone(&keyring))
             };
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(bind)).collect();
             threads.into_iter().filter_map(|thread| thread.join().unwrap().ok()).collect()

@@ -71,7 +71,7 @@ fn when_no_server_is_there_the_answer_is_503_with_retry_after() {
 #[test]
 fn a_server_that_comes_back_is_used_again() {
     let address = unreachable();
-    let gateway = TestGateway::at(&[address], |config| config.timeouts.down = Duration::from_millis(1));
+    let gateway = TestGateway::at(&[address], |config| config.site.timeouts.down = Duration::from_millis(1));
     assert_eq!(gateway.get("").status, 503);
     let listener = std::net::TcpListener::bind(address).unwrap();
     thread::spawn(move || {
@@ -184,7 +184,7 @@ fn a_server_that_does_not_answer_in_time_is_504_and_not_asked_again() {
         })
     });
     let gateway = TestGateway::with(&upstreams.each_ref(), |config| {
-        config.timeouts.answer = Duration::from_millis(50);
+        config.site.timeouts.answer = Duration::from_millis(50);
     });
     assert_eq!(gateway.get("").status, 504);
     assert_eq!(upstreams[0].count() + upstreams[1].count(), 1);
@@ -194,7 +194,7 @@ fn a_server_that_does_not_answer_in_time_is_504_and_not_asked_again() {
 fn a_server_that_can_be_reached_again_is_up_even_if_an_older_connection_to_it_survived() {
     let listener = std::net::TcpListener::bind(localhost()).unwrap();
     let address = listener.local_addr().unwrap();
-    let gateway = TestGateway::at(&[address], |config| config.timeouts.down = Duration::from_millis(1));
+    let gateway = TestGateway::at(&[address], |config| config.site.timeouts.down = Duration::from_millis(1));
     let (mut first, mut second) = (gateway.connect(), gateway.connect());
     first.send(format!("{GET}\r\n"));
     let (mut survivor, _) = listener.accept().unwrap();
@@ -230,8 +230,8 @@ fn a_connection_is_kept_as_long_after_a_late_answer_as_after_any_other() {
         connection.request();
     });
     let gateway = TestGateway::with(&[&upstream], |config| {
-        config.timeouts.answer = Duration::from_millis(1100);
-        config.timeouts.keep_alive = Duration::from_secs(1);
+        config.site.timeouts.answer = Duration::from_millis(1100);
+        config.site.timeouts.keep_alive = Duration::from_secs(1);
     });
     let mut client = gateway.connect();
     client.send(format!("{GET}\r\n"));

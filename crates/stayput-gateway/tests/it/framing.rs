@@ -106,8 +106,8 @@ fn a_cookie_of_64_kilobytes_reaches_the_application() {
 fn a_slow_head_is_408_and_silence_is_closed_silently() {
     let upstream = Upstream::ok();
     let gateway = TestGateway::with(&[&upstream], |config| {
-        config.timeouts.head = Duration::from_millis(50);
-        config.timeouts.keep_alive = Duration::from_millis(50);
+        config.site.timeouts.head = Duration::from_millis(50);
+        config.site.timeouts.keep_alive = Duration::from_millis(50);
     });
     let mut slow = gateway.connect();
     slow.send("GET / HTTP/1.1\r\nHost:");
@@ -142,7 +142,7 @@ fn forwarding_fields_are_the_gateways_own() {
 #[test]
 fn behind_tls_upstreams_are_told_of_https() {
     let upstream = Upstream::ok();
-    let gateway = TestGateway::with(&[&upstream], |config| config.behind_tls = true);
+    let gateway = TestGateway::with(&[&upstream], |config| config.site.behind_tls = true);
     gateway.get("");
     assert!(upstream.request(0).head.contains("X-Forwarded-Proto: https\r\n"));
 }

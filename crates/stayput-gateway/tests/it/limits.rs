@@ -12,7 +12,7 @@ use crate::support::{TestGateway, Upstream, wait_until};
 #[test]
 fn a_connection_over_the_limit_is_answered_503_and_one_that_ends_makes_room() {
     let upstream = Upstream::ok();
-    let gateway = TestGateway::with(&[&upstream], |config| config.limits.connections = 2);
+    let gateway = TestGateway::with(&[&upstream], |config| config.site.limits.connections = 2);
     let mut clients = [gateway.connect(), gateway.connect()];
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod bodies;
+mod changes;
 mod connections;
 mod failure;
 mod framing;

@@ -14,7 +14,9 @@ fn servers(n: usize) -> Vec<Upstream> {
 }
 
 fn with_rules(servers: &[Upstream], rules: Vec<Rule>) -> TestGateway {
-    TestGateway::with(&servers.iter().collect::<Vec<_>>(), |config| config.pool.affinity.rules = rules)
+    TestGateway::with(&servers.iter().collect::<Vec<_>>(), |config| {
+        config.site.pools[0].affinity.rules = rules;
+    })
 }
 
 fn session(format: SessionFormat) -> Rule {
@@ -22,8 +24,8 @@ fn session(format: SessionFormat) -> Rule {
 }
 
 fn trusting(config: &mut Config) {
-    config.pool.affinity.rules = vec![Rule::Ip];
-    config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    config.site.pools[0].affinity.rules = vec![Rule::Ip];
+    config.site.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
 }
 
 #[test]
@@ -36,8 +38,8 @@ fn every_gateway_has_the_same_first_choice_whatever_the_order_in_its_configurati
     turned.reverse();
     turned.swap(1, 3);
     // Another keyring, too: what is hashed is hashed without a key.
-    let other =
-        TestGateway::new(&[&servers[0]]).sibling(turned, |config| config.pool.affinity.rules = rules());
+    let other = TestGateway::new(&[&servers[0]])
+        .sibling(turned, |config| config.site.pools[0].affinity.rules = rules());
     let mut shares = [0; 5];
     for client in 0..100 {
         for line in [format!("Cookie: sid={client}\r\n"), format!("X-Client: {client}\r\n")] {
@@ -152,9 +154,9 @@ fn weights_are_respected_by_pins_and_by_hashes() {
     for rule in [Rule::Cookie(CookieRule::default()), Rule::Header("X-Client".into())] {
         let servers = servers(3);
         let gateway = TestGateway::with(&servers.iter().collect::<Vec<_>>(), |config| {
-            config.pool.affinity.rules = vec![rule];
-            config.pool.upstreams[1].weight = 2;
-            config.pool.upstreams[2].weight = 5;
+            config.site.pools[0].affinity.rules = vec![rule];
+            config.site.pools[0].upstreams[1].weight = 2;
+            config.site.pools[0].upstreams[2].weight = 5;
         });
         for client in 0..400 {
             gateway.get(&format!("X-Client: {client}\r\n"));
@@ -191,7 +193,7 @@ fn timed(servers: &[Upstream], idle: Option<u64>, absolute: Option<u64>) -> (Tes
     let gateway = TestGateway::with(&servers.iter().collect::<Vec<_>>(), |config| {
         let [idle_timeout, absolute_timeout] = [idle, absolute].map(|limit| limit.map(Duration::from_secs));
         let rule = CookieRule { idle_timeout, absolute_timeout, ..CookieRule::default() };
-        config.pool.affinity.rules = vec![Rule::Cookie(rule)];
+        config.site.pools[0].affinity.rules = vec![Rule::Cookie(rule)];
         config.clock = Arc::new(clock.clone());
     });
     (gateway, clock)

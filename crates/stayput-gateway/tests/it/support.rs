@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use stayput_core::{Keyring, SystemRandom};
-use stayput_gateway::{Config, Gateway, Running, UpstreamConfig, UpstreamStatus};
+use stayput_gateway::{Config, Control, Gateway, Running, UpstreamConfig, UpstreamStatus};
 
 /// Longer than anything takes; reached only by a test that fails.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,7 +68,7 @@ impl TestGateway {
         config.workers = 1;
         configure(&mut config);
         let keyring = Keyring::parse(&keys.concat()).unwrap();
-        let running = Gateway::bind(config, &keyring).unwrap().start().unwrap();
+        let running = Gateway::bind(config, keyring).unwrap().start().unwrap();
         Self { address: running.local_addr(), running: Some(running), keys }
     }
 
@@ -88,8 +88,17 @@ impl TestGateway {
         self.ask(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
     }
 
-    pub(crate) fn status(&self, index: usize) -> UpstreamStatus<'_> {
-        self.running.as_ref().unwrap().upstreams().nth(index).unwrap()
+    pub(crate) fn control(&self) -> &Control {
+        self.running.as_ref().unwrap().control()
+    }
+
+    /// A keyring like its own.
+    pub(crate) fn keyring(&self) -> Keyring {
+        Keyring::parse(&self.keys.concat()).unwrap()
+    }
+
+    pub(crate) fn status(&self, index: usize) -> UpstreamStatus {
+        self.running.as_ref().unwrap().upstreams().swap_remove(index)
     }
 
     /// The affinity cookie for an upstream, as a field line.

@@ -1,0 +1,64 @@
+//! The site as one worker has it: with the connections that it keeps for itself.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Site;
+use crate::idle::IdleConnections;
+use crate::pool::Pool;
+use crate::upstream::Upstream;
+
+pub(crate) struct LocalSite {
+    pub(crate) generation: u64,
+    pub(crate) shared: Arc<Site>,
+    /// By pool and by upstream.
+    upstreams: Vec<Vec<Rc<LocalUpstream>>>,
+}
+
+pub(crate) struct LocalUpstream {
+    shared: Arc<Upstream>,
+    pub(crate) idle: IdleConnections,
+}
+
+impl LocalUpstream {
+    fn new(shared: &Arc<Upstream>) -> Self {
+        Self { shared: Arc::clone(shared), idle: IdleConnections::default() }
+    }
+}
+
+impl LocalSite {
+    pub(crate) fn new(generation: u64, shared: Arc<Site>) -> Self {
+        let all = |pool: &Pool| pool.upstreams.iter().map(|its| Rc::new(LocalUpstream::new(its))).collect();
+        Self { generation, upstreams: shared.pools.iter().map(all).collect(), shared }
+    }
+
+    /// The worker's part of a later site. Connections to upstreams that are gone are closed once they are idle.
+    pub(crate) fn succeeded_by(&self, generation: u64, shared: Arc<Site>) -> Self {
+        let own = self.upstreams.iter().flatten();
+        let mut own: HashMap<_, _> = own.map(|its| (Arc::as_ptr(&its.shared), its)).collect();
+        let upstreams = shared.pools.iter().map(|pool| {
+            let local = |its: &Arc<Upstream>| match own.remove(&Arc::as_ptr(its)) {
+                Some(own) => Rc::clone(own),
+                None => Rc::new(LocalUpstream::new(its)),
+            };
+            pool.upstreams.iter().map(local).collect()
+        });
+        let upstreams = upstreams.collect();
+        for gone in own.values() {
+            gone.idle.close();
+        }
+        Self { generation, shared, upstreams }
+    }
+
+    pub(crate) fn upstream(&self, pool: usize, index: usize) -> &LocalUpstream {
+        &self.upstreams[pool][index]
+    }
+
+    /// Closes connections that would not be used any more.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let limit = self.shared.timeouts.upstream_idle;
+        self.upstreams.iter().flatten().for_each(|upstream| upstream.idle.sweep(now, limit));
+    }
+}
