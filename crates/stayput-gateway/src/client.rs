@@ -53,17 +53,18 @@ enum NoRequest {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, address: IpAddr) {
-    let mut site = worker.site();
+    let site = worker.site();
+    let (mut generation, mut wait) = (site.generation, site.shared.timeouts.head);
     let mut client = Client::new(stream, address, &site.shared);
+    // While it waits it keeps no site, or every one that ever was would stay for those who say nothing.
+    drop(site);
     // Nothing to be done about a socket that refuses it; it will fail in use.
     let _ = client.stream.set_nodelay(true);
-    let mut wait = site.shared.timeouts.head;
     worker.clock.read();
     while client.is_coming(&worker, &place, wait).await {
-        let latest = worker.site();
-        if !Rc::ptr_eq(&site, &latest) {
-            client.origin = client.origin.seen_by(&latest.shared.trusted_proxies, latest.shared.behind_tls);
-            site = latest;
+        let site = worker.site();
+        if std::mem::replace(&mut generation, site.generation) != site.generation {
+            client.origin = client.origin.seen_by(&site.shared.trusted_proxies, site.shared.behind_tls);
         }
         let mut head = worker.buffers.take();
         let after = match client.next_request(&worker, &site, &mut head).await {
