@@ -5,6 +5,8 @@
 //!
 //! `<of the key>.<version>.<writes adrift>.<confirmed>.<sealed>`, or `ended.<sealed>` for who logged out while the store was out.
 
+use std::fmt;
+
 use stayput_core::{Header, Keyring, Marker, Random, StorageKey, Subject, Timestamp};
 
 use super::entry::Value;
@@ -44,12 +46,19 @@ impl ServerId {
 }
 
 /// One of the keys that were declared, and what the session has under it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Carried {
     pub(crate) key: String,
     pub(crate) value: Value,
     /// What the store has there, if it was written since.
     pub(crate) before: Option<Value>,
+}
+
+/// Without the values: they are the users'.
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Carried").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 impl Boat {
@@ -275,6 +284,14 @@ mod tests {
         assert_eq!(before.known("written").unwrap(), Some(&b"old"[..]));
         assert_eq!(before.known("removed").unwrap(), Some(&b"old"[..]));
         assert_eq!(before.known("added").unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_shown_of_it_has_no_values() {
+        let shown = format!("{:?}", boat());
+        assert!(shown.contains("written") && shown.contains("Carried"), "{shown}");
+        let value = format!("{:?}", b"new");
+        assert!(!shown.contains(&value), "{shown}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is to be replayed when the store is back, as the journal has it.
 
+use std::fmt;
+
 use stayput_core::{StorageKey, Timestamp, Version, WriteTag};
 
 use super::wire::{Reader, Writer};
@@ -23,7 +25,7 @@ pub(crate) enum Entry {
 }
 
 /// A value that was written while the store was out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Write {
     /// The session's key.
     pub(crate) name: String,
@@ -42,6 +44,13 @@ pub(crate) struct Attempt {
     pub(crate) expected: Version,
     /// How many writes.
     pub(crate) count: usize,
+}
+
+/// Without the values: they are the users'.
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Write").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Write {

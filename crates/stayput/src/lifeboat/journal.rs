@@ -186,7 +186,13 @@ fn answer(waiting: &mut Vec<oneshot::Sender<io::Result<()>>>, outcome: &io::Resu
 }
 
 fn clear(file: &File, length: &AtomicU64) {
-    match file.metadata().and_then(|metadata| file.set_len(0).map(|()| metadata.len())) {
+    let emptied = file.metadata().and_then(|metadata| {
+        file.set_len(0)?;
+        // Else a machine that crashes could do all of it once more.
+        file.sync_data()?;
+        Ok(metadata.len())
+    });
+    match emptied {
         Ok(len) => drop(length.fetch_sub(len, Ordering::AcqRel)),
         Err(error) => tracing::error!(%error, "journal can't be emptied"),
     }

@@ -152,7 +152,7 @@ impl Replay<'_> {
         let (inner, expected) = (&sessions.inner, base.header.version());
         let attempt = Attempt { tag, expected, count };
         let entry = Entry::Tried { key, attempt };
-        let tried = self.lifeboat.pending.tried(&key, attempt, || self.lifeboat.note(&entry, false, inner));
+        let tried = self.lifeboat.pending.tried(&key, attempt, || self.lifeboat.note(&entry, true, inner));
         let Some(noted) = tried else { return Ok(()) };
         if let Err(error) = noted.await {
             tracing::error!(%error, "journal can't be written");
