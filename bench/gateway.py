@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+"""The gateway beside nginx and HAProxy, in one interleaved run: `./gateway.py [--seconds S] [--rounds N] [case …]`.
+
+Cases: small, large, fresh (a connection per request), idle (memory of idle connections), many (1,000 upstreams and 100,000
+clients), rate (latency at 70 % of nginx's most); without any, all. Each gateway has one worker on core 0; upstreams and
+load share core 1. What counts is the gateway's own CPU time a request: the medians of rounds in which all take turns.
+Everything is on 127.0.0.0/8. What is left of a run when it is interrupted is ended, too.
+"""
+import argparse, json, os, shutil, signal, statistics, subprocess, sys, tempfile, time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LOAD = os.path.join(HERE, "target/release/stayput-bench-gateway")
+STAYPUT = os.environ.get("STAYPUT", os.path.join(HERE, "../target/release/stayput"))
+PEERS = ["nginx", "haproxy"]
+GATEWAYS = [*PEERS, "stayput"]
+TICK = os.sysconf("SC_CLK_TCK")
+CONNECTIONS, CLIENTS = 64, 3000
+MANY_UPSTREAMS, MANY_CLIENTS = 1000, 100_000
+IDLE = 10_000
+
+
+class Child:
+    """A process that ends with this script."""
+
+    def __init__(self, core, *command, **options):
+        self.process = subprocess.Popen(["taskset", "-c", str(core), *command], text=True, stdin=subprocess.PIPE, **options)
+
+    def end(self):
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Upstreams(Child):
+    def __init__(self, count, first):
+        super().__init__(1, LOAD, "upstream", str(count), first, stdout=subprocess.PIPE)
+        assert self.process.stdout.readline() == "ready\n"
+        net, port = first.rsplit(".", 2)[0], first.rsplit(":", 1)[1]
+        self.addresses = [f"{net}.{1 + n // 250}.{n % 250 + 1}:{port}" for n in range(count)]
+
+
+class Gateway(Child):
+    FILES = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "stayput": "stayput.toml"}
+    SERVERS = {
+        "nginx": lambda all: "\n".join(f"        server {one};" for one in all),
+        "haproxy": lambda all: "\n".join(f"    server s{n} {one} cookie s{n}" for n, one in enumerate(all)),
+        "stayput": lambda all: ", ".join(f'"{one}"' for one in all),
+    }
+
+    def __init__(self, name, port, upstreams):
+        self.name, self.address = name, f"127.0.0.1:{port}"
+        self.directory = tempfile.mkdtemp(prefix=f"bench-{name}-")
+        file = os.path.join(self.directory, self.FILES[name])
+        text = open(os.path.join(HERE, "gateway/peers", self.FILES[name])).read()
+        for key, value in {"@DIR@": self.directory, "@LISTEN@": self.address,
+                           "@SERVERS@": self.SERVERS[name](upstreams.addresses)}.items():
+            text = text.replace(key, value)
+        open(file, "w").write(text)
+        command = {"nginx": ["nginx", "-c", file, "-p", self.directory],
+                   "haproxy": ["haproxy", "-db", "-q", "-f", file],
+                   "stayput": [STAYPUT, "up", "--config", file]}[name]
+        super().__init__(0, *command, stdout=subprocess.DEVNULL)
+        self.await_listener(port)
+
+    def await_listener(self, port):
+        wanted = f" 0100007F:{port:04X} 00000000:0000 0A "
+        until = time.monotonic() + 10
+        while wanted not in open("/proc/net/tcp").read():
+            assert self.process.poll() is None and time.monotonic() < until, f"{self.name} does not listen"
+            time.sleep(0.02)
+
+    def processes(self):
+        """nginx has a master and a worker."""
+        children = open(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read().split()
+        return [self.process.pid, *map(int, children)]
+
+    def cpu(self):
+        """Seconds: all, to the nanosecond, and of these the user's, to the tick."""
+        all = user = 0
+        for pid in self.processes():
+            for task in os.listdir(f"/proc/{pid}/task"):
+                all += int(open(f"/proc/{pid}/task/{task}/schedstat").read().split()[0]) / 1e9
+            user += int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11]) / TICK
+        return all, user
+
+    def resident(self):
+        """Bytes of all processes, without what they share with files."""
+        lines = (line for pid in self.processes() for line in open(f"/proc/{pid}/status") if line.startswith("RssAnon"))
+        return sum(int(line.split()[1]) * 1024 for line in lines)
+
+    def end(self):
+        super().end()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Load(Child):
+    def __init__(self, gateway, connections=CONNECTIONS, clients=CLIENTS, width=CONNECTIONS):
+        super().__init__(1, LOAD, "load", gateway.address, str(connections), str(clients), str(width), stdout=subprocess.PIPE)
+        self.gateway = gateway
+        self.warm = self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        assert line, f"the load for {self.gateway.name} broke off"
+        return json.loads(line)
+
+    def run(self, command):
+        """A run's report, with the gateway's CPU µs a request."""
+        before = self.gateway.cpu()
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        report = self.answer()
+        report["cpu"], report["user"] = (
+            (b - a) / max(1, report["requests"]) * 1e6 for a, b in zip(before, self.gateway.cpu()))
+        report["busy"] = report["cpu"] * report["requests"] / report["seconds"] / 1e6
+        report["rate"] = report["requests"] / report["seconds"]
+        if report["errors"] or report["moved"]:
+            print(f"note: {self.gateway.name}: {report['errors']} errors, {report['moved']} clients moved in '{command}'")
+        return report
+
+
+class Bench:
+    def __init__(self, options):
+        self.seconds, self.rounds, self.children, self.port = options.seconds, options.rounds, [], 12300
+
+    def start(self, kind, *args, **more):
+        self.children.append(kind(*args, **more))
+        return self.children[-1]
+
+    def clear(self):
+        for child in reversed(self.children):
+            child.end()
+        self.children = []
+
+    def gateways(self, upstreams):
+        found = []
+        for name in GATEWAYS:
+            self.port += 1
+            found.append(self.start(Gateway, name, self.port, upstreams))
+        return found
+
+    def loads(self, upstreams=3, first="127.0.1.1:12200", **more):
+        servers = self.start(Upstreams, upstreams, first)
+        return {gateway.name: self.start(Load, gateway, **more) for gateway in self.gateways(servers)}
+
+    def turns(self, loads, command):
+        """The reports of each load: all take turns, round by round, in changing order."""
+        names, reports = list(loads), {name: [] for name in loads}
+        for turn in range(self.rounds):
+            for name in names[turn % len(names):] + names[:turn % len(names)]:
+                reports[name].append(loads[name].run(command(name)))
+        return reports
+
+    # The cases.
+
+    def closed(self, title, command, aim):
+        loads = self.loads()
+        reports = self.turns(loads, lambda _: f"{command[0]} {self.seconds} {command[1]}")
+        calls = {name: system_calls(load, command) for name, load in loads.items()}
+        print(f"\n{title} (aim: {aim} of the better peer)")
+        print(f"| gateway | CPU µs | of it user | lowest, highest | of the better peer, by round | system calls | req/s | core 0 busy |")
+        print("|---|---|---|---|---|---|---|---|")
+        best = [min(reports[peer][turn]["cpu"] for peer in PEERS) for turn in range(self.rounds)]
+        middle_best = min(median(reports[peer], "cpu") for peer in PEERS)
+        for name, runs in reports.items():
+            cpu = [run["cpu"] for run in runs]
+            ratios = [one / of for one, of in zip(cpu, best)]
+            print(f"| {name} | {statistics.median(cpu):.2f} | {median(runs, 'user'):.2f} | {min(cpu):.2f}, {max(cpu):.2f} "
+                  f"| {statistics.median(cpu) / middle_best:.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {calls[name]} "
+                  f"| {median(runs, 'rate'):,.0f} | {median(runs, 'busy'):.0%} |")
+
+    def small(self):
+        self.closed("small: answers of 200 bytes", ("for", "/small"), 0.85)
+
+    def large(self):
+        self.closed("large: answers of 64 KB", ("for", "/large"), 0.9)
+
+    def fresh(self):
+        self.closed("fresh: a connection per request", ("fresh", "/small"), 1.0)
+
+    def idle(self):
+        servers = self.start(Upstreams, 3, "127.0.1.1:12200")
+        print(f"\nidle: {IDLE:,} connections that have each carried one request (aim: 4,096 bytes)")
+        print("| gateway | bytes each | before, MB | with them, MB |\n|---|---|---|---|")
+        for gateway in self.gateways(servers):
+            # What a busy gateway has anyway.
+            self.start(Load, gateway).run("for 1 /small")
+            before = gateway.resident()
+            self.start(Load, gateway, IDLE, IDLE, CONNECTIONS)
+            time.sleep(0.5)
+            after = gateway.resident()
+            print(f"| {gateway.name} | {(after - before) / IDLE:,.0f} | {before / 1e6:.1f} | {after / 1e6:.1f} |")
+
+    def many(self):
+        few = self.loads(clients=CONNECTIONS)
+        many = self.loads(MANY_UPSTREAMS, "127.0.1.1:12201", clients=MANY_CLIENTS)
+        both = {(name, size): load for size, loads in [("few", few), ("many", many)] for name, load in loads.items()}
+        reports = self.turns(both, lambda _: f"for {self.seconds} /small")
+        print(f"\nmany: {MANY_UPSTREAMS:,} upstreams and {MANY_CLIENTS:,} clients against 3 and {CONNECTIONS} (aim: 1.10 times)")
+        print("| gateway | few: CPU µs (user) | many: CPU µs (user) | ratio, by round |\n|---|---|---|---|")
+        for name in GATEWAYS:
+            a, b = reports[name, "few"], reports[name, "many"]
+            ratios = [y["cpu"] / x["cpu"] for x, y in zip(a, b)]
+            print(f"| {name} | {median(a, 'cpu'):.2f} ({median(a, 'user'):.2f}) | {median(b, 'cpu'):.2f} ({median(b, 'user'):.2f}) "
+                  f"| {median(b, 'cpu') / median(a, 'cpu'):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |")
+
+    def rate(self):
+        loads = self.loads()
+        most = statistics.median(loads["nginx"].run("for 1 /small")["rate"] for _ in range(self.rounds))
+        reports = self.turns(loads, lambda _: f"rate {self.seconds} /small {0.7 * most:.0f}")
+        print(f"\nrate: requests at random moments, {0.7 * most:,.0f} a second, 70 % of nginx's {most:,.0f} (aim: p99 not above nginx's)")
+        print("| gateway | p50 µs | p99 µs (lowest, highest) | p99.9 µs | CPU µs | core 0 busy |\n|---|---|---|---|---|---|")
+        for name, runs in reports.items():
+            p99 = [run["p99"] for run in runs]
+            print(f"| {name} | {median(runs, 'p50'):.0f} | {statistics.median(p99):.0f} ({min(p99):.0f}, {max(p99):.0f}) "
+                  f"| {median(runs, 'p999'):.0f} | {median(runs, 'cpu'):.2f} | {median(runs, 'busy'):.0%} |")
+
+
+def median(runs, key):
+    return statistics.median(run[key] for run in runs)
+
+
+def system_calls(load, command):
+    """Calls a request, counted by a tracepoint, which unlike strace doesn't slow the gateway down much; else "?"."""
+    pids = ",".join(map(str, load.gateway.processes()))
+    perf = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", pids]
+    try:
+        counter = subprocess.Popen(perf, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        return "?"
+    try:
+        time.sleep(0.3)
+        report = load.run(f"{command[0]} 1 {command[1]}")
+    finally:
+        counter.send_signal(signal.SIGINT)
+    count = counter.communicate()[1].split(",")[0]
+    return f"{int(count) / report['requests']:.2f}" if count.isdigit() else "?"
+
+
+def require(*programs):
+    packages = {"nginx": "nginx-light", "haproxy": "haproxy", "perf": "linux-perf", "taskset": "util-linux"}
+    missing = [one for one in programs if not shutil.which(one, path=os.environ["PATH"] + ":/usr/sbin")]
+    if missing:
+        sys.exit(f"missing: {', '.join(missing)}; apt-get install {' '.join(packages[one] for one in missing)}")
+    if not os.path.exists(LOAD):
+        sys.exit("missing: the load; cargo build --release -p stayput-bench-gateway, in bench/")
+    if not os.path.exists(STAYPUT):
+        sys.exit("missing: stayput; cargo build --release -p stayput-cli, in the repository's root")
+
+
+def main():
+    cases = ["small", "large", "fresh", "idle", "many", "rate"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("cases", nargs="*", metavar="case", default=cases)
+    options = parser.parse_args()
+    for case in options.cases:
+        case in cases or parser.error(f"no such case: {case}; there are {', '.join(cases)}")
+    os.environ["PATH"] += ":/usr/sbin"
+    require("nginx", "haproxy", "taskset")
+    # Ctrl-C comes as an exception, and so does being ended, so that no child is left.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    bench = Bench(options)
+    for case in options.cases:
+        try:
+            getattr(bench, case)()
+        finally:
+            bench.clear()
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
