@@ -2,7 +2,8 @@
 """The gateway beside nginx and HAProxy, in one interleaved run: `./gateway.py [--seconds S] [--rounds N] [case …]`.
 
 Cases: small, large, fresh (a connection per request), idle (memory of idle connections), many (1,000 upstreams and 100,000
-clients), rate (latency at 70 % of nginx's most); without any, all. Each gateway has one worker on core 0; upstreams and
+clients), rate (latency at 70 % of nginx's most), count (instructions, under callgrind, in which no other load shows); without
+any, all. Each gateway has one worker on core 0; upstreams and
 load share core 1. What counts is the gateway's own CPU time a request: the medians of rounds in which all take turns.
 Everything is on 127.0.0.0/8. What is left of a run when it is interrupted is ended, too.
 """
@@ -28,7 +29,7 @@ class Child:
     def end(self):
         self.process.terminate()
         try:
-            self.process.wait(5)
+            self.process.wait(15)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -37,9 +38,8 @@ class Child:
 class Upstreams(Child):
     def __init__(self, count, first):
         super().__init__(1, LOAD, "upstream", str(count), first, stdout=subprocess.PIPE)
-        assert self.process.stdout.readline() == "ready\n"
-        net, port = first.rsplit(".", 2)[0], first.rsplit(":", 1)[1]
-        self.addresses = [f"{net}.{1 + n // 250}.{n % 250 + 1}:{port}" for n in range(count)]
+        ready, *self.addresses = self.process.stdout.readline().split()
+        assert ready == "ready" and len(self.addresses) == count
 
 
 class Gateway(Child):
@@ -50,7 +50,7 @@ class Gateway(Child):
         "stayput": lambda all: ", ".join(f'"{one}"' for one in all),
     }
 
-    def __init__(self, name, port, upstreams):
+    def __init__(self, name, port, upstreams, *wrapper):
         self.name, self.address = name, f"127.0.0.1:{port}"
         self.directory = tempfile.mkdtemp(prefix=f"bench-{name}-")
         file = os.path.join(self.directory, self.FILES[name])
@@ -62,14 +62,15 @@ class Gateway(Child):
         command = {"nginx": ["nginx", "-c", file, "-p", self.directory],
                    "haproxy": ["haproxy", "-db", "-q", "-f", file],
                    "stayput": [STAYPUT, "up", "--config", file]}[name]
-        super().__init__(0, *command, stdout=subprocess.DEVNULL)
+        super().__init__(0, *wrapper, *command, stdout=subprocess.DEVNULL, stderr=open(os.path.join(self.directory, "log"), "w"))
         self.await_listener(port)
 
     def await_listener(self, port):
         wanted = f" 0100007F:{port:04X} 00000000:0000 0A "
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while wanted not in open("/proc/net/tcp").read():
-            assert self.process.poll() is None and time.monotonic() < until, f"{self.name} does not listen"
+            if self.process.poll() is not None or time.monotonic() > until:
+                sys.exit(f"{self.name} does not listen: " + open(os.path.join(self.directory, "log")).read()[-2000:])
             time.sleep(0.02)
 
     def processes(self):
@@ -100,7 +101,8 @@ class Load(Child):
     def __init__(self, gateway, connections=CONNECTIONS, clients=CLIENTS, width=CONNECTIONS):
         super().__init__(1, LOAD, "load", gateway.address, str(connections), str(clients), str(width), stdout=subprocess.PIPE)
         self.gateway = gateway
-        self.warm = self.answer()
+        warm = self.answer()
+        assert not warm["errors"], f"{gateway.name} does not serve: {warm}"
 
     def answer(self):
         line = self.process.stdout.readline()
@@ -151,25 +153,24 @@ class Bench:
         names, reports = list(loads), {name: [] for name in loads}
         for turn in range(self.rounds):
             for name in names[turn % len(names):] + names[:turn % len(names)]:
-                reports[name].append(loads[name].run(command(name)))
+                reports[name].append(loads[name].run(command))
         return reports
 
     # The cases.
 
     def closed(self, title, command, aim):
         loads = self.loads()
-        reports = self.turns(loads, lambda _: f"{command[0]} {self.seconds} {command[1]}")
+        reports = self.turns(loads, f"{command[0]} {self.seconds} {command[1]}")
         calls = {name: system_calls(load, command) for name, load in loads.items()}
         print(f"\n{title} (aim: {aim} of the better peer)")
-        print(f"| gateway | CPU µs | of it user | lowest, highest | of the better peer, by round | system calls | req/s | core 0 busy |")
+        print(f"| gateway | CPU µs | of it user | lowest, highest | of the better peer, round by round | system calls | req/s | core 0 busy |")
         print("|---|---|---|---|---|---|---|---|")
-        best = [min(reports[peer][turn]["cpu"] for peer in PEERS) for turn in range(self.rounds)]
-        middle_best = min(median(reports[peer], "cpu") for peer in PEERS)
+        best = [run["cpu"] for run in min((reports[peer] for peer in PEERS), key=lambda runs: median(runs, "cpu"))]
         for name, runs in reports.items():
             cpu = [run["cpu"] for run in runs]
             ratios = [one / of for one, of in zip(cpu, best)]
             print(f"| {name} | {statistics.median(cpu):.2f} | {median(runs, 'user'):.2f} | {min(cpu):.2f}, {max(cpu):.2f} "
-                  f"| {statistics.median(cpu) / middle_best:.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {calls[name]} "
+                  f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {calls[name]} "
                   f"| {median(runs, 'rate'):,.0f} | {median(runs, 'busy'):.0%} |")
 
     def small(self):
@@ -198,19 +199,39 @@ class Bench:
         few = self.loads(clients=CONNECTIONS)
         many = self.loads(MANY_UPSTREAMS, "127.0.1.1:12201", clients=MANY_CLIENTS)
         both = {(name, size): load for size, loads in [("few", few), ("many", many)] for name, load in loads.items()}
-        reports = self.turns(both, lambda _: f"for {self.seconds} /small")
+        reports = self.turns(both, f"for {self.seconds} /small")
         print(f"\nmany: {MANY_UPSTREAMS:,} upstreams and {MANY_CLIENTS:,} clients against 3 and {CONNECTIONS} (aim: 1.10 times)")
-        print("| gateway | few: CPU µs (user) | many: CPU µs (user) | ratio, by round |\n|---|---|---|---|")
+        print("| gateway | few: CPU µs (user) | many: CPU µs (user) | ratio, round by round |\n|---|---|---|---|")
         for name in GATEWAYS:
             a, b = reports[name, "few"], reports[name, "many"]
             ratios = [y["cpu"] / x["cpu"] for x, y in zip(a, b)]
             print(f"| {name} | {median(a, 'cpu'):.2f} ({median(a, 'user'):.2f}) | {median(b, 'cpu'):.2f} ({median(b, 'user'):.2f}) "
-                  f"| {median(b, 'cpu') / median(a, 'cpu'):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |")
+                  f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |")
+
+    def count(self):
+        print("\ncount: thousand user-space instructions a request, 200-byte answers (callgrind)")
+        print("| gateway | kIr |\n|---|---|")
+        for name in GATEWAYS:
+            few, many = (self.instructions(name, requests) for requests in [1000, 11000])
+            print(f"| {name} | {(many - few) / 10_000_000:.1f} |")
+
+    def instructions(self, name, requests):
+        """Of a whole life in which so many requests were served beyond the warm-up."""
+        with tempfile.TemporaryDirectory(prefix="bench-callgrind-") as out:
+            os.chmod(out, 0o777)  # nginx' worker is nobody
+            servers = self.start(Upstreams, 3, "127.0.1.1:12200")
+            self.port += 1
+            gateway = self.start(Gateway, name, self.port, servers, "valgrind", "-q", "--tool=callgrind",
+                                 "--trace-children=yes", f"--callgrind-out-file={out}/%p")
+            self.start(Load, gateway).run(f"count {requests} /small")
+            self.clear()
+            lines = (line for file in os.listdir(out) for line in open(os.path.join(out, file)))
+            return sum(int(line.split()[1]) for line in lines if line.startswith("totals:"))
 
     def rate(self):
         loads = self.loads()
         most = statistics.median(loads["nginx"].run("for 1 /small")["rate"] for _ in range(self.rounds))
-        reports = self.turns(loads, lambda _: f"rate {self.seconds} /small {0.7 * most:.0f}")
+        reports = self.turns(loads, f"rate {self.seconds} /small {0.7 * most:.0f}")
         print(f"\nrate: requests at random moments, {0.7 * most:,.0f} a second, 70 % of nginx's {most:,.0f} (aim: p99 not above nginx's)")
         print("| gateway | p50 µs | p99 µs (lowest, highest) | p99.9 µs | CPU µs | core 0 busy |\n|---|---|---|---|---|---|")
         for name, runs in reports.items():
@@ -241,7 +262,7 @@ def system_calls(load, command):
 
 
 def require(*programs):
-    packages = {"nginx": "nginx-light", "haproxy": "haproxy", "perf": "linux-perf", "taskset": "util-linux"}
+    packages = {"nginx": "nginx-light", "haproxy": "haproxy", "perf": "linux-perf", "valgrind": "valgrind", "taskset": "util-linux"}
     missing = [one for one in programs if not shutil.which(one, path=os.environ["PATH"] + ":/usr/sbin")]
     if missing:
         sys.exit(f"missing: {', '.join(missing)}; apt-get install {' '.join(packages[one] for one in missing)}")
@@ -252,7 +273,7 @@ def require(*programs):
 
 
 def main():
-    cases = ["small", "large", "fresh", "idle", "many", "rate"]
+    cases = ["small", "large", "fresh", "idle", "many", "rate", "count"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--rounds", type=int, default=5)
@@ -261,7 +282,7 @@ def main():
     for case in options.cases:
         case in cases or parser.error(f"no such case: {case}; there are {', '.join(cases)}")
     os.environ["PATH"] += ":/usr/sbin"
-    require("nginx", "haproxy", "taskset")
+    require("nginx", "haproxy", "taskset", *(["valgrind"] if "count" in options.cases else []))
     # Ctrl-C comes as an exception, and so does being ended, so that no child is left.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(options)

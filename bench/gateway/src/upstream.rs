@@ -32,7 +32,8 @@ pub(crate) fn serve(count: usize, first: SocketAddr) -> io::Result<()> {
     for (id, (listener, _)) in listeners.iter().enumerate() {
         poller.watch_reading(listener, id)?;
     }
-    crate::say("ready")?;
+    let addresses: Vec<_> = (0..count).map(|n| nth(first, n).to_string()).collect();
+    crate::say(&format!("ready {}", addresses.join(" ")))?;
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free = Vec::new();
     let (mut ids, mut scratch) = (Vec::new(), vec![0; 64 * 1024]);
