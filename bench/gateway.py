@@ -23,8 +23,11 @@ IDLE = 10_000
 class Child:
     """A process that ends with this script."""
 
+    living = []
+
     def __init__(self, core, *command, **options):
         self.process = subprocess.Popen(["taskset", "-c", str(core), *command], text=True, stdin=subprocess.PIPE, **options)
+        self.living.append(self)
 
     def end(self):
         self.process.terminate()
@@ -126,27 +129,22 @@ class Load(Child):
 
 class Bench:
     def __init__(self, options):
-        self.seconds, self.rounds, self.children, self.port = options.seconds, options.rounds, [], 12300
-
-    def start(self, kind, *args, **more):
-        self.children.append(kind(*args, **more))
-        return self.children[-1]
+        self.seconds, self.rounds, self.port = options.seconds, options.rounds, 12300
 
     def clear(self):
-        for child in reversed(self.children):
-            child.end()
-        self.children = []
+        while Child.living:
+            Child.living.pop().end()
 
     def gateways(self, upstreams):
         found = []
         for name in GATEWAYS:
             self.port += 1
-            found.append(self.start(Gateway, name, self.port, upstreams))
+            found.append(Gateway(name, self.port, upstreams))
         return found
 
     def loads(self, upstreams=3, first="127.0.1.1:12200", **more):
-        servers = self.start(Upstreams, upstreams, first)
-        return {gateway.name: self.start(Load, gateway, **more) for gateway in self.gateways(servers)}
+        servers = Upstreams(upstreams, first)
+        return {gateway.name: Load(gateway, **more) for gateway in self.gateways(servers)}
 
     def turns(self, loads, command):
         """The reports of each load: all take turns, round by round, in changing order."""
@@ -162,16 +160,14 @@ class Bench:
         loads = self.loads()
         reports = self.turns(loads, f"{command[0]} {self.seconds} {command[1]}")
         calls = {name: system_calls(load, command) for name, load in loads.items()}
-        print(f"\n{title} (aim: {aim} of the better peer)")
-        print(f"| gateway | CPU µs | of it user | lowest, highest | of the better peer, round by round | system calls | req/s | core 0 busy |")
-        print("|---|---|---|---|---|---|---|---|")
-        best = [run["cpu"] for run in min((reports[peer] for peer in PEERS), key=lambda runs: median(runs, "cpu"))]
+        print(f"\n{title} (aim: {aim} of the better peer, which is the one with the higher ratio)")
+        print("| gateway | CPU µs | of it user | lowest, highest | of nginx', round by round | of HAProxy's | system calls | req/s | core 0 busy |")
+        print("|---|---|---|---|---|---|---|---|---|")
         for name, runs in reports.items():
             cpu = [run["cpu"] for run in runs]
-            ratios = [one / of for one, of in zip(cpu, best)]
-            print(f"| {name} | {statistics.median(cpu):.2f} | {median(runs, 'user'):.2f} | {min(cpu):.2f}, {max(cpu):.2f} "
-                  f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {calls[name]} "
-                  f"| {median(runs, 'rate'):,.0f} | {median(runs, 'busy'):.0%} |")
+            of = [paired(runs, reports[peer]) for peer in PEERS]
+            print(f"| {name} | {statistics.median(cpu):.2f} | {median(runs, 'user'):.2f} | {min(cpu):.2f}, {max(cpu):.2f} | {of[0]} | {of[1]} "
+                  f"| {calls[name]} | {median(runs, 'rate'):,.0f} | {median(runs, 'busy'):.0%} |")
 
     def small(self):
         self.closed("small: answers of 200 bytes", ("for", "/small"), 0.85)
@@ -183,14 +179,14 @@ class Bench:
         self.closed("fresh: a connection per request", ("fresh", "/small"), 1.0)
 
     def idle(self):
-        servers = self.start(Upstreams, 3, "127.0.1.1:12200")
+        servers = Upstreams(3, "127.0.1.1:12200")
         print(f"\nidle: {IDLE:,} connections that have each carried one request (aim: 4,096 bytes)")
         print("| gateway | bytes each | before, MB | with them, MB |\n|---|---|---|---|")
         for gateway in self.gateways(servers):
             # What a busy gateway has anyway.
-            self.start(Load, gateway).run("for 1 /small")
+            Load(gateway).run("for 1 /small")
             before = gateway.resident()
-            self.start(Load, gateway, IDLE, IDLE, CONNECTIONS)
+            Load(gateway, IDLE, IDLE, CONNECTIONS)
             time.sleep(0.5)
             after = gateway.resident()
             print(f"| {gateway.name} | {(after - before) / IDLE:,.0f} | {before / 1e6:.1f} | {after / 1e6:.1f} |")
@@ -204,9 +200,8 @@ class Bench:
         print("| gateway | few: CPU µs (user) | many: CPU µs (user) | ratio, round by round |\n|---|---|---|---|")
         for name in GATEWAYS:
             a, b = reports[name, "few"], reports[name, "many"]
-            ratios = [y["cpu"] / x["cpu"] for x, y in zip(a, b)]
             print(f"| {name} | {median(a, 'cpu'):.2f} ({median(a, 'user'):.2f}) | {median(b, 'cpu'):.2f} ({median(b, 'user'):.2f}) "
-                  f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |")
+                  f"| {paired(b, a)} |")
 
     def count(self):
         print("\ncount: thousand user-space instructions a request, 200-byte answers (callgrind)")
@@ -214,16 +209,18 @@ class Bench:
         for name in GATEWAYS:
             few, many = (self.instructions(name, requests) for requests in [1000, 11000])
             print(f"| {name} | {(many - few) / 10_000_000:.1f} |")
+        few, many = (self.instructions("stayput", requests, MANY_UPSTREAMS, 10_000) for requests in [1000, 11000])
+        print(f"| stayput, {MANY_UPSTREAMS:,} upstreams, 10,000 clients | {(many - few) / 10_000_000:.1f} |")
 
-    def instructions(self, name, requests):
+    def instructions(self, name, requests, upstreams=3, clients=CLIENTS):
         """Of a whole life in which so many requests were served beyond the warm-up."""
         with tempfile.TemporaryDirectory(prefix="bench-callgrind-") as out:
             os.chmod(out, 0o777)  # nginx' worker is nobody
-            servers = self.start(Upstreams, 3, "127.0.1.1:12200")
+            servers = Upstreams(upstreams, "127.0.1.1:12200")
             self.port += 1
-            gateway = self.start(Gateway, name, self.port, servers, "valgrind", "-q", "--tool=callgrind",
+            gateway = Gateway(name, self.port, servers, "valgrind", "-q", "--tool=callgrind",
                                  "--trace-children=yes", f"--callgrind-out-file={out}/%p")
-            self.start(Load, gateway).run(f"count {requests} /small")
+            Load(gateway, clients=clients).run(f"count {requests} /small")
             self.clear()
             lines = (line for file in os.listdir(out) for line in open(os.path.join(out, file)))
             return sum(int(line.split()[1]) for line in lines if line.startswith("totals:"))
@@ -242,6 +239,12 @@ class Bench:
 
 def median(runs, key):
     return statistics.median(run[key] for run in runs)
+
+
+def paired(runs, others):
+    """The median ratio of runs to those of the same rounds, and the range."""
+    ratios = sorted(run["cpu"] / other["cpu"] for run, other in zip(runs, others))
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 def system_calls(load, command):
