@@ -58,8 +58,6 @@ pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, a
     let mut client = Client::new(stream, address, &site.shared);
     // While it waits it keeps no site, or every one that ever was would stay for those who say nothing.
     drop(site);
-    // Nothing to be done about a socket that refuses it; it will fail in use.
-    let _ = client.stream.set_nodelay(true);
     worker.clock.read();
     while client.is_coming(&worker, &place, wait).await {
         let site = worker.site();
@@ -75,11 +73,18 @@ pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, a
         worker.buffers.give(head);
         match after {
             After::Next => wait = site.shared.timeouts.keep_alive,
-            After::Close => return,
-            After::Linger => return client.linger(&worker).await,
-            After::Abort => return io::abort(&client.stream),
+            After::Close => break,
+            After::Linger => {
+                client.linger(&worker).await;
+                break;
+            }
+            After::Abort => {
+                io::abort(&client.stream);
+                break;
+            }
         }
     }
+    worker.buffers.give(client.input);
 }
 
 /// Tells a client that there is no room for it.
@@ -87,6 +92,7 @@ pub(crate) async fn shed(worker: Rc<Worker>, stream: TcpStream, address: IpAddr)
     let mut client = Client::new(stream, address, &worker.site().shared);
     client.turn_away(&worker, Refusal::Overloaded).await;
     client.linger(&worker).await;
+    worker.buffers.give(client.input);
 }
 
 impl Client {

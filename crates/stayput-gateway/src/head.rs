@@ -93,6 +93,11 @@ impl Kind {
         }
     }
 
+    /// Its place in a set of kinds.
+    fn bit(self) -> u16 {
+        1 << self as u16
+    }
+
     /// Whether a `Connection` option may take the field away. A client must not be able to strip what decides who it
     /// is or how a message is read.
     fn yields_to_connection(self, name: &[u8]) -> bool {
@@ -131,6 +136,8 @@ pub(crate) struct Fields<'h, 'b> {
     raw: &'b [u8],
     list: &'h [Header<'b>],
     kinds: [Kind; MAX_FIELDS],
+    /// The kinds that are among them, a bit each: most heads have few, and each is asked for.
+    present: u16,
     /// What the `Connection` fields say about the connection itself.
     pub(crate) close: bool,
     pub(crate) keep_alive: bool,
@@ -144,13 +151,13 @@ impl<'h, 'b> Fields<'h, 'b> {
     /// `list` as parsed from `raw`, a whole head.
     pub(crate) fn new(raw: &'b [u8], list: &'h [Header<'b>]) -> Result<Self, TooManyOptions> {
         let mut kinds = [Kind::Other; MAX_FIELDS];
-        let mut has_connection = false;
+        let mut present = 0;
         for (kind, field) in kinds.iter_mut().zip(list) {
             *kind = Kind::of(field.name.as_bytes());
-            has_connection |= *kind == Kind::Connection;
+            present |= kind.bit();
         }
-        let mut fields = Self { raw, list, kinds, close: false, keep_alive: false };
-        if has_connection {
+        let mut fields = Self { raw, list, kinds, present, close: false, keep_alive: false };
+        if fields.has(Kind::Connection) {
             fields.apply_connection()?;
         }
         Ok(fields)
@@ -158,7 +165,8 @@ impl<'h, 'b> Fields<'h, 'b> {
 
     /// The values of all fields of a kind.
     pub(crate) fn all(&self, kind: Kind) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b, '_> {
-        self.list.iter().zip(&self.kinds).filter(move |(_, its)| **its == kind).map(|(field, _)| field.value)
+        let list = if self.has(kind) { self.list } else { &[] };
+        list.iter().zip(&self.kinds).filter(move |(_, its)| **its == kind).map(|(field, _)| field.value)
     }
 
     /// Names and values of all fields of a kind, the last one first.
@@ -186,7 +194,7 @@ impl<'h, 'b> Fields<'h, 'b> {
     }
 
     pub(crate) fn has(&self, kind: Kind) -> bool {
-        self.kinds[..self.list.len()].contains(&kind)
+        self.present & kind.bit() != 0
     }
 
     /// Copies the field lines as they came, those excepted that `drop` names.
@@ -242,6 +250,7 @@ impl<'h, 'b> Fields<'h, 'b> {
             let name = field.name.as_bytes();
             if name.eq_ignore_ascii_case(option) && kind.yields_to_connection(name) {
                 *kind = Kind::HopByHop;
+                self.present |= Kind::HopByHop.bit();
             }
         }
     }
