@@ -113,14 +113,15 @@ impl Policy {
     /// that is the default, sessions end between 0.9 and 1.0 idle timeouts after their last request.
     pub fn touch_is_due(&self, header: &Header, now: Timestamp) -> bool {
         let target = self.expiry(header, now);
+        let later = target.as_millis().saturating_sub(header.expires.as_millis());
         // The last step is shorter where the absolute deadline cuts it off.
-        target > header.expires
-            && (target >= header.expires.after(self.touch_step(header)) || target == header.absolute)
+        target > header.expires && (later >= self.touch_step(header) || target == header.absolute)
     }
 
     /// Whether a touch that is due can't wait until the request is answered: the session could end before that.
     pub fn touch_is_urgent(&self, header: &Header, now: Timestamp) -> bool {
-        header.expires < now.after(self.touch_step(header)) && self.touch_is_due(header, now)
+        let next = now.as_millis().saturating_add(self.touch_step(header));
+        header.expires.as_millis() < next && self.touch_is_due(header, now)
     }
 
     /// When the session was last active, as well as its deadline tells: up to one touch interval later in truth.
@@ -147,10 +148,9 @@ impl Policy {
         self.grace.saturating_mul(10)
     }
 
-    fn touch_step(&self, header: &Header) -> Duration {
-        // In whole milliseconds, which is what deadlines have.
-        let tenth = || Duration::from_millis(millis(self.idle(header)) / 10);
-        self.touch_interval.unwrap_or_else(tenth)
+    /// In milliseconds, which is what deadlines have.
+    fn touch_step(&self, header: &Header) -> u64 {
+        self.touch_interval.map_or_else(|| millis(self.idle(header)) / 10, millis)
     }
 
     fn idle(&self, header: &Header) -> Duration {
