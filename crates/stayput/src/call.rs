@@ -82,16 +82,26 @@ impl<T> Future for StoreCall<'_, T> {
                 }
             }
         };
-        let kind = outcome.as_ref().err().map(StoreError::kind);
-        this.metered.end(this.sessions.inner.store.name(), this.operation, kind);
-        if let Some(pass) = this.pass.take() {
-            this.sessions.note_outcome(pass, kind);
-        }
-        Poll::Ready(outcome.map_err(Error::Store))
+        Poll::Ready(this.end(outcome))
     }
 }
 
 impl<T> StoreCall<'_, T> {
+    /// The outcome of a call that was done at once; it is not to be polled after that.
+    pub(crate) fn take_ready(&mut self) -> Option<Result<T, Error>> {
+        let outcome = self.call.take_ready()?;
+        Some(self.end(outcome))
+    }
+
+    fn end(&mut self, outcome: Result<T, StoreError>) -> Result<T, Error> {
+        let kind = outcome.as_ref().err().map(StoreError::kind);
+        self.metered.end(self.sessions.inner.store.name(), self.operation, kind);
+        if let Some(pass) = self.pass.take() {
+            self.sessions.note_outcome(pass, kind);
+        }
+        outcome.map_err(Error::Store)
+    }
+
     fn late(&self) -> StoreError {
         let inner = &self.sessions.inner;
         let error = StoreError::new(StoreErrorKind::OutcomeUnknown, inner.store.name(), self.operation);

@@ -58,7 +58,7 @@ pub(crate) struct Reach {
 
 impl Reach {
     pub(crate) fn client(&self, headers: &HeaderMap, extensions: &Extensions) -> Client {
-        let agent = headers.get(USER_AGENT).cloned();
+        let agent = headers.get(&USER_AGENT).cloned();
         let Some(peer) = self.peer.and_then(|peer| peer(extensions)) else {
             return Client { agent, ..Client::default() };
         };

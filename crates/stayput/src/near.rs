@@ -80,15 +80,16 @@ impl Near {
         near
     }
 
-    /// What may be said of the session under `key` without asking the store, to a client that has `seen` it.
-    pub(crate) fn known(&self, key: &StorageKey, seen: Seen) -> Option<Known> {
+    /// What may be said of the session under `key` without asking the store, to a client that has `seen` it and asks `at` that
+    /// time.
+    pub(crate) fn known(&self, key: &StorageKey, seen: Seen, at: Timestamp) -> Option<Known> {
         let held = self.copies.get(key)?;
         let now = self.clock.uptime();
         match held {
             Held::Copy(copy) => {
                 let is_good = now < copy.sent.after(self.lease(now))
                     && !copy.is_doubted.load(Ordering::Acquire)
-                    && !copy.record.header.is_expired(self.clock.now())
+                    && !copy.record.header.is_expired(at)
                     && self.satisfies(&copy, seen, now);
                 is_good.then_some(Known::Copy(copy))
             }

@@ -4,6 +4,7 @@
 //! parallel ones; that is [`commit`](crate::commit).
 
 mod adrift;
+mod ask;
 mod board;
 mod find;
 mod load;
@@ -11,6 +12,7 @@ mod revive;
 mod values;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use self::adrift::Drift;
@@ -39,6 +41,8 @@ struct Shared {
     /// Whose turn it is to write, among the handlers and tasks of this one request: two of them must not both create
     /// its session. Nobody else ever waits for it.
     turn: tokio::sync::Mutex<()>,
+    /// Whether no copy will do.
+    wants_fresh: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -59,8 +63,6 @@ pub(crate) struct State {
     pub(crate) drift: Option<Box<Drift>>,
     /// Whether a write of this request may have reached the store, or not: it must not be made again in any other way.
     pub(crate) is_in_doubt: bool,
-    /// Whether no copy will do.
-    wants_fresh: bool,
     /// The version of the session that the client said it has seen.
     seen: Option<SeenVersion>,
     /// When it was looked up, which is when this request was active in it.
@@ -117,8 +119,8 @@ pub(crate) struct Current {
 
 impl Session {
     pub(crate) fn new(sessions: Sessions, cookies: RequestCookies) -> Self {
-        let (turn, state) = (tokio::sync::Mutex::new(()), Mutex::default());
-        Self { shared: Arc::new(Shared { sessions, cookies, turn, state }) }
+        let (turn, wants_fresh, state) = Default::default();
+        Self { shared: Arc::new(Shared { sessions, cookies, turn, wants_fresh, state }) }
     }
 
     /// The session that the layer gave a request; `None` if the route has no layer. axum's extractor does the same.

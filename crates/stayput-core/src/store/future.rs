@@ -29,6 +29,14 @@ impl<'a, T> StoreFuture<'a, T> {
     pub fn new(future: impl Future<Output = Result<T, StoreError>> + Send + 'a) -> Self {
         Self(Kind::Boxed(Box::pin(future)))
     }
+
+    /// Takes the answer if it is there already, for who would rather not wait; it is not to be polled after that.
+    pub fn take_ready(&mut self) -> Option<Result<T, StoreError>> {
+        match &mut self.0 {
+            Kind::Ready(answer) => answer.take(),
+            Kind::Boxed(_) => None,
+        }
+    }
 }
 
 /// An answer is never pinned, whatever its type.

@@ -8,6 +8,7 @@ use stayput_core::{
     DecodedCookie, Keyring, Marker, OnWiped, Outage, State as RecordState, StorageKey, Timestamp,
 };
 
+use super::find::Claim;
 use super::{CookieState, Current, Found, Session, Source};
 use crate::Error;
 use crate::answer::CookieChange;
@@ -18,7 +19,7 @@ use crate::device::Device;
 use crate::events::{EndReason, EventKind, Refusal};
 use crate::lifeboat::{Boat, Carried, Lifeboat, NotTaken, ServerId, Value, View, Write, Written, boat};
 use crate::meter;
-use crate::near::{Seen, SeenVersion};
+use crate::near::SeenVersion;
 use crate::outage::is_outage;
 
 /// What is known of a session that is adrift, beside what it holds.
@@ -64,25 +65,24 @@ impl Session {
     /// that error.
     pub(super) fn bridge(
         &self,
-        cookie: &DecodedCookie,
-        key: StorageKey,
+        claim: &Claim,
         keyring: &Keyring,
-        with_subject: bool,
         error: Error,
     ) -> Result<Result<Found, Refusal>, Error> {
         let inner = &self.sessions().inner;
-        if inner.policy.outage == Outage::Refuse || self.state().wants_fresh() || !is_outage(&error) {
+        if inner.policy.outage == Outage::Refuse || self.wants_fresh() || !is_outage(&error) {
             return Err(error);
         }
-        let copy = self.copied(cookie, key, keyring, with_subject)?;
+        let copy = self.copied(claim, keyring)?;
         let found = match &inner.lifeboat {
             None => copy,
             // A lifeboat is of before that, or for a generation that doesn't come back.
-            Some(_) if copy.is_none() && self.is_over_here(cookie, &key) => Some(Err(Refusal::NoSession)),
+            Some(_) if copy.is_none() && self.is_over_here(&claim.cookie, &claim.key) => {
+                Some(Err(Refusal::NoSession))
+            }
             Some(lifeboat) => {
-                let carried = self.in_lifeboat(lifeboat, cookie, key, keyring, with_subject);
-                let found = newest(copy, carried);
-                self.as_written_here(lifeboat, cookie, key, found)
+                let found = newest(copy, self.in_lifeboat(lifeboat, claim, keyring));
+                self.as_written_here(lifeboat, claim, found)
             }
         };
         let found = found.ok_or(error)?;
@@ -97,34 +97,24 @@ impl Session {
     }
 
     /// The session in the near cache.
-    fn copied(
-        &self,
-        cookie: &DecodedCookie,
-        key: StorageKey,
-        keyring: &Keyring,
-        with_subject: bool,
-    ) -> Result<Option<Result<Found, Refusal>>, Error> {
+    fn copied(&self, claim: &Claim, keyring: &Keyring) -> Result<Option<Result<Found, Refusal>>, Error> {
         let inner = &self.sessions().inner;
         let Some(near) = &inner.near else { return Ok(None) };
-        let seen = Seen { version: self.seen_version(&key), generation: cookie.value.generation };
-        let Some(copy) = near.adrift(&key, seen, inner.policy.max_age) else { return Ok(None) };
-        let found = self.fit(cookie, key, &copy.record, Some(&copy.opened), keyring, with_subject)?;
+        let now = inner.clock.now();
+        let Some(copy) = near.adrift(&claim.key, claim.has_seen(), inner.policy.max_age) else {
+            return Ok(None);
+        };
+        let found = self.fit(claim, &copy.record, Some(&copy.opened), keyring, now)?;
         let marker = inner.marker.get();
         Ok(Some(found.map(|found| {
             let drift = Drift::since(near.confirmed(&copy, found.at), marker);
-            Found { source: Source::Adrift, seen: seen.version, drift: Some(Box::new(drift)), ..found }
+            Found { source: Source::Adrift, drift: Some(Box::new(drift)), ..found }
         })))
     }
 
     /// The session in its lifeboat.
-    fn in_lifeboat(
-        &self,
-        lifeboat: &Lifeboat,
-        cookie: &DecodedCookie,
-        key: StorageKey,
-        keyring: &Keyring,
-        with_subject: bool,
-    ) -> Option<Found> {
+    fn in_lifeboat(&self, lifeboat: &Lifeboat, claim: &Claim, keyring: &Keyring) -> Option<Found> {
+        let Claim { ref cookie, key, with_subject, .. } = *claim;
         let boat = self.boat(&key, keyring)?;
         let now = self.sessions().inner.clock.now();
         let is_good = self.may_use(&boat, cookie, with_subject, now) && !lifeboat.pending.is_ended(&key);
@@ -166,13 +156,12 @@ impl Session {
     fn as_written_here(
         &self,
         lifeboat: &Lifeboat,
-        cookie: &DecodedCookie,
-        key: StorageKey,
+        claim: &Claim,
         found: Option<Result<Found, Refusal>>,
     ) -> Option<Result<Found, Refusal>> {
-        let Some(view) = lifeboat.pending.view(&key) else { return found };
+        let Some(view) = lifeboat.pending.view(&claim.key) else { return found };
         let (policy, now) = (&self.sessions().inner.policy, self.sessions().inner.clock.now());
-        let (header, generation) = (&view.current.header, cookie.value.generation);
+        let (header, generation) = (&view.current.header, claim.cookie.value.generation);
         let is_newer = match &found {
             Some(Ok(found)) => view.is_ahead_of(found.version(), found.writes()),
             Some(Err(_)) => false,
@@ -184,7 +173,7 @@ impl Session {
         if !is_newer || !is_good {
             return found;
         }
-        let (confirmed, seen) = (view.drift.confirmed, self.seen_version(&key));
+        let (confirmed, seen) = (view.drift.confirmed, self.seen_version(&claim.key));
         let cookie = CookieState { generation, ..CookieState::default() };
         let drift = Some(Box::new(view.drift));
         let (current, source) = (view.current, Source::Adrift);
@@ -197,17 +186,16 @@ impl Session {
         &self,
         lifeboat: &Lifeboat,
         found: Found,
-        cookie: &DecodedCookie,
+        claim: &Claim,
         keyring: &Keyring,
-        with_subject: bool,
     ) -> Found {
-        let (inner, key) = (&self.sessions().inner, found.current.key);
-        if !inner.breaker.was_out_lately(inner.clock.uptime()) || self.state().wants_fresh() {
+        let inner = &self.sessions().inner;
+        if !inner.breaker.was_out_lately(inner.clock.uptime()) || self.wants_fresh() {
             return found;
         }
         // What this server took itself it has replayed by now.
         let is_elsewhere = |drift: &Drift| drift.writes > 0 && drift.writer != Some(lifeboat.server);
-        match self.in_lifeboat(lifeboat, cookie, key, keyring, with_subject) {
+        match self.in_lifeboat(lifeboat, claim, keyring) {
             Some(carried) if carried.drift.as_deref().is_some_and(is_elsewhere) => {
                 Found { source: Source::Adrift, ..found.written_as(&carried) }
             }
@@ -221,7 +209,7 @@ impl Session {
         let inner = &self.sessions().inner;
         let mut state = self.state();
         let is_confirmed = inner.clock.now() < state.confirmed.after(inner.policy.max_age);
-        let may_be = !state.is_in_doubt && !state.wants_fresh() && is_confirmed;
+        let may_be = !state.is_in_doubt && !self.wants_fresh() && is_confirmed;
         let may_cast_off = inner.lifeboat.is_some() && state.current.is_some() && may_be;
         if may_cast_off && !state.is_adrift() {
             state.drift = Some(Box::new(Drift::since(state.confirmed, inner.marker.get())));

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stayput_core::{
-    CookieRefused, CookieValue, DecodedCookie, Keyring, OpenError, Operation, Record, State as RecordState,
-    StorageKey, Timestamp,
+    CookieRefused, CookieValue, DecodedCookie, Keyring, OpenError, Record, State as RecordState, StorageKey,
+    Timestamp,
 };
 
 use super::{CookieState, Current, Found, Session, Source};
@@ -15,37 +15,9 @@ use crate::cookies::Presented;
 use crate::data::Data;
 use crate::events::{EventKind, Refusal};
 use crate::guesses::Guess;
-use crate::lifeboat::Lifeboat;
-use crate::meter;
-use crate::near::{Copy, Known, Near, Seen, SeenVersion};
+use crate::near::{Seen, SeenVersion};
 
 impl Session {
-    /// The session of the session cookie or, if that has none, of the anonymous cookie.
-    pub(super) async fn find(&self) -> Result<Option<Found>, Error> {
-        let inner = &self.sessions().inner;
-        let keyring = inner.keyring.load();
-        if inner.lifeboat.is_some() {
-            Box::pin(self.end_if_ended(&keyring)).await;
-        }
-        for with_subject in [true, false] {
-            let claim = self.claim(with_subject, &keyring)?;
-            let Some(claim) = claim else { continue };
-            let fetched = self.fetch(&claim, &keyring).await?;
-            let spare = if claim.has_spare && !is_surely_live(&fetched) {
-                Box::pin(self.find_spare(claim.key, &keyring)).await?
-            } else {
-                None
-            };
-            let found = spare.or(self.unless_refused(fetched, inner.names.of(with_subject))?);
-            if found.is_some() {
-                meter::load(true);
-                return Ok(found);
-            }
-        }
-        meter::load(false);
-        Ok(None)
-    }
-
     /// The newest cookie of `session`. Any server can compute it.
     pub(crate) fn newest_cookie(&self, session: &Current) -> CookieChange {
         let is_logged_in = session.header.subject.is_some();
@@ -67,15 +39,19 @@ impl Session {
     }
 
     /// The session of the login that took the place of the one under `before`, if its spare cookie is there.
-    async fn find_spare(&self, before: StorageKey, keyring: &Keyring) -> Result<Option<Found>, Error> {
+    pub(super) async fn find_spare(
+        &self,
+        before: StorageKey,
+        keyring: &Keyring,
+    ) -> Result<Option<Found>, Error> {
         let name = &self.sessions().inner.names.spare;
         let [value, version] = self.cookies().each([name, &self.sessions().inner.names.version]);
         let Presented::Once(value) = value else { return Ok(None) };
         let Ok(cookie) = CookieValue::decode(&self.spare_name(&before), value, keyring) else {
             return Ok(None);
         };
-        let claim = self.claim_of(cookie, version, true);
-        let found = self.fetch(&claim, keyring).await?.ok();
+        let claim = self.claim_of(cookie, version, true, false);
+        let found = self.fetch(&claim, None, keyring).await?.ok();
         Ok(found.map(|found| Found { cookie: CookieState { is_spare: true, ..found.cookie }, ..found }))
     }
 
@@ -117,143 +93,47 @@ impl Session {
     }
 
     /// What the session cookie leads to, or else the anonymous one, if it is there and ours.
-    fn claim(&self, with_subject: bool, keyring: &Keyring) -> Result<Option<Claim>, Error> {
+    pub(super) fn claim(&self, with_subject: bool, keyring: &Keyring) -> Result<Option<Claim>, Error> {
         let names = &self.sessions().inner.names;
         let name = names.of(with_subject);
         let [value, version, spare] = self.cookies().each([name, &names.version, &names.spare]);
-        match decode(name, value, keyring) {
-            Ok(None) => Ok(None),
-            Ok(Some(cookie)) => {
-                let has_spare = with_subject && spare != Presented::Absent;
-                Ok(Some(Claim { has_spare, ..self.claim_of(cookie, version, with_subject) }))
-            }
-            Err(refusal) => self.refuse(refusal, name).map(|()| None),
-        }
+        let cookie = match decode(name, value, keyring) {
+            Ok(Some(cookie)) => cookie,
+            Ok(None) => return Ok(None),
+            Err(refusal) => return self.refuse(refusal, name).map(|()| None),
+        };
+        let has_spare = with_subject && spare != Presented::Absent;
+        Ok(Some(self.claim_of(cookie, version, with_subject, has_spare)))
     }
 
-    fn claim_of(&self, cookie: DecodedCookie, version: Presented<'_>, with_subject: bool) -> Claim {
+    fn claim_of(
+        &self,
+        cookie: DecodedCookie,
+        version: Presented<'_>,
+        with_subject: bool,
+        has_spare: bool,
+    ) -> Claim {
         let key = cookie.value.id.storage_key();
         let seen = self.sessions().inner.near.as_ref().and_then(|_| seen(version, &key));
-        Claim { cookie, key, seen, with_subject, has_spare: false }
+        Claim { cookie, key, with_subject, seen, has_spare }
     }
 
-    fn unless_refused(&self, found: Result<Found, Refusal>, name: &str) -> Result<Option<Found>, Error> {
+    pub(super) fn unless_refused(
+        &self,
+        found: Result<Found, Refusal>,
+        name: &str,
+    ) -> Result<Option<Found>, Error> {
         found.map(Some).or_else(|refusal| self.refuse(refusal, name).map(|()| None))
-    }
-
-    async fn fetch(&self, claim: &Claim, keyring: &Keyring) -> Result<Result<Found, Refusal>, Error> {
-        if let Some(lifeboat) = &self.sessions().inner.lifeboat {
-            // Whoever has none doesn't carry the room for it.
-            return Box::pin(self.fetch_or_revive(lifeboat, claim, keyring)).await;
-        }
-        match self.ask(claim, keyring).await {
-            Err(error) => self.bridge(&claim.cookie, claim.key, keyring, claim.with_subject, error),
-            found => found,
-        }
-    }
-
-    async fn fetch_or_revive(
-        &self,
-        lifeboat: &Lifeboat,
-        claim: &Claim,
-        keyring: &Keyring,
-    ) -> Result<Result<Found, Refusal>, Error> {
-        let Claim { cookie, key, with_subject, .. } = claim;
-        let bridge = |error| self.bridge(cookie, *key, keyring, *with_subject, error);
-        // What a journal had may wait since before there was a runtime.
-        self.sessions().start_replay();
-        if lifeboat.pending.is_ended(key) {
-            return Ok(Err(Refusal::NoSession));
-        }
-        if let Err(error) = self.bring_in(lifeboat, *key).await {
-            return bridge(error);
-        }
-        match self.ask(claim, keyring).await {
-            Ok(Ok(found)) if self.is_barely_born(&found, cookie, keyring) => {
-                self.revive(lifeboat, cookie, *key, keyring, *with_subject).await
-            }
-            Ok(Ok(found)) => {
-                Ok(Ok(self.as_written_elsewhere(lifeboat, found, cookie, keyring, *with_subject)))
-            }
-            Ok(Err(Refusal::NoSession)) => self.revive(lifeboat, cookie, *key, keyring, *with_subject).await,
-            Err(error) => bridge(error),
-            refused => refused,
-        }
-    }
-
-    /// What was written here while the store was out comes before what the store has. An error if it is out still.
-    async fn bring_in(&self, lifeboat: &Lifeboat, key: StorageKey) -> Result<(), Error> {
-        let sessions = self.sessions();
-        if sessions.store_is_out() {
-            return Err(Error::Store(sessions.out(Operation::Load)));
-        }
-        if !lifeboat.pending.is_waiting(&key) {
-            return Ok(());
-        }
-        sessions.replay_session(key).await
-    }
-
-    /// The session in the store, or in the near cache in front of it.
-    async fn ask(&self, claim: &Claim, keyring: &Keyring) -> Result<Result<Found, Refusal>, Error> {
-        match &self.sessions().inner.near {
-            Some(near) if !self.state().wants_fresh() => {
-                let known = near.known(&claim.key, claim.has_seen());
-                meter::near(if known.is_some() { "hit" } else { "miss" });
-                match known {
-                    Some(Known::Copy(copy)) => self.fit_copy(claim, near, (copy, Source::Copy), keyring),
-                    Some(Known::Gone) => Ok(Err(Refusal::NoSession)),
-                    None => Box::pin(self.ask_near(claim, near, keyring)).await,
-                }
-            }
-            _ => self.ask_store(claim, keyring).await,
-        }
-    }
-
-    async fn ask_near(
-        &self,
-        claim: &Claim,
-        near: &Arc<Near>,
-        keyring: &Keyring,
-    ) -> Result<Result<Found, Refusal>, Error> {
-        let read = |_| near.read(claim.key, claim.has_seen());
-        match self.sessions().call(Operation::Load, read).await? {
-            Some(found) => self.fit_copy(claim, near, found, keyring),
-            None => Ok(Err(Refusal::NoSession)),
-        }
-    }
-
-    async fn ask_store(&self, claim: &Claim, keyring: &Keyring) -> Result<Result<Found, Refusal>, Error> {
-        let inner = &self.sessions().inner;
-        let confirmed = inner.lifeboat.as_ref().map(|_| inner.clock.now()).unwrap_or_default();
-        let record = self.sessions().call(Operation::Load, |store| store.load(claim.key)).await?;
-        let found = self.fit_if_any(&claim.cookie, claim.key, record, keyring, claim.with_subject)?;
-        Ok(found.map(|found| Found { seen: claim.seen, confirmed, ..found }))
-    }
-
-    fn fit_copy(
-        &self,
-        claim: &Claim,
-        near: &Near,
-        (copy, source): (Arc<Copy>, Source),
-        keyring: &Keyring,
-    ) -> Result<Result<Found, Refusal>, Error> {
-        let Claim { cookie, key, seen, with_subject, .. } = claim;
-        let found = self.fit(cookie, *key, &copy.record, Some(&copy.opened), keyring, *with_subject)?;
-        let has_lifeboat = self.sessions().inner.lifeboat.is_some();
-        let confirmed = |at| if has_lifeboat { near.confirmed(&copy, at) } else { Timestamp::default() };
-        Ok(found.map(|found| Found { source, seen: *seen, confirmed: confirmed(found.at), ..found }))
     }
 
     pub(super) fn fit_if_any(
         &self,
-        cookie: &DecodedCookie,
-        key: StorageKey,
+        claim: &Claim,
         record: Option<Arc<Record>>,
         keyring: &Keyring,
-        with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
         match record {
-            Some(record) => self.fit(cookie, key, &record, None, keyring, with_subject),
+            Some(record) => self.fit(claim, &record, None, keyring, self.sessions().inner.clock.now()),
             None => Ok(Err(Refusal::NoSession)),
         }
     }
@@ -287,16 +167,14 @@ impl Session {
     /// The session of a cookie and the record under its key, if they fit together.
     pub(super) fn fit(
         &self,
-        cookie: &DecodedCookie,
-        key: StorageKey,
+        claim: &Claim,
         record: &Record,
         opened: Option<&OnceLock<Arc<Current>>>,
         keyring: &Keyring,
-        with_subject: bool,
+        now: Timestamp,
     ) -> Result<Result<Found, Refusal>, Error> {
-        let inner = &self.sessions().inner;
-        let generation = cookie.value.generation;
-        let (header, now) = (&record.header, inner.clock.now());
+        let Claim { ref cookie, key, with_subject, seen, .. } = *claim;
+        let (inner, header, generation) = (&self.sessions().inner, &record.header, cookie.value.generation);
         // The idle deadline is not sealed: whoever can write to the store could put it anywhere.
         if header.absolute <= now {
             return Ok(Err(Refusal::NoSession));
@@ -333,7 +211,7 @@ impl Session {
         let under_former_key = !cookie.under_primary || !record.is_under_primary(keyring);
         let cookie = CookieState { generation, under_former_key, is_spare: false };
         let (source, confirmed) = (Source::Store, Timestamp::default());
-        Ok(Ok(Found { current, source, cookie, seen: None, at: now, confirmed, drift: None }))
+        Ok(Ok(Found { current, source, cookie, seen, at: now, confirmed, drift: None }))
     }
 
     /// Notes that a cookie is none of a session's. An error for who keeps making them up.
@@ -354,18 +232,18 @@ impl Session {
 }
 
 /// A cookie of ours, and what its client says of the session that it leads to.
-struct Claim {
-    cookie: DecodedCookie,
-    key: StorageKey,
-    with_subject: bool,
+pub(super) struct Claim {
+    pub(super) cookie: DecodedCookie,
+    pub(super) key: StorageKey,
+    pub(super) with_subject: bool,
     /// The version that it has seen, where there are copies that may be older.
-    seen: Option<SeenVersion>,
+    pub(super) seen: Option<SeenVersion>,
     /// Whether there is a spare cookie beside it.
-    has_spare: bool,
+    pub(super) has_spare: bool,
 }
 
 impl Claim {
-    fn has_seen(&self) -> Seen {
+    pub(super) fn has_seen(&self) -> Seen {
         Seen { version: self.seen, generation: self.cookie.value.generation }
     }
 }
@@ -384,14 +262,6 @@ fn seen(version: Presented<'_>, key: &StorageKey) -> Option<SeenVersion> {
         Presented::Once(value) => SeenVersion::decode(value, key),
         Presented::Absent | Presented::Several => None,
     }
-}
-
-/// Whether no login can have taken the session's place. Whoever has a spare cookie beside it has logged in since: a copy in
-/// which it lives is an old one.
-fn is_surely_live(fetched: &Result<Found, Refusal>) -> bool {
-    fetched
-        .as_ref()
-        .is_ok_and(|found| found.current.header.state == RecordState::Live && found.source == Source::Store)
 }
 
 impl From<CookieRefused> for Refusal {

@@ -4,11 +4,15 @@
 //! found stands. Somebody who began and isn't polled any more, such as an event stream whose head has to leave first, would
 //! hold up the answer. A failure is not remembered: who asks next looks again.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use stayput_core::{Operation, Record};
 
-use super::{Current, Session, Source, State};
+use super::ask::Search;
+use super::{Current, Found, Session, Source, State};
 use crate::{Error, Sessions};
 
 /// How far looking the session up is.
@@ -23,7 +27,7 @@ pub(super) enum Lookup {
 impl Session {
     /// Looks the session up, unless somebody has.
     pub(crate) async fn load(&self) -> Result<(), Error> {
-        self.loaded().await.map(|_| ())
+        self.loaded().await.map(drop)
     }
 
     /// Reads the session from the store now, for where a copy won't do, such as before money moves: whatever was changed or
@@ -36,8 +40,8 @@ impl Session {
     /// [`Error::Ended`] if it was ended since this request looked it up; errors of the store.
     pub async fn fresh(&self) -> Result<(), Error> {
         let current = {
-            let mut state = self.state();
-            state.wants_fresh = true;
+            self.want_fresh();
+            let state = self.state();
             (state.lookup == Lookup::Done).then(|| state.current.clone())
         };
         match current {
@@ -57,24 +61,58 @@ impl Session {
 
     /// From here on no copy will do.
     pub(crate) fn want_fresh(&self) {
-        self.state().wants_fresh = true;
+        self.shared.wants_fresh.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn wants_fresh(&self) -> bool {
+        self.shared.wants_fresh.load(Ordering::Acquire)
     }
 
     /// The session, looked up if need be.
     pub(super) async fn loaded(&self) -> Result<Option<Arc<Current>>, Error> {
+        match self.look() {
+            Look::Over(outcome) => outcome,
+            Look::Waits(outcome) => outcome.await,
+        }
+    }
+
+    fn look(&self) -> Look<'_> {
         {
             let mut state = self.state();
             if state.lookup == Lookup::Done {
-                return Ok(state.current.clone());
+                return Look::Over(Ok(state.current.clone()));
             }
             state.lookup = Lookup::Begun;
         }
-        let mut found = self.find().await?;
-        if let Some(found) = found.as_mut().filter(|found| found.source != Source::Adrift)
-            && self.ends_soon(&found.current.header, found.at)
-        {
-            Box::pin(self.keep_alive(&mut found.current, found.at)).await;
+        match self.find() {
+            Err(error) => Look::Over(Err(error)),
+            Ok(Search::Over(found)) if !found.as_ref().is_some_and(|found| self.is_urgent(found)) => {
+                Look::Over(Ok(self.note(found)))
+            }
+            Ok(search) => Look::Waits(Box::pin(self.look_on(search))),
         }
+    }
+
+    async fn look_on(&self, search: Search<'_>) -> Result<Option<Arc<Current>>, Error> {
+        let mut found = match search {
+            Search::Over(found) => found,
+            Search::Waits(first) => self.find_on(first).await?,
+        };
+        if let Some(found) = found.as_mut().filter(|found| self.is_urgent(found)) {
+            self.keep_alive(&mut found.current, found.at).await;
+        }
+        Ok(self.note(found))
+    }
+
+    /// Whether it might end while its handler is at work, unless it is touched now.
+    fn is_urgent(&self, found: &Found) -> bool {
+        found.source != Source::Adrift && self.ends_soon(&found.current.header, found.at)
+    }
+
+    /// Takes note of what was found, unless somebody else was faster.
+    #[expect(clippy::inline_always, reason = "done for every request, and what it takes is large")]
+    #[inline(always)]
+    fn note(&self, found: Option<Found>) -> Option<Arc<Current>> {
         let mut state = self.state();
         if state.lookup != Lookup::Done {
             state.lookup = Lookup::Done;
@@ -84,8 +122,14 @@ impl Session {
                 (state.confirmed, state.drift) = (found.confirmed, found.drift);
             }
         }
-        Ok(state.current.clone())
+        state.current.clone()
     }
+}
+
+/// A lookup that is over at once, as most are, or else one to be waited for.
+enum Look<'a> {
+    Over(Result<Option<Arc<Current>>, Error>),
+    Waits(Pin<Box<dyn Future<Output = Result<Option<Arc<Current>>, Error>> + Send + 'a>>),
 }
 
 impl Sessions {
@@ -108,9 +152,5 @@ impl State {
     /// Whether nobody asked for the session yet.
     pub(super) fn was_left_alone(&self) -> bool {
         self.lookup == Lookup::NotBegun
-    }
-
-    pub(crate) fn wants_fresh(&self) -> bool {
-        self.wants_fresh
     }
 }

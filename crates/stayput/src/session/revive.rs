@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use stayput_core::{DecodedCookie, Epoch, Keyring, OnWiped, Operation, StorageKey, Timestamp};
+use stayput_core::{DecodedCookie, Epoch, Keyring, OnWiped, Operation, Timestamp};
 
+use super::find::Claim;
 use super::{CookieState, Current, Drift, Found, Session, Source};
 use crate::Error;
 use crate::answer::CookieChange;
@@ -19,11 +20,10 @@ impl Session {
     pub(super) async fn revive(
         &self,
         lifeboat: &Lifeboat,
-        cookie: &DecodedCookie,
-        key: StorageKey,
+        claim: &Claim,
         keyring: &Keyring,
-        with_subject: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
+        let Claim { ref cookie, key, with_subject, .. } = *claim;
         let (sessions, inner) = (self.sessions(), &self.sessions().inner);
         let now = inner.clock.now();
         let boat = self.boat(&key, keyring).filter(|boat| self.may_use(boat, cookie, with_subject, now));
@@ -47,7 +47,7 @@ impl Session {
         }
         sessions.replay_session(key).await?;
         let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
-        let found = self.fit_if_any(cookie, key, record, keyring, with_subject)?;
+        let found = self.fit_if_any(claim, record, keyring)?;
         Ok(found.map(|found| Found { confirmed: now, ..found }))
     }
 
