@@ -48,7 +48,6 @@ struct Shared {
 
 /// What this request knows and wants.
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each says something that the others don't")]
 pub(crate) struct State {
     /// Who is at the other end; known when the session is taken out of its request.
     pub(crate) client: Option<Client>,

@@ -69,7 +69,7 @@ impl Session {
     }
 
     /// The session, looked up if need be.
-    pub(super) async fn loaded(&self) -> Result<Option<Arc<Current>>, Error> {
+    pub(super) async fn loaded(&self) -> Loaded {
         match self.look() {
             Look::Over(outcome) => outcome,
             Look::Waits(outcome) => outcome.await,
@@ -93,7 +93,7 @@ impl Session {
         }
     }
 
-    async fn look_on(&self, search: Search<'_>) -> Result<Option<Arc<Current>>, Error> {
+    async fn look_on(&self, search: Search<'_>) -> Loaded {
         let mut found = match search {
             Search::Over(found) => found,
             Search::Waits(first) => self.find_on(first).await?,
@@ -128,9 +128,12 @@ impl Session {
 
 /// A lookup that is over at once, as most are, or else one to be waited for.
 enum Look<'a> {
-    Over(Result<Option<Arc<Current>>, Error>),
-    Waits(Pin<Box<dyn Future<Output = Result<Option<Arc<Current>>, Error>> + Send + 'a>>),
+    Over(Loaded),
+    Waits(Pin<Box<dyn Future<Output = Loaded> + Send + 'a>>),
 }
+
+/// The session of a request, or none.
+type Loaded = Result<Option<Arc<Current>>, Error>;
 
 impl Sessions {
     /// The session as it is in the store by now.
