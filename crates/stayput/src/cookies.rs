@@ -13,7 +13,7 @@ pub(crate) struct RequestCookies {
 
 impl RequestCookies {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let mut all = headers.get_all(COOKIE).iter();
+        let mut all = headers.get_all(&COOKIE).iter();
         let (first, second) = (all.next().cloned(), all.next());
         // HTTP/1.1 allows but one, so usually there are no more.
         let more = second.map(|second| std::iter::once(second).chain(all).cloned().collect());

@@ -48,6 +48,8 @@ impl Changes {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Data {
     wire: Vec<u8>,
+    /// Where its owner's device stands, in front of the pairs; of an anonymous session there is none.
+    device: usize,
     /// Where the pairs begin.
     pairs: usize,
     /// The only keys of which it is known whether there is a value; `None` if that is all of them.
@@ -57,17 +59,18 @@ pub(crate) struct Data {
 impl Data {
     /// The data of an anonymous session that begins.
     pub(crate) fn new() -> Self {
-        Self { pairs: 1, wire: vec![0], known: None }
+        Self { device: 1, pairs: 1, wire: vec![0], known: None }
     }
 
     /// The data of a session that begins with a login of `subject` on `device`.
     pub(crate) fn owned(subject: &Subject, device: &Device) -> Self {
         let mut wire = vec![1];
-        for part in [subject.as_str().as_bytes(), &device.encode()] {
+        let device = device.encode();
+        for part in [subject.as_str().as_bytes(), &device] {
             wire.extend_from_slice(&length(part));
             wire.extend_from_slice(part);
         }
-        Self { pairs: wire.len(), wire, known: None }
+        Self { device: wire.len() - device.len(), pairs: wire.len(), wire, known: None }
     }
 
     /// The same with another device, if it is anybody's.
@@ -91,17 +94,19 @@ impl Data {
     /// Reads what [`Data::as_bytes`] gave, and checks that all of it can be read.
     pub(crate) fn decode(wire: Vec<u8>) -> Result<Self, Malformed> {
         let mut reader = Reader(&wire);
-        if let Some(owner) = reader.owner()? {
+        let owner = reader.owner()?;
+        if let Some(owner) = &owner {
             // Most are plain ASCII, which is seen faster.
             if !owner.subject.is_ascii() {
                 std::str::from_utf8(owner.subject).map_err(|_| Malformed)?;
             }
         }
         let pairs = wire.len() - reader.0.len();
+        let device = pairs - owner.map_or(0, |owner| owner.device.len());
         while !reader.0.is_empty() {
             reader.pair()?;
         }
-        Ok(Self { wire, pairs, known: None })
+        Ok(Self { wire, device, pairs, known: None })
     }
 
     /// The data as it is sealed.
@@ -117,7 +122,8 @@ impl Data {
 
     /// The device that the session was begun or last seen on, encoded; `None` if it is anonymous.
     pub(crate) fn device(&self) -> Option<&[u8]> {
-        Reader(&self.wire).owner().ok().flatten().map(|owner| owner.device)
+        let is_owned = self.wire.first() != Some(&0);
+        is_owned.then(|| &self.wire[self.device..self.pairs])
     }
 
     /// The encoded value under `key`.

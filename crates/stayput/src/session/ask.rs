@@ -99,6 +99,7 @@ impl Session {
     }
 
     /// What the first cookie leads to that is there and ours, of sessions with a subject or without.
+    #[inline]
     fn first_claim(&self, kinds: &[bool], keyring: &Keyring) -> Result<Option<Claim>, Error> {
         for with_subject in kinds {
             let claim = self.claim(*with_subject, keyring)?;
