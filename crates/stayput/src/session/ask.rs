@@ -92,7 +92,8 @@ impl Session {
                 return Ok(found);
             }
             let others = if claim.with_subject { &KINDS[1..] } else { &[] };
-            next = self.first_claim(others, &keyring)?.map(unasked);
+            let second = self.first_claim(others, &keyring)?;
+            next = second.map(|claim| unasked(Claim { is_second: true, ..claim }));
         }
         meter::load(false);
         Ok(None)
@@ -166,7 +167,7 @@ impl Session {
     #[inline(always)]
     fn ask(&self, claim: &Claim, keyring: &Keyring) -> Answer<'_> {
         match &self.sessions().inner.near {
-            Some(near) if !self.wants_fresh() => {
+            Some(near) if !self.wants_fresh() && !claim.lacks_version() => {
                 let now = self.sessions().inner.clock.now();
                 let known = near.known(&claim.key, claim.has_seen(), now);
                 meter::near(if known.is_some() { "hit" } else { "miss" });

@@ -50,7 +50,7 @@ impl Session {
         let Ok(cookie) = CookieValue::decode(&self.spare_name(&before), value, keyring) else {
             return Ok(None);
         };
-        let claim = self.claim_of(cookie, version, true, false);
+        let claim = Claim { is_second: true, ..self.claim_of(cookie, version, true, false) };
         let found = self.fetch(&claim, None, keyring).await?.ok();
         Ok(found.map(|found| Found { cookie: CookieState { is_spare: true, ..found.cookie }, ..found }))
     }
@@ -115,7 +115,7 @@ impl Session {
     ) -> Claim {
         let key = cookie.value.id.storage_key();
         let seen = self.sessions().inner.near.as_ref().and_then(|_| seen(version, &key));
-        Claim { cookie, key, with_subject, seen, has_spare }
+        Claim { cookie, key, with_subject, seen, has_spare, is_second: false }
     }
 
     pub(super) fn unless_refused(
@@ -240,11 +240,19 @@ pub(super) struct Claim {
     pub(super) seen: Option<SeenVersion>,
     /// Whether there is a spare cookie beside it.
     pub(super) has_spare: bool,
+    /// Whether another cookie came first and led nowhere.
+    pub(super) is_second: bool,
 }
 
 impl Claim {
     pub(super) fn has_seen(&self) -> Seen {
         Seen { version: self.seen, generation: self.cookie.value.generation }
+    }
+
+    /// Whether the client may have seen a version that it can't tell of: the one version cookie that it has is of the session
+    /// that came first.
+    pub(super) fn lacks_version(&self) -> bool {
+        self.is_second && self.seen.is_none()
     }
 }
 
