@@ -8,6 +8,7 @@ use crate::affinity::SetCookie;
 use crate::buffer::Buffer;
 use crate::framing::{self, Framing};
 use crate::head::{Fields, Kind, MAX_FIELDS};
+use crate::links::{Links, Marked};
 use crate::request::Request;
 
 /// An answer's head, as far as it matters once it is rewritten.
@@ -15,6 +16,8 @@ use crate::request::Request;
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) framing: Framing,
+    /// Whether the body is a page whose links are to carry the route. Its framing for the client is another then.
+    pub(crate) is_page: bool,
     /// Whether the upstream goes on with its connection.
     pub(crate) upstream_keeps: bool,
     /// Whether the client may go on with its connection.
@@ -32,12 +35,19 @@ impl Answer {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// Judges the whole head `raw` of an answer to `request`, and writes the head for the client to `out`: with the
-/// line `set_cookie`, and announcing the connection's end unless `keep`.
+/// What keeps the client on the upstream that answers.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Pinning<'a> {
+    pub(crate) cookie: Option<&'a SetCookie<'a>>,
+    pub(crate) links: Option<&'a Links<'a>>,
+}
+
+/// Judges the whole head `raw` of an answer to `request`, and writes the head for the client to `out`: with what pins the
+/// client, and announcing the connection's end unless `keep`.
 pub(crate) fn read(
     raw: &[u8],
     request: &Request,
-    set_cookie: Option<&SetCookie<'_>>,
+    pinning: Pinning<'_>,
     keep: bool,
     out: &mut Buffer,
 ) -> Result<Answer, Malformed> {
@@ -55,45 +65,62 @@ pub(crate) fn read(
     let fields = Fields::new(raw, head.headers).map_err(|_| Malformed)?;
     let has_body = !request.method.is_head() && status >= 200 && status != 204 && status != 304;
     let framing = framing::of_answer(&fields, version == 0, has_body).map_err(|_| Malformed)?;
-    let ends_with_connection = match framing {
-        Framing::UntilClose => true,
-        Framing::Chunked => request.is_1_0,
-        Framing::Empty | Framing::Length(_) => false,
-    };
-    let answer = Answer {
+    let mut answer = Answer {
         status,
         framing,
+        is_page: false,
         upstream_keeps: !fields.close && (version == 1 || fields.keep_alive),
-        client_keeps: keep && !ends_with_connection,
+        client_keeps: keep,
     };
-    write(&fields, &answer, request, set_cookie, out);
+    write(&fields, &mut answer, request, pinning, out);
     Ok(answer)
 }
 
 fn write(
     fields: &Fields<'_, '_>,
-    answer: &Answer,
+    answer: &mut Answer,
     request: &Request,
-    set_cookie: Option<&SetCookie<'_>>,
+    pinning: Pinning<'_>,
     out: &mut Buffer,
 ) {
     out.put(b"HTTP/1.1");
     out.put(&fields.start_line()[b"HTTP/1.1".len()..]);
-    fields.copy(is_replaced, out);
-    if answer.framing == Framing::Chunked && !request.is_1_0 {
+    let marked = write_fields(fields, answer.status, pinning.links, out);
+    let has_body = answer.framing != Framing::Empty;
+    answer.is_page = marked.page && has_body;
+    answer.client_keeps &= !ends_with_connection(answer, request);
+    if (answer.framing == Framing::Chunked || answer.is_page) && !request.is_1_0 {
         out.put(b"Transfer-Encoding: chunked\r\n");
     }
     // RFC 9110, 8.6: 1xx and 204 have no length; the answer to a HEAD and a 304 may tell what it would be.
-    if !answer.is_interim() && answer.status != 204 {
+    if !answer.is_interim() && answer.status != 204 && !marked.page {
         for length in fields.all(Kind::ContentLength) {
             out.put_all(&[b"Content-Length: ", length, b"\r\n"]);
         }
     }
     if !answer.is_interim() {
         write_connection(answer, request, out);
-        write_cookie(fields, set_cookie, out);
+        write_pinning(fields, pinning.cookie, marked, out);
     }
     out.put(b"\r\n");
+}
+
+/// Whether the client is told by nothing else where the body ends.
+fn ends_with_connection(answer: &Answer, request: &Request) -> bool {
+    match answer.framing {
+        Framing::Empty => false,
+        Framing::Chunked => request.is_1_0,
+        Framing::Length(_) => answer.is_page && request.is_1_0,
+        Framing::UntilClose => !answer.is_page || request.is_1_0,
+    }
+}
+
+fn write_fields(fields: &Fields<'_, '_>, status: u16, links: Option<&Links<'_>>, out: &mut Buffer) -> Marked {
+    if let Some(links) = links.filter(|_| status >= 200) {
+        return links.copy_fields(fields, status, is_replaced, out);
+    }
+    fields.copy(is_replaced, out);
+    Marked::default()
 }
 
 fn write_connection(answer: &Answer, request: &Request, out: &mut Buffer) {
@@ -105,12 +132,18 @@ fn write_connection(answer: &Answer, request: &Request, out: &mut Buffer) {
 }
 
 /// A shared cache must not give one client's pin to all.
-fn write_cookie(fields: &Fields<'_, '_>, set_cookie: Option<&SetCookie<'_>>, out: &mut Buffer) {
+fn write_pinning(
+    fields: &Fields<'_, '_>,
+    set_cookie: Option<&SetCookie<'_>>,
+    marked: Marked,
+    out: &mut Buffer,
+) {
     if let Some(cookie) = set_cookie {
         cookie.write(out);
-        if !fields.all(Kind::CacheControl).any(is_private) {
-            out.put(b"Cache-Control: private\r\n");
-        }
+    }
+    let is_one_clients = set_cookie.is_some() || marked.field || marked.page;
+    if is_one_clients && !fields.all(Kind::CacheControl).any(is_private) {
+        out.put(b"Cache-Control: private\r\n");
     }
 }
 
@@ -138,7 +171,13 @@ mod tests {
     const REQUEST: Request = Request {
         pool: 0,
         framing: Framing::Empty,
-        route: Route { whereto: Whereto::Anywhere, pin: None, is_by_cookie: true },
+        route: Route {
+            whereto: Whereto::Anywhere,
+            pin: None,
+            is_pin_in_url: false,
+            is_by_cookie: true,
+            is_by_url: false,
+        },
         is_1_0: false,
         method: Method::Idempotent,
         keep_alive: true,
@@ -154,7 +193,8 @@ mod tests {
         cookie: Option<&SetCookie<'_>>,
     ) -> Result<(Answer, String), Malformed> {
         let mut out = Buffer::default();
-        let answer = read(raw.as_bytes(), request, cookie, request.keep_alive, &mut out)?;
+        let pinning = Pinning { cookie, links: None };
+        let answer = read(raw.as_bytes(), request, pinning, request.keep_alive, &mut out)?;
         Ok((answer, String::from_utf8(out.filled().to_vec()).unwrap()))
     }
 

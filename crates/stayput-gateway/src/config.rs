@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use stayput_core::{Clock, SystemClock};
 
-pub use self::affinity::{AffinityConfig, CookieRule, Rule, SessionFormat, SessionRule};
+pub use self::affinity::{AffinityConfig, CookieRule, Rule, SessionFormat, SessionRule, UrlPlace, UrlRule};
 pub use self::limits::{Limits, Timeouts};
 pub use self::log::{AccessLog, LogFormat};
 pub use self::mistake::ConfigMistake;

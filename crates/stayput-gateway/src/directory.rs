@@ -3,13 +3,18 @@
 //! It compares bytes as they come: a path that is spelled in another way (`/%73hop`, `/x/../shop`) is another path. So it is
 //! no place to keep somebody out of an application.
 
+use std::borrow::Cow;
+
 use crate::config::PoolConfig;
+use crate::links::{Parameter, Reference};
 
 /// All pools' places, the most exact ones first.
 pub(crate) struct Directory {
     entries: Vec<Entry>,
     /// The pool that gets everything, if there is only that one.
     only: Option<usize>,
+    /// What stands in paths without belonging to them.
+    parameters: Vec<Parameter>,
 }
 
 struct Entry {
@@ -37,7 +42,8 @@ impl Directory {
             [only] if only.host == Host::Any && only.path.is_empty() => Some(only.pool),
             _ => None,
         };
-        Self { entries, only }
+        let parameters = pools.iter().filter_map(|pool| pool.affinity.url()).map(Parameter::new);
+        Self { entries, only, parameters: parameters.filter(Parameter::is_in_path).collect() }
     }
 
     /// The pool for a request's authority and target.
@@ -45,9 +51,23 @@ impl Directory {
         self.only.or_else(|| {
             let host = bare(authority);
             let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+            let path = &*self.without_parameters(path);
             let fits = |entry: &&Entry| entry.host.fits(host) && is_below(&entry.path, path);
             self.entries.iter().find(fits).map(|entry| entry.pool)
         })
+    }
+}
+
+impl Directory {
+    fn without_parameters<'a>(&self, path: &'a [u8]) -> Cow<'a, [u8]> {
+        let mut bare = Cow::Borrowed(path);
+        for parameter in &self.parameters {
+            let cuts = parameter.cuts(&Reference::target(&bare));
+            for cut in cuts.into_iter().rev() {
+                bare.to_mut().drain(cut.range);
+            }
+        }
+        bare
     }
 }
 

@@ -15,7 +15,7 @@ use crate::buffer::Buffer;
 use crate::client::{After, Client};
 use crate::pool::Pool;
 use crate::refusal::Refusal;
-use crate::request::Request;
+use crate::request::{self, Request};
 use crate::site::{LocalSite, LocalUpstream};
 use crate::transfer::{Ended, Progress, Transfer, Upload};
 use crate::upstream::{Upstream, count};
@@ -207,6 +207,7 @@ impl<'a> Exchange<'a> {
         let transfer = Transfer {
             request: self.request,
             set_cookie: self.pool.affinity.set_cookie(&self.request.route, index),
+            links: self.pool.affinity.links(&self.request.route, index, || request::host_in(head)),
             closing: &worker.closing,
             limits: &site.limits,
             timeouts: &site.timeouts,
@@ -264,7 +265,7 @@ impl<'a> Exchange<'a> {
     fn count_pin(&self) {
         let (Request { route, .. }, upstreams) = (self.request, &self.pool.upstreams);
         let before = route.pin.map(|pin| pin.upstream);
-        if route.is_by_cookie && before != self.upstream {
+        if route.pins() && before != self.upstream {
             before.inspect(|&left| count(&upstreams[left].counts.remaps));
             self.upstream.inspect(|&now| count(&upstreams[now].counts.pins));
         }

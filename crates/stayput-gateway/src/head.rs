@@ -181,9 +181,9 @@ impl<'h, 'b> Fields<'h, 'b> {
 
     /// The value of the only field of that name, whatever it is to a gateway; nothing if there are several.
     pub(crate) fn only_named(&self, name: &str) -> Option<&'b [u8]> {
-        let mut named = self.list.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        let mut named = self.named(name);
         let first = named.next()?;
-        if named.next().is_some() { None } else { Some(first.value) }
+        if named.next().is_some() { None } else { Some(first) }
     }
 
     /// The value of the only field of a kind; an error if there are several.
@@ -197,11 +197,31 @@ impl<'h, 'b> Fields<'h, 'b> {
         self.present & kind.bit() != 0
     }
 
+    /// Names and values of all fields but those that `drop` names.
+    pub(crate) fn list_unless(
+        &self,
+        drop: impl Fn(Kind) -> bool,
+    ) -> impl Iterator<Item = (&'b str, &'b [u8])> {
+        let fields = self.list.iter().zip(&self.kinds).filter(move |(_, kind)| !drop(**kind));
+        fields.map(|(field, _)| (field.name, field.value))
+    }
+
+    /// The values of all fields of that name.
+    pub(crate) fn named<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b, 'n> {
+        let named = self.list.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
+        named.map(|field| field.value)
+    }
+
     /// Copies the field lines as they came, those excepted that `drop` names.
     pub(crate) fn copy(&self, drop: impl Fn(Kind) -> bool, out: &mut Buffer) {
+        self.copy_unless(|kind, _| drop(kind), out);
+    }
+
+    /// The same where names count, too.
+    pub(crate) fn copy_unless(&self, drop: impl Fn(Kind, &str) -> bool, out: &mut Buffer) {
         let mut from = self.line(0).start;
         for index in 0..self.list.len() {
-            if drop(self.kinds[index]) {
+            if drop(self.kinds[index], self.list[index].name) {
                 let line = self.line(index);
                 out.put(&self.raw[from..line.start]);
                 from = line.end;

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | what is refused, and where bodies end | `head`, `framing`, `chunked`, `request`, `answer` |
 //! | which upstream a client gets | `affinity` (what the rules find), `pool` (who can take it), `upstream` |
+//! | how a route gets into links, and off addresses | `links` (what they are), `affinity::url` (what they say) |
 //! | which application a request is for | `directory` |
 //! | who a client is | `origin` |
 //! | when a request is sent again | `exchange`, `retry` |
@@ -59,6 +60,7 @@ mod gateway;
 mod head;
 mod idle;
 mod io;
+mod links;
 mod listener;
 mod origin;
 mod pool;
@@ -73,7 +75,7 @@ mod worker;
 
 pub use config::{
     AccessLog, AffinityConfig, Config, ConfigMistake, CookieRule, Limits, LogFormat, PoolConfig, Rule,
-    SessionFormat, SessionRule, SiteConfig, Timeouts, UpstreamConfig,
+    SessionFormat, SessionRule, SiteConfig, Timeouts, UpstreamConfig, UrlPlace, UrlRule,
 };
 pub use control::{Control, UnknownUpstream};
 pub use gateway::{BindError, Gateway, Running};

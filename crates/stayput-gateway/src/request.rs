@@ -4,7 +4,7 @@
 
 use std::mem::MaybeUninit;
 
-use crate::affinity::Route;
+use crate::affinity::{AffinityUrl, Found, Route};
 use crate::buffer::Buffer;
 use crate::framing::{self, Framing};
 use crate::head::{Fields, Kind, MAX_FIELDS};
@@ -83,11 +83,19 @@ pub(crate) fn read(
     let host = host(&fields, &target, is_1_0, default_host)?;
     let pool = site.directory.find(host, target.path.as_bytes()).ok_or(Refusal::NoPool)?;
 
-    target.write(method, out);
+    let affinity = &site.pools[pool].affinity;
+    let in_url = target.write(method, affinity.url(), out)?;
     out.put_all(&[b"Host: ", host, b"\r\n"]);
-    fields.copy(|kind| is_replaced(kind, is_1_0), out);
+    let drop = |kind| is_replaced(kind, is_1_0);
+    match affinity.url() {
+        None => fields.copy(drop, out),
+        Some(url) => url.copy_fields(&fields, host, drop, out),
+    }
     origin.read(&fields, &site.trusted_proxies);
-    let route = site.pools[pool].affinity.route(&fields, origin.address(), out);
+    let route = affinity.route(&fields, in_url, origin.address(), out);
+    if let Some(url) = affinity.url() {
+        url.copy_codings(&fields, route.is_by_url, drop, out);
+    }
     if framing == Framing::Chunked {
         out.put(b"Transfer-Encoding: chunked\r\n");
     }
@@ -104,6 +112,13 @@ pub(crate) fn read(
         method: Method::of(method),
         keep_alive: !fields.close && (!is_1_0 || fields.keep_alive),
     })
+}
+
+/// The authority in a head for an upstream, which stands in its second line.
+pub(crate) fn host_in(head: &[u8]) -> &[u8] {
+    let mut lines = head.split(|&byte| byte == b'\r');
+    let line = lines.nth(1).unwrap_or_default();
+    line.strip_prefix(b"\nHost: ").unwrap_or_default()
 }
 
 /// Whether the request line ends as one of HTTP does, if of another version.
@@ -161,13 +176,21 @@ impl<'a> Target<'a> {
         Ok(Self { path, authority: Some(authority) })
     }
 
-    fn write(&self, method: &str, out: &mut Buffer) {
+    /// Writes the request line; says what of a route the target had, which is left out.
+    fn write(&self, method: &str, url: Option<&AffinityUrl>, out: &mut Buffer) -> Result<Found, Refusal> {
         let missing = match self.path {
             "" if method == "OPTIONS" => "*",
             path if path.starts_with(['/', '*']) => "",
             _ => "/",
         };
-        out.put_all(&[method, " ", missing, self.path, " HTTP/1.1\r\n"].map(str::as_bytes));
+        let Some(url) = url else {
+            out.put_all(&[method, " ", missing, self.path, " HTTP/1.1\r\n"].map(str::as_bytes));
+            return Ok(Found::default());
+        };
+        out.put_all(&[method, " ", missing].map(str::as_bytes));
+        let found = url.copy_target(self.path, out).map_err(|_| Refusal::Target)?;
+        out.put(b" HTTP/1.1\r\n");
+        Ok(found)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Each direction reads only after what it read before has been written, so neither ever holds more than a buffer.
 
+mod page;
+
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,13 +13,14 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::affinity::SetCookie;
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Pinning};
 use crate::body::{BadBody, Body};
 use crate::buffer::{Buffer, Buffers, SMALL};
 use crate::closing::Closing;
 use crate::config::{Limits, Timeouts};
 use crate::head::Scanner;
 use crate::io;
+use crate::links::Links;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::watch::{Clock, Watch};
@@ -29,6 +32,8 @@ const MAX_INTERIM: usize = 16;
 pub(crate) struct Transfer<'a> {
     pub(crate) request: &'a Request,
     pub(crate) set_cookie: Option<SetCookie<'a>>,
+    /// What the answer's links are to carry.
+    pub(crate) links: Option<Links<'a>>,
     pub(crate) closing: &'a Closing,
     pub(crate) limits: &'a Limits,
     pub(crate) timeouts: &'a Timeouts,
@@ -175,6 +180,11 @@ impl Transfer<'_> {
     ) -> Result<Ended, Ended> {
         let answer = self.answer_head(&mut from, &mut to, input, out).await?;
         let mut body = Body::new(answer.framing, None).map_err(|_| Ended::Aborted)?;
+        if let Some(links) = self.links.filter(|_| answer.is_page) {
+            // Seldom, and larger than all the rest: it has a place of its own.
+            Box::pin(self.pass_page(links, &answer, &mut body, &mut from, &mut to, input, out)).await?;
+            return Ok(self.delivered(&answer, &body, input));
+        }
         let malformed = |_| self.refused_or_aborted(Refusal::AnswerMalformed);
 
         // What came of the body together with the head leaves together with it.
@@ -194,11 +204,15 @@ impl Transfer<'_> {
             self.send(&mut to, &input.filled()[..data]).await?;
             input.consume(judged);
         }
+        Ok(self.delivered(&answer, &body, input))
+    }
+
+    fn delivered(&self, answer: &Answer, body: &Body, input: &Buffer) -> Ended {
         let is_whole = self.progress.is_uploaded.get() && body.is_complete() && input.is_empty();
-        Ok(Ended::Delivered {
+        Ended::Delivered {
             upstream_keeps: is_whole && answer.upstream_keeps,
             client_keeps: answer.client_keeps,
-        })
+        }
     }
 
     /// Reads heads, passes interim answers on, and leaves the head of the answer proper in `out`.
@@ -214,7 +228,8 @@ impl Transfer<'_> {
             let keep =
                 self.request.keep_alive && self.progress.is_uploaded.get() && !self.closing.has_begun();
             let raw = &input.filled()[..length];
-            let answer = answer::read(raw, self.request, self.set_cookie.as_ref(), keep, out)
+            let pinning = Pinning { cookie: self.set_cookie.as_ref(), links: self.links.as_ref() };
+            let answer = answer::read(raw, self.request, pinning, keep, out)
                 .map_err(|_| Ended::Refused(Refusal::AnswerMalformed))?;
             input.consume(length);
             if !answer.is_interim() {
@@ -259,6 +274,10 @@ impl Transfer<'_> {
         if body.is_longer_than(SMALL) {
             self.buffers.enlarge(input);
         }
+        self.fill(from, input, body).await
+    }
+
+    async fn fill(&self, from: &mut ReadHalf<'_>, input: &mut Buffer, body: &Body) -> Result<bool, Ended> {
         let read = io::read(from, input).await;
         self.moved_on();
         match read {

@@ -10,9 +10,9 @@ use super::token::{Token, Tokens};
 use crate::buffer::Buffer;
 use crate::config::{CookieRule, UpstreamConfig};
 
-/// What the `Cookie` fields of one request hold.
+/// What the `Cookie` fields, or the address, of one request hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     #[default]
     Nothing,
     Token(Token),
@@ -95,7 +95,7 @@ impl AffinityCookie {
 }
 
 impl Found {
-    fn add(&mut self, value: &[u8]) {
+    pub(super) fn add(&mut self, value: &[u8]) {
         *self = match (*self, value.try_into()) {
             (Self::Nothing, Ok(token)) => Self::Token(token),
             (Self::Token(earlier), Ok(token)) if earlier == token => *self,

@@ -29,7 +29,7 @@ impl Rules {
         let mut head = httparse::Request::new(&mut storage);
         head.parse(raw.as_bytes()).unwrap();
         let fields = Fields::new(raw.as_bytes(), head.headers).unwrap();
-        self.affinity.route(&fields, client.parse().unwrap(), &mut Buffer::default())
+        self.affinity.route(&fields, Found::default(), client.parse().unwrap(), &mut Buffer::default())
     }
 
     /// The field line by which a client comes back.

@@ -14,7 +14,7 @@ use crate::config::{CookieRule, UpstreamConfig};
 
 /// Length of a token in characters.
 pub(super) const TOKEN: usize = SIGNED + TAG;
-pub(super) type Token = [u8; TOKEN];
+pub(crate) type Token = [u8; TOKEN];
 
 /// Length of an upstream's tag.
 const NAME: usize = AffinityTag::LEN / 3 * 4;
@@ -57,6 +57,15 @@ struct Server {
 
 impl Tokens {
     pub(super) fn new(rule: &CookieRule, upstreams: &[UpstreamConfig], keyring: &Keyring) -> Self {
+        Self::lasting([rule.idle_timeout, rule.absolute_timeout], upstreams, keyring)
+    }
+
+    /// Tokens with these idle and absolute timeouts.
+    pub(super) fn lasting(
+        [idle_timeout, absolute_timeout]: [Option<Duration>; 2],
+        upstreams: &[UpstreamConfig],
+        keyring: &Keyring,
+    ) -> Self {
         let (mut servers, mut names) = (HashMap::new(), Vec::new());
         for (upstream, config) in upstreams.iter().enumerate() {
             for (key, tag) in keyring.affinity_tags(&config.name).enumerate() {
@@ -67,13 +76,7 @@ impl Tokens {
                 }
             }
         }
-        Self {
-            servers,
-            names,
-            keys: keys(keyring),
-            idle_timeout: rule.idle_timeout,
-            absolute_timeout: rule.absolute_timeout,
-        }
+        Self { servers, names, keys: keys(keyring), idle_timeout, absolute_timeout }
     }
 
     /// What the token says, if it is one of ours and not out of date.

@@ -1,7 +1,10 @@
 //! How clients are kept on their server: rules, in order.
 
+mod url;
+
 use std::time::Duration;
 
+pub use self::url::{UrlPlace, UrlRule};
 use super::ConfigMistake;
 use crate::head::{Kind, is_token};
 
@@ -21,6 +24,8 @@ pub enum Rule {
     Cookie(CookieRule),
     /// By a hash of the application's session cookie.
     Session(SessionRule),
+    /// By a parameter of the address that names the upstream, for clients that send no cookie. May stand once.
+    Url(UrlRule),
     /// By a hash of this field's value.
     Header(String),
     /// By a hash of the client's address, of an IPv6 address its /56 prefix. It always finds something.
@@ -65,15 +70,20 @@ impl CookieRule {
     }
 
     fn mistakes(&self, mistakes: &mut Vec<ConfigMistake>) {
-        let times = [self.idle_timeout, self.absolute_timeout];
-        if times.into_iter().flatten().any(|time| time < SHORTEST_TIMEOUT) {
-            mistakes.push(ConfigMistake::ShortPin);
-        }
-        if let [Some(idle), Some(absolute)] = times
-            && idle > absolute
-        {
-            mistakes.push(ConfigMistake::IdleBeyondAbsolute);
-        }
+        cookie_name(&self.name, mistakes);
+        pin_timeouts([self.idle_timeout, self.absolute_timeout], mistakes);
+    }
+}
+
+/// A pin's idle and absolute timeouts.
+fn pin_timeouts(times: [Option<Duration>; 2], mistakes: &mut Vec<ConfigMistake>) {
+    if times.into_iter().flatten().any(|time| time < SHORTEST_TIMEOUT) {
+        mistakes.push(ConfigMistake::ShortPin);
+    }
+    if let [Some(idle), Some(absolute)] = times
+        && idle > absolute
+    {
+        mistakes.push(ConfigMistake::IdleBeyondAbsolute);
     }
 }
 
@@ -107,14 +117,17 @@ impl AffinityConfig {
         self.rules.iter().find_map(|rule| if let Rule::Cookie(cookie) = rule { Some(cookie) } else { None })
     }
 
+    /// The rule for addresses, if there is one.
+    pub fn url(&self) -> Option<&UrlRule> {
+        self.rules.iter().find_map(|rule| if let Rule::Url(url) = rule { Some(url) } else { None })
+    }
+
     pub(super) fn mistakes(&self, mistakes: &mut Vec<ConfigMistake>) {
         let own = self.cookie().map(CookieRule::full_name);
         for (index, rule) in self.rules.iter().enumerate() {
             match rule {
-                Rule::Cookie(cookie) => {
-                    cookie_name(&cookie.name, mistakes);
-                    cookie.mistakes(mistakes);
-                }
+                Rule::Cookie(cookie) => cookie.mistakes(mistakes),
+                Rule::Url(url) => url.mistakes(mistakes),
                 Rule::Session(session) => {
                     session.cookies.iter().for_each(|name| cookie_name(name, mistakes));
                     if session.cookies.is_empty() {
@@ -135,6 +148,9 @@ impl AffinityConfig {
         }
         if self.rules.iter().filter(|rule| matches!(rule, Rule::Cookie(_))).count() > 1 {
             mistakes.push(ConfigMistake::TwoCookies);
+        }
+        if self.rules.iter().filter(|rule| matches!(rule, Rule::Url(_))).count() > 1 {
+            mistakes.push(ConfigMistake::TwoUrls);
         }
     }
 }

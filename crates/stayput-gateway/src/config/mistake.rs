@@ -44,6 +44,10 @@ pub enum ConfigMistake {
     IdleBeyondAbsolute,
     /// There are two rules for the gateway's own cookie.
     TwoCookies,
+    /// There are two rules for addresses.
+    TwoUrls,
+    /// This can't be the name of a parameter that carries a route.
+    UrlParameter(String),
     /// The rule for the session cookie names none.
     NoSessionCookie,
     /// The gateway's own cookie has the name of the session cookie.
@@ -94,6 +98,11 @@ impl fmt::Display for ConfigMistake {
             Self::ShortPin => f.write_str("a pin's timeouts must be at least 10 s"),
             Self::IdleBeyondAbsolute => f.write_str("a pin's idle timeout must not exceed its absolute one"),
             Self::TwoCookies => f.write_str("there are two rules for the affinity cookie"),
+            Self::TwoUrls => f.write_str("there are two rules for addresses"),
+            Self::UrlParameter(name) => write!(
+                f,
+                "{name:?} is no name for a parameter: 1 to 64 letters, digits, `-`, `.`, `_` or `~` are"
+            ),
             Self::NoSessionCookie => f.write_str("the session rule names no cookie"),
             Self::SharedCookie => f.write_str("the affinity cookie has the name of the session cookie"),
             Self::Header(name) => write!(f, "{name:?} is no field by which clients can be told apart"),
