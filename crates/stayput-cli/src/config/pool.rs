@@ -1,11 +1,12 @@
 //! `[[pool]]`: the servers of an application, and how browsers are kept on theirs.
 
 mod upstreams;
+mod url;
 
 use std::time::Duration;
 
 use stayput_gateway::{
-    AffinityConfig, CookieRule, PoolConfig, Rule, SessionFormat, SessionRule, UpstreamConfig,
+    AffinityConfig, CookieRule, PoolConfig, Rule, SessionFormat, SessionRule, UpstreamConfig, UrlRule,
 };
 use toml::Spanned;
 use toml::de::DeValue;
@@ -26,6 +27,7 @@ pub(crate) struct PoolSettings {
     /// `None` stands for those of the policy.
     session_cookies: Option<Vec<String>>,
     session_format: SessionFormat,
+    url: UrlRule,
     header: String,
 }
 
@@ -33,6 +35,7 @@ pub(crate) struct PoolSettings {
 enum RuleName {
     Cookie,
     Session,
+    Url,
     Header,
     Ip,
 }
@@ -48,6 +51,7 @@ impl Default for PoolSettings {
             absolute_timeout: cookie.absolute_timeout,
             session_cookies: None,
             session_format: SessionFormat::Stayput,
+            url: UrlRule::default(),
             header: String::new(),
         }
     }
@@ -74,6 +78,7 @@ impl PoolSettings {
                 cookies: self.session_cookies.clone().unwrap_or_else(policys),
                 format: self.session_format,
             }),
+            RuleName::Url => Rule::Url(self.url.clone()),
             RuleName::Header => Rule::Header(self.header.clone()),
             RuleName::Ip => Rule::Ip,
         };
@@ -92,6 +97,8 @@ impl PoolSettings {
         section.read(reader, "slow_start", &mut self.slow_start, values::slow_start);
         self.read_cookie(reader, &mut section);
         self.read_session(reader, &mut section, affinity_cookie);
+        let url_settings = self.settings_of(RuleName::Url, reader, &mut section);
+        url::read(reader, url_settings, &mut self.url);
         self.read_header(reader, &mut section);
         section.finish(reader);
     }
@@ -158,9 +165,10 @@ impl PoolSettings {
     }
 }
 
-const RULES: [(RuleName, &str); 4] = [
+const RULES: [(RuleName, &str); 5] = [
     (RuleName::Cookie, "cookie"),
     (RuleName::Session, "session"),
+    (RuleName::Url, "url"),
     (RuleName::Header, "header"),
     (RuleName::Ip, "ip"),
 ];
@@ -206,7 +214,7 @@ fn read_rules<'i>(reader: &mut Reader<'i>, list: Spanned<DeValue<'i>>) -> Vec<Ru
             None => {
                 reader.mistake(
                     item.span(),
-                    r#"an affinity rule must be "cookie", "session", "header" or "ip""#,
+                    r#"an affinity rule must be "cookie", "session", "url", "header" or "ip""#,
                 );
             }
             Some((rule, name)) if rules.contains(&rule) => {

@@ -1,6 +1,6 @@
 //! The embedded file is the defaults, and mistakes are found all at once, each at its place.
 
-use stayput_gateway::{Rule, SessionFormat};
+use stayput_gateway::{Rule, SessionFormat, UrlPlace};
 
 use super::*;
 
@@ -135,6 +135,16 @@ fn every_mistake_in_a_pool_has_its_place_and_the_way_out() {
             "affinity = [\"session\"]\n[pool.session]\nformat = \"half\"",
             "5:10: `pool.session.format` must be \"stayput\" (the session id",
         ),
+        (
+            "affinity = [\"url\"]\n[pool.url]\nparameter = \"a=b\"",
+            "5:13: `pool.url.parameter` must be a name of 1 to 64 letters",
+        ),
+        ("affinity = [\"url\"]\n[pool.url]\nin = \"head\"", "5:6: `pool.url.in` must be \"query\" (/cart?"),
+        (
+            "affinity = [\"url\"]\n[pool.url]\nabsolute_timeout = \"10m\"\nidle_timeout = \"1h\"",
+            "6:16: `pool.url.idle_timeout` must not exceed",
+        ),
+        ("[pool.url]\nhtml = true", "3:1: [pool.url] is for the rule \"url\", which"),
         ("slow_start = \"2d\"", "3:14: `pool.slow_start` must be a duration such as \"10s\""),
         ("slow_strat = \"2s\"", "3:1: no setting is called `pool.slow_strat`; did you mean `slow_start`?"),
         ("[gateway]\ntrusted_proxies = [\"10.0.0.0/33\"]", "4:19: `gateway.trusted_proxies` must be a list"),
@@ -198,6 +208,12 @@ name = "X-Client"
     let pool = Config::parse(foreign).unwrap().pool.pool(Vec::new(), "pin", true, &names);
     let [Rule::Session(session)] = pool.affinity.rules.as_slice() else { panic!("other rules") };
     assert!(session.cookies == ["JSESSIONID"] && session.format == SessionFormat::Whole);
+    let by_url = "[[pool]]\nupstreams = [\"127.0.0.1:1\"]\naffinity = [\"url\"]\n[pool.url]\n\
+                  parameter = \"r\"\nin = \"path\"\nhtml = true\nidle_timeout = \"off\"\nabsolute_timeout = \"1d\"";
+    let pool = Config::parse(by_url).unwrap().pool.pool(Vec::new(), "pin", true, &names);
+    let [Rule::Url(url)] = pool.affinity.rules.as_slice() else { panic!("other rules") };
+    assert_eq!((url.parameter.as_str(), url.place, url.html), ("r", UrlPlace::Path, true));
+    assert_eq!((url.idle_timeout, url.absolute_timeout.map(|time| time.as_secs())), (None, Some(86_400)));
 }
 
 #[test]

@@ -9,3 +9,4 @@ mod framing;
 mod limits;
 mod rules;
 mod support;
+mod url;
