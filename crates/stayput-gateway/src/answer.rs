@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
     use crate::affinity::{Affinity, Route};
-    use crate::config::{PoolConfig, UpstreamConfig};
+    use crate::config::{PoolConfig, Rule, UpstreamConfig, UrlRule};
     use crate::pool::Whereto;
     use crate::request::Method;
 
@@ -230,6 +230,25 @@ mod tests {
         for control in ["Cache-Control: no-store\r\n", "cache-control: max-age=1, Private\r\n"] {
             assert!(written(control).ends_with(&format!("{line}\r\n")), "{control}");
         }
+    }
+
+    #[test]
+    fn an_answer_whose_links_carry_a_route_is_private() {
+        let mut pool = PoolConfig::new(vec![UpstreamConfig::new("a", ([127, 0, 0, 1], 1).into())]);
+        pool.affinity.rules = vec![Rule::Url(UrlRule { html: true, ..UrlRule::default() })];
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let affinity = Affinity::new(&pool, &Keyring::generate(&SystemRandom), &clock);
+        let route = Route { is_by_url: true, ..Route::default() };
+        let links = affinity.links(&route, 0, || b"a").unwrap();
+        let is_private = |lines: &str| {
+            let raw = format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 0\r\n\r\n");
+            let (pinning, mut out) = (Pinning { cookie: None, links: Some(&links) }, Buffer::default());
+            read(raw.as_bytes(), &REQUEST, pinning, true, &mut out).unwrap();
+            String::from_utf8(out.filled().to_vec()).unwrap().contains("\r\nCache-Control: private\r\n")
+        };
+        assert!(is_private("Location: /b\r\n") && is_private("Content-Type: text/html\r\n"));
+        assert!(!is_private("Location: //other/\r\n") && !is_private("Content-Type: text/plain\r\n"));
+        assert!(affinity.links(&Route::default(), 0, || b"a").is_none(), "nobody asked for it");
     }
 
     #[test]

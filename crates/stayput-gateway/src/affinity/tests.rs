@@ -3,7 +3,7 @@
 use stayput_core::{SystemClock, SystemRandom};
 
 use super::*;
-use crate::config::{AffinityConfig, CookieRule, SessionFormat, SessionRule, UpstreamConfig};
+use crate::config::{AffinityConfig, CookieRule, SessionFormat, SessionRule, UpstreamConfig, UrlRule};
 
 const CLIENT: &str = "192.0.2.1";
 
@@ -24,12 +24,16 @@ impl Rules {
     }
 
     fn route_of(&self, client: &str, lines: &str) -> Route {
+        self.route_from(Found::default(), client, lines)
+    }
+
+    fn route_from(&self, in_url: Found, client: &str, lines: &str) -> Route {
         let raw = format!("GET / HTTP/1.1\r\n{lines}\r\n");
         let mut storage = [httparse::EMPTY_HEADER; 16];
         let mut head = httparse::Request::new(&mut storage);
         head.parse(raw.as_bytes()).unwrap();
         let fields = Fields::new(raw.as_bytes(), head.headers).unwrap();
-        self.affinity.route(&fields, Found::default(), client.parse().unwrap(), &mut Buffer::default())
+        self.affinity.route(&fields, in_url, client.parse().unwrap(), &mut Buffer::default())
     }
 
     /// The field line by which a client comes back.
@@ -91,6 +95,25 @@ fn a_client_gets_an_affinity_cookie_only_if_no_rule_before_that_one_found_someth
     let both = format!("{sid}{}", last.cookie(1));
     assert_eq!(last.route(&both).whereto, hashed(b"7"), "the session goes before the cookie");
     assert!(!sets(&rules(vec![session(), Rule::Ip]), ""));
+}
+
+#[test]
+fn an_address_decides_in_its_turn_and_links_are_for_clients_without_cookies() {
+    let all = rules(vec![session(), cookie(), Rule::Url(UrlRule::default()), Rule::Ip]);
+    let token = all.affinity.links(&Route { is_by_url: true, ..Route::default() }, 1, || b"a").unwrap().token;
+    let in_url = Found::Token(token);
+    let found = all.route_from(in_url, CLIENT, "");
+    assert_eq!(found.whereto, Whereto::Pinned(1));
+    assert!(found.is_by_cookie && found.is_by_url && found.is_pin_in_url && found.pins());
+    assert!(all.affinity.set_cookie(&found, 1).is_some(), "it may keep cookies for all we know");
+    let pinned = all.route_from(in_url, CLIENT, &all.cookie(0));
+    assert_eq!((pinned.whereto, pinned.is_by_url), (Whereto::Pinned(0), false));
+    let by_session = all.route_from(in_url, CLIENT, "Cookie: sid=7\r\n");
+    assert!(by_session.whereto == hashed(b"7") && !by_session.pins());
+    let new = all.route("");
+    assert!(new.whereto == hashed(&[192, 0, 2, 1]) && new.is_by_url && !new.is_pin_in_url);
+    let other = all.route("Cookie: theme=dark\r\n");
+    assert!(!other.is_by_url && all.affinity.links(&other, 0, || b"a").is_none());
 }
 
 #[test]

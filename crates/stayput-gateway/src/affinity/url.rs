@@ -123,3 +123,6 @@ impl AffinityUrl {
 }
 
 const CODINGS: &str = "accept-encoding";
+
+#[cfg(test)]
+mod tests;

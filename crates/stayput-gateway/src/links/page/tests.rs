@@ -162,6 +162,19 @@ fn a_tag_of_any_length_and_elements_of_any_depth_pass() {
 }
 
 #[test]
+fn what_needs_more_memory_than_allowed_is_no_longer_read() {
+    let routes = |page: &str| {
+        let out = rewritten(UrlPlace::Query, page.as_bytes(), || 4096);
+        String::from_utf8(out).unwrap().matches(TOKEN).count()
+    };
+    let long = |length: usize| format!(r#"<a href="/1"><a href="/{}"><a href="/3">"#, "x".repeat(length));
+    assert_eq!((routes(&long(MEMORY / 2)), routes(&long(2 * MEMORY))), (3, 1));
+    // What is not looked into is not held, be it as long as it may.
+    let image = format!(r#"<a href="/1"><img src="data:{}"><a href="/3">"#, "x".repeat(2 * MEMORY));
+    assert_eq!(routes(&image), 2);
+}
+
+#[test]
 fn of_a_page_of_any_length_only_a_tag_is_held() {
     let parameter = Parameter::new(&UrlRule::default());
     let token = TOKEN.as_bytes().try_into().unwrap();
