@@ -76,11 +76,12 @@ impl Links<'_> {
     /// The edits by which a reference comes to carry the route; none if it is not to. `is_base_ours` says whether relative
     /// ones lead to this site.
     fn edits(&self, reference: &[u8], is_base_ours: bool) -> Option<Edits> {
-        let parsed = Reference::parse(reference)?;
-        if !parsed.leads_to(self.host, is_base_ours) {
-            return None;
-        }
-        self.parameter.edits(&parsed)
+        self.parameter.edits(&self.here(reference, is_base_ours)?)
+    }
+
+    /// The reference, if it leads to this site.
+    fn here<'r>(&self, reference: &'r [u8], is_base_ours: bool) -> Option<Reference<'r>> {
+        Reference::parse(reference).filter(|parsed| parsed.leads_to(self.host, is_base_ours))
     }
 
     /// The same for what tells a browser to go elsewhere after some seconds.

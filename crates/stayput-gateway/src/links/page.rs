@@ -172,10 +172,9 @@ impl Marker<'_> {
         if !self.is_base_known
             && let Some((value, _)) = attribute(element, "href")
         {
-            let parsed = super::Reference::parse(&value.text);
             // One that can't be read may lead anywhere, an empty one leads nowhere else.
             let is_empty = value.text.trim_ascii().is_empty();
-            self.is_base_ours = is_empty || parsed.is_some_and(|base| base.leads_to(self.links.host, true));
+            self.is_base_ours = is_empty || self.links.here(&value.text, true).is_some();
             self.is_base_known = true;
         }
     }
@@ -188,7 +187,7 @@ impl Marker<'_> {
         }
         let leads_here = match attribute(element, "action") {
             Some((value, _)) if !value.text.trim_ascii().is_empty() => {
-                self.links.edits(&value.text, self.is_base_ours).is_some()
+                self.links.here(&value.text, self.is_base_ours).is_some()
             }
             // It leads to the page itself.
             _ => true,

@@ -11,12 +11,16 @@ pub(super) fn read<'i>(reader: &mut Reader<'i>, mut section: Section<'i>, rule: 
     section.read(reader, "parameter", &mut rule.parameter, parameter);
     section.read(reader, "in", &mut rule.place, place);
     section.read(reader, "html", &mut rule.html, values::boolean);
+    let is_idle_said = section.has("idle_timeout");
     let idle = section.read(reader, "idle_timeout", &mut rule.idle_timeout, values::pin_timeout);
     section.read(reader, "absolute_timeout", &mut rule.absolute_timeout, values::pin_timeout);
     if let (Some(idle_timeout), Some(absolute)) = (rule.idle_timeout, rule.absolute_timeout)
         && idle_timeout > absolute
     {
-        reader.mistake(idle, "`pool.url.idle_timeout` must not exceed `absolute_timeout`");
+        if is_idle_said {
+            reader.mistake(idle, "`pool.url.idle_timeout` must not exceed `absolute_timeout`");
+        }
+        rule.idle_timeout = Some(absolute);
     }
     section.finish(reader);
 }

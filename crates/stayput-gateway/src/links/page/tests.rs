@@ -72,6 +72,7 @@ fn forms_carry_it_where_it_survives() {
         (r#"<form METHOD=" POST ">"#, r#"<form METHOD=" POST ">"#),
         (r#"<form action="/b?c">x</form>"#, r#"<form action="/b?c">HIDDENx</form>"#),
         ("<form>", "<form>HIDDEN"),
+        (r##"<form action="#a">"##, r##"<form action="#a">HIDDEN"##),
         (r#"<form action="" method=odd>"#, r#"<form action="" method=odd>HIDDEN"#),
         ("<form method=dialog>", "<form method=dialog>"),
         (r#"<form action="//other.example/">"#, r#"<form action="//other.example/">"#),
