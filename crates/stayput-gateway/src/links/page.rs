@@ -89,7 +89,8 @@ impl<'a> Page<'a> {
         match &mut self.rewriter {
             // What it could not read any more has gone to the output by then.
             Some(rewriter) => {
-                if rewriter.write(bytes).is_err() {
+                if let Err(error) = rewriter.write(bytes) {
+                    tracing::debug!(%error, "a page passes as it is from here on");
                     self.rewriter = None;
                 }
             }
@@ -276,9 +277,9 @@ static ELEMENTS: LazyLock<Selector> = LazyLock::new(|| {
     "a, area, base, button, form, frame, iframe, input, meta".parse().expect("it is a list of names")
 });
 
-/// Bytes for a tag that has not come whole, and for the elements that are open. A page that needs more passes as it is from
-/// there on.
-const MEMORY: usize = 64 * 1024;
+/// Bytes for a tag that has not come whole, and for the elements that are open: `lol_html` takes some hundred for each, and
+/// all those for open that nothing closes, such as most `<li>` by hand. A page that needs more passes as it is from there on.
+const MEMORY: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests;

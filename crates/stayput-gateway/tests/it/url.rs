@@ -23,7 +23,7 @@ fn serve(connection: &mut Connection, name: &str, target: &str, is_head: bool) {
         format!(r#"<h1>{name}</h1><a href="/next?a=1&amp;b#c">on</a><a href="//other.example/">out</a>"#);
     let html = "Content-Type: text/html; charset=utf-8\r\nETag: \"v1\"";
     let body = if is_head { "" } else { page.as_str() };
-    let (status, fields, body) = match target {
+    let (status, fields, body) = match target.split('?').next().unwrap() {
         "/go" => ("302 Found", "Location: /page?from=go".to_owned(), String::new()),
         "/out" => ("302 Found", "Location: https://other.example/".to_owned(), String::new()),
         "/gzip" => ("200 OK", format!("{html}\r\nContent-Encoding: gzip"), page.clone()),
@@ -79,7 +79,7 @@ fn page(answer: &Answer) -> String {
     while let Some((size, after)) = rest.split_once("\r\n") {
         let size = usize::from_str_radix(size, 16).unwrap();
         page.push_str(&after[..size]);
-        rest = &after[size..].strip_prefix("\r\n").unwrap();
+        rest = after[size..].strip_prefix("\r\n").unwrap();
         if size == 0 {
             break;
         }
