@@ -50,7 +50,7 @@ fn links_that_a_client_follows_carry_the_route() {
             r#"<iframe src="/b?ROUTE"></iframe><frame src="/c?ROUTE">"#,
         ),
         (r#"<button formaction="/b">"#, r#"<button formaction="/b?ROUTE">"#),
-        (r#"<input type=submit formaction=/b>"#, r#"<input type=submit formaction=/b?ROUTE>"#),
+        (r"<input type=submit formaction=/b>", r"<input type=submit formaction=/b?ROUTE>"),
         (
             r#"<meta http-equiv="Refresh" content="0; url=/b">"#,
             r#"<meta http-equiv="Refresh" content="0; url=/b?ROUTE">"#,
@@ -115,7 +115,7 @@ fn relative_links_lead_where_the_pages_base_does() {
     for (base, leads_here) in [
         (r#"<base href="/x/">"#, true),
         (r#"<base href="https://shop.example/x/">"#, true),
-        (r#"<base target=_top>"#, true),
+        (r"<base target=_top>", true),
         (r#"<base href="">"#, true),
         (r#"<base href="https://cdn.example/">"#, false),
         (r#"<base href="//cdn.example/"><base href="/">"#, false),
