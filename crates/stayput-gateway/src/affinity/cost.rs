@@ -10,15 +10,15 @@ use stayput_core::{CookieValue, Generation, SessionId, SystemClock, SystemRandom
 
 use super::*;
 use crate::config::{
-    AffinityConfig, CookieRule, PoolConfig, SessionFormat, SessionRule, SiteConfig, UpstreamConfig,
+    AffinityConfig, CookieRule, PoolConfig, SessionFormat, SessionRule, SiteConfig, UpstreamConfig, UrlRule,
 };
 use crate::origin::Origin;
 use crate::pool::Chance;
 use crate::request;
 use crate::site::Site;
 
-const RULES: [&str; 8] =
-    ["none", "cookie", "cookie-timeouts", "session", "whole", "header", "ip", "ip-proxied"];
+const RULES: [&str; 9] =
+    ["none", "cookie", "cookie-timeouts", "session", "whole", "url", "header", "ip", "ip-proxied"];
 const DOWN: Duration = Duration::from_secs(1);
 
 #[test]
@@ -63,6 +63,7 @@ impl Cost {
             }
             "session" => vec![session(SessionFormat::Stayput)],
             "whole" => vec![session(SessionFormat::Whole)],
+            "url" => vec![Rule::Url(UrlRule::default())],
             "header" => vec![Rule::Header("X-Client".into())],
             "ip" | "ip-proxied" => vec![Rule::Ip],
             other => panic!("no rule {other}"),
@@ -82,6 +83,18 @@ impl Cost {
             cookie.set(client % pool.upstreams.len(), None, &*clock).write(&mut line);
             let line = String::from_utf8(line.filled().to_vec()).unwrap();
             let pin = line.strip_prefix("Set-Cookie: ").unwrap().split(';').next().unwrap();
+            if rule == "url" {
+                // A token is a token; such clients have no cookies.
+                let token = pin.split('=').next_back().unwrap();
+                let target = format!("?page=3&stayput-route={token} HTTP");
+                return HEAD
+                    .replace("?page=3 HTTP", &target)
+                    .lines()
+                    .filter(|line| !line.starts_with("Cookie"))
+                    .map(|line| format!("{line}\r\n"))
+                    .collect::<String>()
+                    .into_bytes();
+            }
             HEAD.replace("PIN", pin)
                 .replace("SESSION", &session)
                 .replace("CLIENT", &client.to_string())

@@ -322,8 +322,9 @@ fn read_until(client: &mut Client, end: &str) {
         while !size.ends_with(b"\r\n") {
             size.extend(client.take(1));
         }
-        let size = std::str::from_utf8(&size).unwrap().trim();
-        text.extend(client.take(usize::from_str_radix(size, 16).unwrap()));
+        let size = usize::from_str_radix(std::str::from_utf8(&size).unwrap().trim(), 16).unwrap();
+        assert!(size > 0, "the page has ended before {end:?}");
+        text.extend(client.take(size));
         client.take(2);
     }
 }

@@ -199,6 +199,27 @@ fn of_a_page_of_any_length_only_a_tag_is_held() {
 }
 
 #[test]
+#[ignore = "a measurement"]
+fn what_a_page_costs() {
+    let link = r#"<li class="item"><a class="title" href="/item?id=12&amp;page=3">Some item</a> <img src="/i.png" alt="">"#;
+    let (text, script) = ("Some text that says what it is. ".repeat(5), "<script>a(\"<b>\")</script>");
+    let page =
+        format!("<!doctype html><html><body><ul>{}</ul>", format!("{link}{text}{script}</li>\n").repeat(200));
+    let best = (0..200).map(|_| {
+        let start = std::time::Instant::now();
+        std::hint::black_box(rewritten(UrlPlace::Query, page.as_bytes(), || 16 * 1024));
+        start.elapsed()
+    });
+    println!("{} bytes with 200 links: {:?}", page.len(), best.min().unwrap());
+    let best = (0..1000).map(|_| {
+        let start = std::time::Instant::now();
+        std::hint::black_box(rewritten(UrlPlace::Query, b"<p>", || 16));
+        start.elapsed()
+    });
+    println!("a page of three bytes: {:?}", best.min().unwrap());
+}
+
+#[test]
 fn of_random_pages_nothing_but_links_changes() {
     let mut rng = Seed::announce().rng();
     let pieces = [
