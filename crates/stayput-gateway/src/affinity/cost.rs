@@ -87,13 +87,9 @@ impl Cost {
                 // A token is a token; such clients have no cookies.
                 let token = pin.split('=').next_back().unwrap();
                 let target = format!("?page=3&stayput-route={token} HTTP");
-                return HEAD
-                    .replace("?page=3 HTTP", &target)
-                    .lines()
-                    .filter(|line| !line.starts_with("Cookie"))
-                    .map(|line| format!("{line}\r\n"))
-                    .collect::<String>()
-                    .into_bytes();
+                let head = HEAD.replace("?page=3 HTTP", &target);
+                let lines = head.split_inclusive('\n').filter(|line| !line.starts_with("Cookie"));
+                return lines.collect::<String>().into_bytes();
             }
             HEAD.replace("PIN", pin)
                 .replace("SESSION", &session)
