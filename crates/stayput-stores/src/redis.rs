@@ -10,6 +10,7 @@ mod cluster;
 mod config;
 mod connector;
 mod fault;
+mod index;
 mod invalidations;
 mod keys;
 mod link;

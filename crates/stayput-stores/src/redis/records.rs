@@ -9,7 +9,7 @@ use stayput_core::{
 };
 
 use super::client::{Call, Effect};
-use super::keys::Member;
+use super::index::{Member, members};
 use super::script::{LIST, REMOVE, REPLACE, Run, TOUCH};
 use super::{RedisStore, error_of};
 
@@ -86,7 +86,8 @@ impl RedisStore {
         if let Some(Record { header, .. }) = header_in(&removed)
             && let Some(subject) = header.subject
         {
-            self.forget(&mut call, &subject, &[Member::new(&key, header.created)]).await;
+            let member = Member::new(&key, header.created, header.absolute);
+            self.forget_session(&mut call, &subject, &member).await;
         }
         call.confirm().await
     }
@@ -98,10 +99,11 @@ impl RedisStore {
         key: &StorageKey,
         record: &Record,
     ) -> Result<(), StoreError> {
-        let names = self.keys.subject(subject);
-        let (member, deadline) = (Member::new(key, record.header.created), score(record.header.absolute));
-        let arguments = [member.as_bytes(), deadline.as_bytes()];
-        let run = Run { script: &LIST, keys: &[&names.index, &names.admitted], arguments: &arguments };
+        let (names, header) = (self.keys.subject(subject), &record.header);
+        let member = Member::new(key, header.created, header.absolute);
+        let (first, deadline) = (names.range.first().to_string(), exact(header.absolute));
+        let arguments = [member.as_bytes(), first.as_bytes(), deadline.as_bytes()];
+        let run = Run { script: &LIST, keys: &[&names.bucket], arguments: &arguments };
         call.run(run, Effect::Nothing).await.map(|_| ())
     }
 
@@ -109,17 +111,21 @@ impl RedisStore {
     /// leftover, which lists may have.
     pub(super) async fn forget(&self, call: &mut Call<'_>, subject: &SubjectKey, members: &[Member]) {
         let names = self.keys.subject(subject);
-        let commands = members.chunks(1000).flat_map(|members| {
-            [&names.index, &names.admitted].map(|set| {
-                let mut remove = redis::cmd("ZREM");
-                remove.arg(set);
-                for member in members {
-                    remove.arg(member.as_bytes());
-                }
-                remove
-            })
-        });
+        let commands = members.chunks(1000).map(|members| remove_from(&names.bucket, members));
         let _ = call.ask(commands.collect()).await;
+    }
+
+    /// The same for a member as its record tells it, whose end may have been a later one when it was listed.
+    async fn forget_session(&self, call: &mut Call<'_>, subject: &SubjectKey, member: &Member) {
+        let names = self.keys.subject(subject);
+        let removal = remove_from(&names.bucket, std::slice::from_ref(member));
+        if let Ok(Value::Int(0)) = call.send(&removal, Effect::Nothing).await
+            && let Ok(listed) = call.send(&names.range.read(&names.bucket), Effect::Nothing).await
+        {
+            let mut listed = members(&listed);
+            listed.retain(|listed| listed.session() == member.session());
+            self.forget(call, subject, &listed).await;
+        }
     }
 
     /// What reads as much of a record as a store may read.
@@ -157,13 +163,22 @@ pub(super) fn header_in(value: &Value) -> Option<Record> {
     }
 }
 
+fn remove_from(bucket: &[u8], members: &[Member]) -> Cmd {
+    let mut remove = redis::cmd("ZREM");
+    remove.arg(bucket);
+    for member in members {
+        remove.arg(member.as_bytes());
+    }
+    remove
+}
+
 /// A record's last millisecond. Redis holds a key to be there at its very deadline, Stayput a session to be over.
 fn deadline(expires: Timestamp) -> u64 {
     expires.as_millis().clamp(2, EXACT) - 1
 }
 
-/// A time as a score of a sorted set.
-pub(super) fn score(time: Timestamp) -> String {
+/// A time as scripts have it.
+pub(super) fn exact(time: Timestamp) -> String {
     time.as_millis().min(EXACT).to_string()
 }
 
@@ -175,5 +190,5 @@ pub(super) fn tombstone_lifetime() -> String {
 /// What a removed record leaves. No format of records has this number.
 const TOMBSTONE: &[u8] = &[0];
 
-/// The largest number up to which Lua and sorted sets are exact.
+/// The largest number up to which Lua is exact.
 const EXACT: u64 = (1 << 53) - 1;

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use stayput_core::layout;
 
+use super::index::{BEGINNINGS, ENDING, Member, NEVER};
+
 /// A script's text, and the hash that the server knows it by.
 pub(super) struct Script {
     text: String,
@@ -19,9 +21,9 @@ pub(super) static REMOVE: LazyLock<Script> =
 pub(super) static END: LazyLock<Script> = LazyLock::new(|| with_records("", include_str!("lua/end.lua")));
 pub(super) static TELL_AGAIN: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/tell_again.lua")));
-pub(super) static LIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/list.lua")));
-pub(super) static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/admit.lua")));
-pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/raise.lua")));
+pub(super) static LIST: LazyLock<Script> = LazyLock::new(|| with_index(include_str!("lua/list.lua")));
+pub(super) static ADMIT: LazyLock<Script> = LazyLock::new(|| with_index(include_str!("lua/admit.lua")));
+pub(super) static RAISE: LazyLock<Script> = LazyLock::new(|| with_index(include_str!("lua/raise.lua")));
 pub(super) static BARRIER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/barrier.lua")));
 
 /// One run of a script.
@@ -64,7 +66,23 @@ fn with_records(first: &str, then: &str) -> Script {
         ("SUBJECT", layout::SUBJECT.start + 1),
         ("HEADER", layout::SUBJECT.end),
     ];
-    let constants: Vec<_> = places.iter().map(|(name, place)| format!("local {name} = {place}\n")).collect();
+    let places = constants(places.map(|(name, place)| (name, place as u64)));
+    let beginnings = constants([("BEGINNINGS", BEGINNINGS)]);
     let last = format!("local LAST = '{}'\n", layout::SUBJECT.end - 1);
-    Script::new(&[&constants.concat(), &last, first, include_str!("lua/record.lua"), then].concat())
+    Script::new(&[&places, &beginnings, &last, first, include_str!("lua/record.lua"), then].concat())
+}
+
+/// A script that lists sessions.
+fn with_index(text: &str) -> Script {
+    let places = constants([
+        ("MEMBER", Member::LEN as u64),
+        ("SESSION", Member::SESSION as u64),
+        ("NEVER", NEVER.into()),
+        ("ENDING", ENDING),
+    ]);
+    Script::new(&[&places, include_str!("lua/index.lua"), text].concat())
+}
+
+fn constants<const N: usize>(numbers: [(&str, u64); N]) -> String {
+    numbers.map(|(name, number)| format!("local {name} = {number}\n")).concat()
 }

@@ -9,11 +9,13 @@ pub(super) mod admission;
 use redis::{Cmd, Value};
 use stayput_core::{
     Epoch, Operation, Record, State, StorageKey, StoreError, StoreErrorKind, SubjectKey, TOMBSTONE_LIFETIME,
+    Timestamp,
 };
 
 use super::RedisStore;
 use super::client::{Call, Effect};
-use super::keys::{Member, SubjectKeys};
+use super::index::{Member, members};
+use super::keys::SubjectKeys;
 use super::records::{header_in, tombstone_lifetime};
 use super::script::{END, RAISE, Run};
 
@@ -21,21 +23,22 @@ impl RedisStore {
     pub(super) async fn sessions_of(&self, subject: SubjectKey) -> Result<Vec<StorageKey>, StoreError> {
         let mut call = self.client.begin(Operation::SubjectSessions)?;
         let names = self.keys.subject(&subject);
-        let listed = call.send(&range(&names.index), Effect::Nothing).await?;
-        let mut ending = redis::cmd("ZRANGEBYSCORE");
-        ending.arg(&names.admitted).arg("-inf").arg("(0");
-        let ending = members(&call.send(&ending, Effect::Nothing).await?);
+        let commands = [names.range.read(&names.bucket), names.range.read_ending(&names.bucket)];
+        let [listed, ending] = &call.ask(commands.into()).await?[..] else {
+            unreachable!("each has an answer")
+        };
+        let (mut listed, ending) = (members(listed), members(ending));
         self.finish(&mut call, &subject, &ending).await?;
-        let mut listed = members(&listed);
         listed.retain(|member| !ending.contains(member));
         let headers = call.ask(listed.iter().map(|member| self.read_header(&member.key())).collect()).await?;
-        let there = listed.into_iter().zip(&headers);
-        let mut there: Vec<_> = there
-            .filter(|(member, header)| state(member, header) != GONE)
-            .map(|(member, _)| member)
-            .collect();
-        there.sort_by_key(|member| (member.created(), member.key()));
-        Ok(there.iter().map(Member::key).collect())
+        let there = listed.iter().zip(&headers);
+        let there =
+            there.filter(|(member, header)| matches!(state(&subject, member, header), LIVE | REMAINDER));
+        let mut there: Vec<_> = there.map(|(member, header)| (beginning(header), member.key())).collect();
+        there.sort_unstable();
+        // One whose deadline was moved while it was listed is there twice.
+        there.dedup();
+        Ok(there.into_iter().map(|(_, key)| key).collect())
     }
 
     pub(super) async fn end_sessions(
@@ -45,7 +48,7 @@ impl RedisStore {
     ) -> Result<Option<usize>, StoreError> {
         let mut call = self.client.begin_write(Operation::EndSubject, true)?;
         let names = self.keys.subject(&subject);
-        let lifetime = TOMBSTONE_LIFETIME.as_millis().to_string();
+        let (lifetime, first) = (TOMBSTONE_LIFETIME.as_millis().to_string(), names.range.first().to_string());
         for _ in 0..ATTEMPTS {
             let spared = match except {
                 None => None,
@@ -54,18 +57,18 @@ impl RedisStore {
                     spared => spared,
                 },
             };
-            let mut arguments = vec![lifetime.as_bytes()];
+            let mut arguments = vec![lifetime.as_bytes(), first.as_bytes()];
             if let Some((member, index)) = &spared {
                 arguments.extend([member.as_bytes(), index.as_slice()]);
             }
-            let keys = [&*names.index, &*names.admitted, &*names.epoch];
+            let keys = [&*names.bucket, &*names.epoch];
             let run = Run { script: &RAISE, keys: &keys, arguments: &arguments };
             match call.run(run, Effect::Something).await? {
                 Value::BulkString(word) if word == b"ending" => return Ok(None),
                 Value::Array(listed) => {
                     let spared = spared.map(|(member, _)| member);
                     let mut listed = members(&Value::Array(listed));
-                    listed.retain(|member| Some(*member) != spared);
+                    listed.retain(|member| spared.is_none_or(|spared| member.session() != spared.session()));
                     let ended = self.end_all(&mut call, &subject, &listed).await?;
                     call.confirm().await?;
                     return Ok(Some(ended));
@@ -91,11 +94,13 @@ impl RedisStore {
         names: &SubjectKeys,
         key: &StorageKey,
     ) -> Result<Option<(Member, Vec<u8>)>, StoreError> {
-        let index = members(&call.send(&range(&names.index), Effect::Nothing).await?);
+        let index = members(&call.send(&names.range.read(&names.bucket), Effect::Nothing).await?);
         let header = call.send(&self.read_header(key), Effect::Nothing).await?;
-        let session = live_session(call, subject, &header)?;
-        let index = index.iter().flat_map(|member| member.as_bytes().iter().copied()).collect();
-        Ok(session.map(|session| (Member::new(key, session.header.created), index)))
+        let Some(Record { header, .. }) = live_session(call, subject, &header)? else { return Ok(None) };
+        let member = Member::new(key, header.created, header.absolute);
+        let listed = index.iter().find(|listed| listed.session() == member.session());
+        let read = index.iter().flat_map(|member| member.as_bytes().iter().copied()).collect();
+        Ok(Some((*listed.unwrap_or(&member), read)))
     }
 
     /// Removes victims, and takes them out of the index: each was there once, so that none is about to come.
@@ -106,8 +111,10 @@ impl RedisStore {
         victims: &[Member],
     ) -> Result<(), StoreError> {
         if !victims.is_empty() {
-            self.remove_all(call, subject, victims).await?;
-            self.forget(call, subject, victims).await;
+            let removed = self.remove_all(call, subject, victims).await?;
+            let done = victims.iter().zip(&removed).filter(|(_, removed)| **removed != ANOTHERS);
+            let done: Vec<_> = done.map(|(member, _)| *member).collect();
+            self.forget(call, subject, &done).await;
         }
         Ok(())
     }
@@ -121,11 +128,12 @@ impl RedisStore {
     ) -> Result<usize, StoreError> {
         let removed = self.remove_all(call, subject, listed).await?;
         // Where nothing was, a record may be about to come: its member stays.
-        let gone = listed.iter().zip(&removed).filter(|(_, removed)| **removed != Value::Nil);
+        let was_there = |removed: &Value| *removed != Value::Nil && *removed != ANOTHERS;
+        let gone = listed.iter().zip(&removed).filter(|(_, removed)| was_there(removed));
         let gone: Vec<_> = gone.map(|(member, _)| *member).collect();
         self.forget(call, subject, &gone).await;
         let is_session = |header: Record| header.header.state == State::Live;
-        let live = removed.iter().filter(|removed| **removed != Value::Nil);
+        let live = removed.iter().filter(|removed| was_there(removed));
         Ok(live.filter(|removed| header_in(removed).is_none_or(is_session)).count())
     }
 
@@ -141,7 +149,7 @@ impl RedisStore {
             .iter()
             .zip(&names)
             .map(|(member, name)| {
-                let arguments: [&[u8]; 3] = [lifetime.as_bytes(), subject.as_bytes(), member.created_bytes()];
+                let arguments: [&[u8]; 3] = [lifetime.as_bytes(), subject.as_bytes(), member.beginning()];
                 ([name.as_slice()], arguments)
             })
             .collect();
@@ -186,27 +194,12 @@ fn number_in(value: &Value) -> Option<u64> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-fn range(set: &[u8]) -> Cmd {
-    let mut range = redis::cmd("ZRANGE");
-    range.arg(set).arg(0).arg(-1);
-    range
-}
-
-/// The members in an answer. What is none was put there by somebody else.
-fn members(value: &Value) -> Vec<Member> {
-    let Value::Array(values) = value else { return Vec::new() };
-    let member = |value: &Value| match value {
-        Value::BulkString(bytes) => Member::from_bytes(bytes),
-        _ => None,
-    };
-    values.iter().filter_map(member).collect()
-}
-
 /// How a member stands, by the header under its key. What can't be read counts, as it does elsewhere until it is ended.
-fn state(member: &Member, header: &Value) -> u8 {
+fn state(subject: &SubjectKey, member: &Member, header: &Value) -> u8 {
     match header {
         Value::BulkString(bytes) if bytes.len() > 1 => match Record::decode(bytes) {
-            Ok(record) if record.header.created != member.created() => GONE,
+            Ok(record) if !member.began(record.header.created) => GONE,
+            Ok(record) if record.header.subject != Some(*subject) => FOREIGN,
             Ok(record) if record.header.state == State::Remainder => REMAINDER,
             _ => LIVE,
         },
@@ -217,6 +210,16 @@ fn state(member: &Member, header: &Value) -> u8 {
 const LIVE: u8 = b'l';
 const REMAINDER: u8 = b'r';
 const GONE: u8 = b'g';
+/// Of another subject in the same range.
+const FOREIGN: u8 = b'x';
+
+/// What end.lua answers where another subject's session is.
+const ANOTHERS: Value = Value::Int(0);
+
+/// When the session of a header began. One that can't be read is from a newer Stayput, and comes last.
+fn beginning(header: &Value) -> Timestamp {
+    header_in(header).map_or(Timestamp::MAX, |record| record.header.created)
+}
 
 /// Each attempt is made again only because somebody else's came first.
 const ATTEMPTS: u32 = 1000;

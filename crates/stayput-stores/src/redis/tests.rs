@@ -7,9 +7,11 @@ use stayput_testkit::conformance::StoreUnderTest;
 use stayput_testkit::servers::{RedisServer, RedisServerOptions, Reply};
 use stayput_testkit::{ManualClock, Records};
 
-use super::keys::Member;
+use super::index::Member;
 use super::subjects::admission::Facts;
 use super::*;
+
+mod index;
 
 stayput_testkit::store_conformance!(|clock: Arc<ManualClock>| async move {
     let (store, server) = store_by(clock).await;
@@ -154,16 +156,26 @@ fn alone() -> Admission {
     Admission { limit: Some(limit), ..Admission::default() }
 }
 
-fn facts(key: &StorageKey, record: &Record) -> Facts {
-    let member = Member::new(key, record.header.created);
-    Facts { member, ends: record.header.absolute, known: Vec::new(), until: record.header.absolute }
+fn member(key: &StorageKey, record: &Record) -> Member {
+    Member::new(key, record.header.created, record.header.absolute)
 }
 
-/// As an admission does whose process dies before it removes the session that has to go.
-async fn decide_and_die(store: &RedisStore, subject: &Subject, key: &StorageKey, record: &Record) {
+fn facts(key: &StorageKey, record: &Record) -> Facts {
+    Facts {
+        member: member(key, record),
+        ends: record.header.absolute,
+        known: Vec::new(),
+        until: record.header.absolute,
+    }
+}
+
+/// As an admission of the second session does whose process dies before it removes the first one, which has to go.
+async fn decide_and_die(store: &RedisStore, subject: SubjectKey, sessions: [&(StorageKey, Record); 2]) {
     let mut call = store.client.begin(Operation::Admit).unwrap();
-    let names = store.keys.subject(&subject.key());
-    let decision = store.decide(&mut call, &names, alone(), &facts(key, record)).await.unwrap();
+    let names = store.keys.subject(&subject);
+    let [old, new] = sessions.map(|(key, record)| facts(key, record));
+    let known = [old.member.as_bytes(), b"l"].concat();
+    let decision = store.decide(&mut call, &names, alone(), &Facts { known, ..new }).await.unwrap();
     assert_eq!((decision.outcome.as_slice(), decision.ended), (b"admitted".as_slice(), 1));
 }
 
@@ -172,13 +184,15 @@ async fn what_an_admission_left_undone_is_done_by_whoever_comes_next() {
     let (records, alice) = (Records::seeded(), Subject::new("alice"));
     let (store, _server) = store_by(records.clock()).await;
     for who in ["admits again", "admits another", "lists", "ends"] {
-        let (old, _) = logged_in(&store, &records, &alice).await;
+        let first = logged_in(&store, &records, &alice).await;
+        let old = first.0;
         assert_eq!(
             store.admit(alice.key(), old, admission(&store, &alice).await).await.unwrap(),
             Admitted::Admitted { ended: vec![] }
         );
-        let (new, record) = logged_in(&store, &records, &alice).await;
-        decide_and_die(&store, &alice, &new, &record).await;
+        let second = logged_in(&store, &records, &alice).await;
+        let new = second.0;
+        decide_and_die(&store, alice.key(), [&first, &second]).await;
         assert!(store.load(old).await.unwrap().is_some());
         match who {
             "admits again" => {
@@ -204,13 +218,13 @@ async fn what_an_admission_left_undone_is_done_by_whoever_comes_next() {
 async fn who_is_about_to_be_ended_has_nobody_else_ended() {
     let (records, alice) = (Records::seeded(), Subject::new("alice"));
     let (store, _server) = store_by(records.clock()).await;
-    let (old, _) = logged_in(&store, &records, &alice).await;
-    let _: Admitted = store.admit(alice.key(), old, alone()).await.unwrap();
-    let (new, record) = logged_in(&store, &records, &alice).await;
-    decide_and_die(&store, &alice, &new, &record).await;
-    assert_eq!(store.end_subject(alice.key(), Some(old)).await.unwrap(), None);
-    assert_eq!(store.admit(alice.key(), old, alone()).await.unwrap(), Admitted::Missing);
-    assert!(store.load(new).await.unwrap().is_some());
+    let old = logged_in(&store, &records, &alice).await;
+    let _: Admitted = store.admit(alice.key(), old.0, alone()).await.unwrap();
+    let new = logged_in(&store, &records, &alice).await;
+    decide_and_die(&store, alice.key(), [&old, &new]).await;
+    assert_eq!(store.end_subject(alice.key(), Some(old.0)).await.unwrap(), None);
+    assert_eq!(store.admit(alice.key(), old.0, alone()).await.unwrap(), Admitted::Missing);
+    assert!(store.load(new.0).await.unwrap().is_some());
 }
 
 #[tokio::test]

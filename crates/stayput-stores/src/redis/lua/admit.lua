@@ -1,32 +1,37 @@
--- Counts a session in among its subject's. KEYS: the subject's index, admissions and epoch.
--- ARGV: the login's epoch; the session's member and absolute deadline; how many there may be (0 for any number); whether one
--- more is rejected (1) or ends others (0); the key of the session that this one replaces; what is known of those admitted
--- before: each one's member and a letter, `l` for live, `r` for a remainder, `g` for gone; and until when all that may be relied on.
+-- Counts a session in among its subject's. KEYS: the subject's bucket and epoch.
+-- ARGV: the login's epoch; the session's member and absolute deadline; the first score of the subject's range; how many there
+-- may be (0 for any number); whether one more is rejected (1) or ends others (0); the key of the session that this one replaces;
+-- what is known of those admitted before: each one's member and a letter, `l` for live, `r` for a remainder, `g` for gone, `x`
+-- for another subject's; and until when all that may be relied on.
 -- Answers what came of it, how many sessions this ended, and the members that are ending: those, and what others left undone.
+local first, most, session = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[2]:sub(1, SESSION)
 local known = {}
-for at = 1, #ARGV[7], 41 do
-  known[ARGV[7]:sub(at, at + 39)] = ARGV[7]:sub(at + 40, at + 40)
+for at = 1, #ARGV[8], MEMBER + 1 do
+  known[ARGV[8]:sub(at, at + MEMBER - 1)] = ARGV[8]:sub(at + MEMBER, at + MEMBER)
 end
 
-local admitted, others, ending, last = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'), {}, {}, 0
-local gone = {}
-local is_admitted, is_ending, is_known = false, false, true
-for at = 1, #admitted, 2 do
-  local member, rank = admitted[at], tonumber(admitted[at + 1])
-  if rank < 0 then
+local others, ending, gone = {}, {}, {}
+local is_ending, is_known = false, true
+local score = redis.call('ZSCORE', KEYS[1], ARGV[2])
+local is_admitted = score and score - first > 0 and score - first < ENDING
+-- Without a limit the others don't matter, however many there are.
+local from = most > 0 and first + 1 or first + ENDING
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], from, first + ENDING, 'WITHSCORES')
+for at = 1, #found, 2 do
+  local member = found[at]
+  local is_self = member:sub(1, SESSION) == session
+  if #member ~= MEMBER then
+    -- Somebody else's.
+  elseif found[at + 1] - first == ENDING then
     ending[#ending + 1] = member
-    is_ending = is_ending or member == ARGV[2]
-  else
-    last = rank
-    if member == ARGV[2] then
-      is_admitted = true
-    elseif known[member] == 'g' then
-      gone[#gone + 1] = member
-    elseif known[member] ~= 'r' and member:sub(1, 32) ~= ARGV[6] then
-      -- One that was admitted since the others were looked at is live.
-      is_known = is_known and known[member] ~= nil
-      others[#others + 1] = member
-    end
+    is_ending = is_ending or is_self
+  elseif is_self then
+    is_admitted = true
+  elseif known[member] == 'g' then
+    gone[#gone + 1] = member
+  elseif known[member] ~= 'r' and known[member] ~= 'x' and member:sub(1, 32) ~= ARGV[7] then
+    is_known = is_known and known[member] ~= nil
+    others[#others + 1] = member
   end
 end
 
@@ -35,12 +40,11 @@ local function answer(outcome, ended)
   -- may touch what isn't there any more.
   for at = 1, #gone do
     redis.pcall('ZREM', KEYS[1], gone[at])
-    redis.pcall('ZREM', KEYS[2], gone[at])
   end
   return { outcome, ended or 0, ending }
 end
 
-if (redis.call('GET', KEYS[3]) or '0') ~= ARGV[1] then
+if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[1] then
   return answer('revoked')
 elseif is_ending then
   return answer('missing')
@@ -48,19 +52,21 @@ elseif is_admitted then
   return answer('admitted')
 end
 
-local now = redis.call('TIME')
-if now[1] * 1000 + math.floor(now[2] / 1000) > tonumber(ARGV[8]) then
+local now = now()
+if now > tonumber(ARGV[9]) then
   return answer('again')
 end
 
-local most = tonumber(ARGV[4])
 local excess = most > 0 and math.max(#others + 1 - most, 0) or 0
-if excess > 0 and ARGV[5] == '1' then
-  return answer(is_known and 'rejected' or 'again')
+if excess > 0 and not is_known then
+  -- Of one that was admitted since the others were looked at nobody here knows whose it is.
+  return answer('again')
+elseif excess > 0 and ARGV[6] == '1' then
+  return answer('rejected')
 end
 local ended = {}
 for at = 1, excess do
-  redis.call('ZADD', KEYS[2], -1, others[at])
+  redis.call('ZADD', KEYS[1], first + ENDING, others[at])
   ended[at] = others[at]
 end
 for at = 1, #ending do
@@ -68,9 +74,19 @@ for at = 1, #ending do
 end
 ending = ended
 
-redis.call('ZADD', KEYS[2], last + 1, ARGV[2])
-redis.call('ZADD', KEYS[1], 'GT', ARGV[3], ARGV[2])
-local until_then = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
-redis.call('PEXPIREAT', KEYS[1], until_then)
-redis.call('PEXPIREAT', KEYS[2], until_then)
+local function last_place()
+  local last = redis.call('ZREVRANGEBYSCORE', KEYS[1], first + ENDING - 1, first, 'WITHSCORES', 'LIMIT', '0', '1')
+  return last[2] and last[2] - first or 0
+end
+
+local place = last_place() + 1
+if place == ENDING and redis.call('ZCOUNT', KEYS[1], first + 1, first + ENDING - 1) < ENDING / 2 then
+  -- The order has come to its end, after so many logins that were never all over: it is counted anew.
+  for at, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], first + 1, first + ENDING - 1)) do
+    redis.call('ZADD', KEYS[1], first + at, member)
+  end
+  place = last_place() + 1
+end
+redis.call('ZADD', KEYS[1], first + math.min(place, ENDING - 1), ARGV[2])
+keep(KEYS[1], ARGV[3], now)
 return answer('admitted', excess)

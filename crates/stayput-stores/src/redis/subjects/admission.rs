@@ -8,11 +8,12 @@ use stayput_core::{
     Timestamp,
 };
 
-use super::{ATTEMPTS, epoch_in, get, live_session, members, number_in, range, state};
+use super::{ATTEMPTS, epoch_in, get, live_session, number_in, state};
 use crate::redis::RedisStore;
 use crate::redis::client::{Call, Effect};
-use crate::redis::keys::{Member, SubjectKeys};
-use crate::redis::records::score;
+use crate::redis::index::{Member, members};
+use crate::redis::keys::SubjectKeys;
+use crate::redis::records::exact;
 use crate::redis::script::{ADMIT, Run};
 
 impl RedisStore {
@@ -36,9 +37,9 @@ impl RedisStore {
                 return Ok(Admitted::Missing);
             };
             let facts = Facts {
-                member: Member::new(&key, session.header.created),
+                member: Member::new(&key, session.header.created, session.header.absolute),
                 ends: session.header.absolute,
-                known: known(&standing.admitted, &others),
+                known: known(&subject, &standing.admitted, &others),
                 until: standing.now.after(call.timeout()),
             };
             let decision = self.decide(&mut call, &names, admission, &facts).await?;
@@ -52,7 +53,7 @@ impl RedisStore {
                 b"rejected" => return Ok(Admitted::Rejected),
                 b"revoked" => return Ok(Admitted::Revoked),
                 b"missing" => return Ok(Admitted::Missing),
-                // Others were admitted since theirs were read, or too much time has passed.
+                // Others were admitted since theirs were read, and it depends on them; or too much time has passed.
                 _ => {}
             }
         }
@@ -67,7 +68,7 @@ impl RedisStore {
         with_admitted: bool,
     ) -> Result<Standing, StoreError> {
         let mut commands = vec![redis::cmd("TIME"), get(&names.epoch)];
-        commands.extend(with_admitted.then(|| range(&names.admitted)));
+        commands.extend(with_admitted.then(|| names.range.read_admitted(&names.bucket)));
         let answers = call.ask(commands).await?;
         let unreadable = || call.error(StoreErrorKind::Unreadable);
         Ok(Standing {
@@ -91,16 +92,17 @@ impl RedisStore {
         let arguments = [
             &*number(admission.epoch.count()),
             facts.member.as_bytes(),
-            score(facts.ends).as_bytes(),
+            exact(facts.ends).as_bytes(),
+            &*number(names.range.first()),
             &*number(most.into()),
             &*number(rejects.into()),
             replaced,
             &*facts.known,
-            score(facts.until).as_bytes(),
+            exact(facts.until).as_bytes(),
         ]
         .map(<[u8]>::to_vec);
         let arguments: Vec<_> = arguments.iter().map(Vec::as_slice).collect();
-        let keys = [&*names.index, &*names.admitted, &*names.epoch];
+        let keys = [&*names.bucket, &*names.epoch];
         let answer =
             call.run(Run { script: &ADMIT, keys: &keys, arguments: &arguments }, Effect::Something).await?;
         Decision::from_value(answer).ok_or_else(|| call.error(StoreErrorKind::Unreadable))
@@ -154,7 +156,8 @@ fn time_in(value: &Value) -> Option<Timestamp> {
 }
 
 /// What the script has to know of those that were admitted before: each member with its state.
-fn known(admitted: &[Member], headers: &[Value]) -> Vec<u8> {
-    let entry = |(member, header): (&Member, &Value)| [member.as_bytes(), &[state(member, header)]].concat();
+fn known(subject: &SubjectKey, admitted: &[Member], headers: &[Value]) -> Vec<u8> {
+    let entry =
+        |(member, header): (&Member, &Value)| [member.as_bytes(), &[state(subject, member, header)]].concat();
     admitted.iter().zip(headers).flat_map(entry).collect()
 }
