@@ -24,10 +24,8 @@ impl RedisStore {
         let mut call = self.client.begin(Operation::SubjectSessions)?;
         let names = self.keys.subject(&subject);
         let commands = [names.range.read(&names.bucket), names.range.read_ending(&names.bucket)];
-        let [listed, ending] = &call.ask(commands.into()).await?[..] else {
-            unreachable!("each has an answer")
-        };
-        let (mut listed, ending) = (members(listed), members(ending));
+        let answers = call.ask(commands.into()).await?;
+        let (mut listed, ending) = (members(&answers[0]), members(&answers[1]));
         self.finish(&mut call, &subject, &ending).await?;
         listed.retain(|member| !ending.contains(member));
         let headers = call.ask(listed.iter().map(|member| self.read_header(&member.key())).collect()).await?;

@@ -242,13 +242,17 @@ async fn in_a_slot_half_moved_every_session_is_found_where_it_is() {
         assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Exists);
     }
     // What takes several keys has to wait, and says what for.
+    let alice = Subject::new("alice").key();
     let (key, record) = records.logged_in(&Subject::new("alice"), b"");
-    let error = store.create(key, record.clone()).await.unwrap_err();
+    assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
+    let error = store.admit(alice, key, Admission::default()).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert!(story(&error).contains("moving the key"), "{}", story(&error));
     while cluster.move_keys(moving, to, 10) > 0 {}
     cluster.end_move(moving, to);
-    assert_eq!(store.create(key, record).await.unwrap(), Created::Created);
+    let admitted = store.admit(alice, key, Admission::default()).await.unwrap();
+    assert_eq!(admitted, Admitted::Admitted { ended: vec![] });
+    sessions.push((key, record));
     for (key, record) in sessions {
         assert_eq!(store.load(key).await.unwrap(), Some(record.into()));
     }
