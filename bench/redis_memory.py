@@ -62,7 +62,7 @@ def main():
             subprocess.run([BINARY, "fill", kind, str(count)], check=True, env=environment)
             found[kind] = (redis.settled() - before) / count
             keys = redis.info("db0").split(",")[0].removeprefix("keys=")
-            ratio = lambda other: f"{found[kind] / found[other]:.2f}" if other in found else ""
+            ratio = lambda other: f"{found[kind] / found[other]:.3f}" if other in found else ""
             print(f"{name:34}{found[kind]:8.1f}{ratio(plain):>10}{ratio('tower'):>11}{keys:>10}", flush=True)
 
 

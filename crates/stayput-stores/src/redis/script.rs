@@ -18,7 +18,8 @@ pub(super) static REPLACE: LazyLock<Script> =
 pub(super) static TOUCH: LazyLock<Script> = LazyLock::new(|| with_records("", include_str!("lua/touch.lua")));
 pub(super) static REMOVE: LazyLock<Script> =
     LazyLock::new(|| with_records("", include_str!("lua/remove.lua")));
-pub(super) static END: LazyLock<Script> = LazyLock::new(|| with_records("", include_str!("lua/end.lua")));
+pub(super) static END: LazyLock<Script> =
+    LazyLock::new(|| with_records(&constants([("BEGINNINGS", BEGINNINGS)]), include_str!("lua/end.lua")));
 pub(super) static TELL_AGAIN: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/tell_again.lua")));
 pub(super) static LIST: LazyLock<Script> = LazyLock::new(|| with_index(include_str!("lua/list.lua")));
@@ -67,9 +68,8 @@ fn with_records(first: &str, then: &str) -> Script {
         ("HEADER", layout::SUBJECT.end),
     ];
     let places = constants(places.map(|(name, place)| (name, place as u64)));
-    let beginnings = constants([("BEGINNINGS", BEGINNINGS)]);
     let last = format!("local LAST = '{}'\n", layout::SUBJECT.end - 1);
-    Script::new(&[&places, &beginnings, &last, first, include_str!("lua/record.lua"), then].concat())
+    Script::new(&[&places, &last, first, include_str!("lua/record.lua"), then].concat())
 }
 
 /// A script that lists sessions.
