@@ -79,6 +79,11 @@ impl Affinity {
         }
     }
 
+    /// Whether clients are pinned by a cookie.
+    pub(crate) fn has_cookie(&self) -> bool {
+        self.cookie.is_some()
+    }
+
     /// Whether a rule goes by a hash.
     pub(crate) fn is_hashed(&self) -> bool {
         self.rules.iter().any(|rule| !matches!(rule, Step::Cookie | Step::Url))

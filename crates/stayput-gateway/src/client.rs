@@ -20,6 +20,7 @@ use crate::origin::Origin;
 use crate::refusal::Refusal;
 use crate::request::{self, Request};
 use crate::site::{LocalSite, Site};
+use crate::waiting::Seat;
 use crate::watch::Watch;
 use crate::worker::Worker;
 
@@ -29,6 +30,7 @@ pub(crate) struct Client {
     pub(crate) input: Buffer,
     pub(crate) watch: Watch,
     pub(crate) origin: Origin,
+    pub(crate) seat: Rc<Seat>,
 }
 
 /// What becomes of a connection after a request.
@@ -55,7 +57,7 @@ enum NoRequest {
 pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, address: IpAddr) {
     let site = worker.site();
     let (mut generation, mut wait) = (site.generation, site.shared.timeouts.head);
-    let mut client = Client::new(stream, address, &site.shared);
+    let mut client = Client::new(stream, address, &site.shared, &worker);
     // While it waits it keeps no site, or every one that ever was would stay for those who say nothing.
     drop(site);
     worker.clock.read();
@@ -89,16 +91,17 @@ pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, a
 
 /// Tells a client that there is no room for it.
 pub(crate) async fn shed(worker: Rc<Worker>, stream: TcpStream, address: IpAddr) {
-    let mut client = Client::new(stream, address, &worker.site().shared);
+    let mut client = Client::new(stream, address, &worker.site().shared, &worker);
     client.turn_away(&worker, Refusal::Overloaded).await;
     client.linger(&worker).await;
     worker.buffers.give(client.input);
 }
 
 impl Client {
-    fn new(stream: TcpStream, address: IpAddr, site: &Site) -> Self {
+    fn new(stream: TcpStream, address: IpAddr, site: &Site, worker: &Worker) -> Self {
         let origin = Origin::new(address, &site.trusted_proxies, site.behind_tls);
-        Self { stream, origin, input: Buffer::default(), watch: Watch::new(site.timeouts.head) }
+        let (watch, seat) = (Watch::new(site.timeouts.head), worker.waiting.seat());
+        Self { stream, origin, input: Buffer::default(), watch, seat }
     }
 
     /// Waits, without a buffer, until something comes, and reads it. False if nothing does.

@@ -3,6 +3,7 @@
 //! It reads no files: whoever starts a gateway fills these in. All mistakes are reported together.
 
 mod affinity;
+mod health;
 mod limits;
 mod log;
 mod mistake;
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use stayput_core::{Clock, SystemClock};
 
 pub use self::affinity::{AffinityConfig, CookieRule, Rule, SessionFormat, SessionRule, UrlPlace, UrlRule};
+pub use self::health::{Check, CheckKind, HealthConfig, OnReturn};
 pub use self::limits::{Limits, Timeouts};
 pub use self::log::{AccessLog, LogFormat};
 pub use self::mistake::ConfigMistake;

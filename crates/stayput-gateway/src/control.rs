@@ -61,10 +61,7 @@ impl Control {
     /// Each upstream as it is now, pool by pool, in the order of the configuration.
     pub fn upstreams(&self) -> Vec<UpstreamStatus> {
         let site = self.0.shared.site.latest();
-        let all = |pool: &Pool| -> Vec<_> {
-            pool.upstreams.iter().map(|upstream| upstream.status(&pool.name)).collect()
-        };
-        site.pools.iter().flat_map(all).collect()
+        site.pools.iter().flat_map(Pool::status).collect()
     }
 
     /// Sends no new clients to an upstream; those pinned to it stay for as long as `limit`, or as it is there. Where it is the

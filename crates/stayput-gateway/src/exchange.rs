@@ -3,7 +3,7 @@
 //!
 //! It never sends a request again that may have been acted on, unless doing it twice is doing it once.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -13,12 +13,13 @@ use crate::access_log::Entry;
 use crate::body::Body;
 use crate::buffer::Buffer;
 use crate::client::{After, Client};
-use crate::pool::Pool;
+use crate::connect::{connect, is_ours};
+use crate::pool::{Choice, Pool};
 use crate::refusal::Refusal;
 use crate::request::{self, Request};
 use crate::site::{LocalSite, LocalUpstream};
 use crate::transfer::{Ended, Progress, Transfer, Upload};
-use crate::upstream::{Upstream, count};
+use crate::upstream::{Asking, count};
 use crate::worker::Worker;
 
 /// How often one request may be sent, and how many upstreams it may fail to reach.
@@ -36,6 +37,10 @@ pub(crate) struct Exchange<'a> {
     is_kept: bool,
     /// The upstream that is being asked, or was last.
     upstream: Option<usize>,
+    /// The one that the client's cookie names from now on: that one, unless it only stands in.
+    home: Option<usize>,
+    /// How often that one had fallen when it was sent the request.
+    falls: u64,
     retries: u32,
 }
 
@@ -69,6 +74,8 @@ impl<'a> Exchange<'a> {
             progress: Progress::default(),
             is_kept: false,
             upstream: None,
+            home: None,
+            falls: 0,
             retries: 0,
         }
     }
@@ -112,7 +119,6 @@ impl<'a> Exchange<'a> {
         let (mut sent, mut unreachable) = (0, 0);
         while sent < MAX_SENT && unreachable < MAX_UNREACHABLE {
             let Some(index) = self.pick(plan) else { break };
-            self.upstream = Some(index);
             let upstream = &self.pool.upstreams[index];
             let (mut stream, is_used) = match self.connection(index, plan.again.is_some()).await {
                 Ok(connection) => connection,
@@ -132,8 +138,17 @@ impl<'a> Exchange<'a> {
             };
             sent += 1;
             self.progress = Progress::default();
-            let ended = self.send(client, index, &mut stream, head, &mut body).await;
+            self.falls = upstream.falls();
+            let is_last = sent == MAX_SENT;
+            let ended = self.send(client, index, &mut stream, head, &mut body, is_last).await;
+            self.note(index, &ended, is_used);
             match ended {
+                Ended::Deserted => {
+                    self.worker.clock.read();
+                    count(&upstream.counts.retries);
+                    self.retries += 1;
+                    plan = Plan { again: None, avoid: Some(index) };
+                }
                 Ended::Broken if self.may_send_again() => {
                     self.worker.clock.read();
                     count(&upstream.counts.retries);
@@ -159,27 +174,59 @@ impl<'a> Exchange<'a> {
     }
 
     /// The upstream to ask: the one that is to be asked again, else the pool's choice.
-    fn pick(&self, plan: Plan) -> Option<usize> {
-        let (now, down) = (self.worker.clock.last_read(), self.site.shared.timeouts.down);
-        let again = plan.again.filter(|&index| self.pool.upstreams[index].admit(now, down));
-        let whereto = self.request.route.whereto;
-        again.or_else(|| self.pool.pick(whereto, plan.avoid, &self.worker.chance, now, down))
+    fn pick(&mut self, plan: Plan) -> Option<usize> {
+        let route = &self.request.route;
+        let asking = Asking {
+            now: self.worker.clock.last_read(),
+            down: self.site.shared.timeouts.down,
+            is_repeatable: self.is_repeatable(),
+            client: route.pin.map_or(0, |pin| pin.made),
+        };
+        if plan.again.is_none_or(|index| !self.pool.admits(index, asking)) {
+            let Choice { upstream, is_substitute } =
+                self.pool.pick(route.whereto, plan.avoid, &self.worker.chance, asking)?;
+            let pinned = route.pin.filter(|_| is_substitute).map(|pin| pin.upstream);
+            (self.upstream, self.home) = (Some(upstream), pinned.or(Some(upstream)));
+        }
+        self.upstream
+    }
+
+    /// Tells the pool what the upstream has done with the request.
+    fn note(&self, index: usize, ended: &Ended, is_used: bool) {
+        let is_gateway_error = || matches!(self.progress.status.get(), Some(502..=504));
+        let why = match ended {
+            Ended::Delivered { .. } if self.pool.health.gateway_errors && is_gateway_error() => {
+                "it answered 502, 503 or 504"
+            }
+            Ended::Delivered { .. } => {
+                return self.pool.answered(index, self.falls, self.worker.clock.last_read());
+            }
+            // A connection that was idle may have been closed for that.
+            Ended::Broken if is_used => return,
+            Ended::Broken | Ended::Refused(Refusal::UpstreamFailed) => "it broke off before an answer",
+            Ended::Aborted if self.progress.is_half.get() => "it broke off amid an answer",
+            Ended::Refused(Refusal::AnswerMalformed) => "its answer was malformed",
+            Ended::Refused(Refusal::AnswerTooLate) => "it did not answer in time",
+            Ended::Deserted | Ended::Aborted | Ended::Refused(_) => return,
+        };
+        self.pool.failed(index, self.falls, why, self.worker.clock.read());
     }
 
     /// A connection to the upstream, and whether it has been used before.
     async fn connection(&self, index: usize, is_new: bool) -> Result<(TcpStream, bool), Unconnected> {
         let upstream = &self.pool.upstreams[index];
         // A probe has to find out whether the upstream can be reached, which a connection from before does not tell:
-        // it would be used once a second, and the upstream stay down for good.
+        // it would be used once a second, and the upstream stay down for good. One that was ejected is no better known.
         let timeouts = &self.site.shared.timeouts;
         if !is_new
             && !upstream.is_down()
+            && !upstream.is_out()
             && let Some(stream) =
                 self.local(index).idle.take(self.worker.clock.last_read(), timeouts.upstream_idle)
         {
             return Ok((stream, true));
         }
-        match timeout(timeouts.connect, connect(upstream)).await {
+        match timeout(timeouts.connect, connect(upstream.address)).await {
             Ok(Ok(stream)) => {
                 self.pool.mark_up(index, self.worker.clock.read());
                 Ok((stream, false))
@@ -202,12 +249,13 @@ impl<'a> Exchange<'a> {
         stream: &mut TcpStream,
         head: &[u8],
         body: &mut Body,
+        is_last: bool,
     ) -> Ended {
-        let (worker, site) = (self.worker, &self.site.shared);
+        let (worker, site, upstream) = (self.worker, &self.site.shared, &*self.pool.upstreams[index]);
         let transfer = Transfer {
             request: self.request,
-            set_cookie: self.pool.affinity.set_cookie(&self.request.route, index),
-            links: self.pool.affinity.links(&self.request.route, index, || request::host_in(head)),
+            set_cookie: self.pool.affinity.set_cookie(&self.request.route, self.home.unwrap_or(index)),
+            links: self.pool.affinity.links(&self.request.route, self.home.unwrap_or(index), || request::host_in(head)),
             closing: &worker.closing,
             limits: &site.limits,
             timeouts: &site.timeouts,
@@ -215,6 +263,11 @@ impl<'a> Exchange<'a> {
             watch: &client.watch,
             clock: &worker.clock,
             progress: &self.progress,
+            upstream,
+            falls: self.falls,
+            seat: &client.seat,
+            silence: self.pool.health.silence,
+            budget: (self.is_repeatable() && !is_last).then_some(&worker.budget),
         };
         let _in_flight = self.pool.begin(index);
         let (mut input, mut out) = (worker.buffers.take(), worker.buffers.take());
@@ -227,8 +280,12 @@ impl<'a> Exchange<'a> {
 
     /// Whether a request that broke off without an answer may be sent again.
     fn may_send_again(&self) -> bool {
-        self.progress.sent.get() == 0
-            || self.request.method.is_idempotent() && self.is_kept && self.worker.budget.allows()
+        self.progress.sent.get() == 0 || self.is_repeatable() && self.worker.budget.allows()
+    }
+
+    /// Whether doing it twice is doing it once, and all of it is at hand.
+    fn is_repeatable(&self) -> bool {
+        self.request.method.is_idempotent() && self.is_kept
     }
 
     /// Tells the client what it has not been told, and what happens to its connection.
@@ -255,7 +312,7 @@ impl<'a> Exchange<'a> {
                 self.worker.clock.read();
                 (refusal.status(), if close { After::Linger } else { After::Next })
             }
-            Ended::Broken | Ended::Aborted => {
+            Ended::Broken | Ended::Deserted | Ended::Aborted => {
                 (self.progress.status.get().unwrap_or(CLIENT_GONE), After::Abort)
             }
         }
@@ -265,9 +322,9 @@ impl<'a> Exchange<'a> {
     fn count_pin(&self) {
         let (Request { route, .. }, upstreams) = (self.request, &self.pool.upstreams);
         let before = route.pin.map(|pin| pin.upstream);
-        if route.pins() && before != self.upstream {
+        if route.pins() && before != self.home {
             before.inspect(|&left| count(&upstreams[left].counts.remaps));
-            self.upstream.inspect(|&now| count(&upstreams[now].counts.pins));
+            self.home.inspect(|&now| count(&upstreams[now].counts.pins));
         }
     }
 
@@ -284,24 +341,3 @@ impl<'a> Exchange<'a> {
 
 /// What nginx logs for it, too.
 const CLIENT_GONE: u16 = 499;
-
-async fn connect(upstream: &Upstream) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(upstream.address).await?;
-    // Without a listener, connecting to a local port of the ephemeral range may meet itself (simultaneous open).
-    if stream.local_addr()? == stream.peer_addr()? {
-        return Err(io::ErrorKind::ConnectionRefused.into());
-    }
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// Whether the cause is here: no descriptor, memory or port is left, or no such address can be connected to.
-fn is_ours(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected, TimedOut,
-    };
-    !matches!(
-        error.kind(),
-        ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable | NotConnected | TimedOut
-    )
-}

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::access_log;
 use crate::config::{Config, ConfigMistake};
 use crate::control::Control;
+use crate::health;
 use crate::listener;
 use crate::site::{Published, Site};
 use crate::upstream::UpstreamStatus;
@@ -77,6 +78,7 @@ impl Gateway {
         let (stop, stopped) = watch::channel(None);
         let mut running = Running { address: self.address, control, stop, workers: Vec::new(), log_thread };
         let (started, starts) = mpsc::channel();
+        let workers = self.listeners.len();
         for (index, listener) in self.listeners.into_iter().enumerate() {
             let (shared, log) = (Arc::clone(&shared), log.clone());
             let (stopped, started) = (stopped.clone(), started.clone());
@@ -84,8 +86,9 @@ impl Gateway {
             let run = move || worker::run(shared, log, listener, stopped, &started);
             running.workers.push(thread::Builder::new().name(name).spawn(run)?);
         }
+        running.workers.push(health::start(shared, stopped)?);
         drop((started, log));
-        starts.into_iter().take(running.workers.len()).collect::<io::Result<()>>()?;
+        starts.into_iter().take(workers).collect::<io::Result<()>>()?;
         Ok(running)
     }
 }
@@ -95,6 +98,7 @@ pub struct Running {
     address: SocketAddr,
     control: Control,
     stop: watch::Sender<Deadline>,
+    /// And the one that checks servers.
     workers: Vec<JoinHandle<()>>,
     log_thread: Option<JoinHandle<()>>,
 }

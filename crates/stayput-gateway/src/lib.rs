@@ -19,7 +19,8 @@
 //! | how a route gets into links, and off addresses | `links` (what they are), `affinity::url` (what they say) |
 //! | which application a request is for | `directory` |
 //! | who a client is | `origin` |
-//! | when a request is sent again | `exchange`, `retry` |
+//! | when a request is sent again | `exchange`, `retry`, `waiting` |
+//! | who fails, and who is taken out for it | `health`, `upstream::health`, `pool::floor` |
 //! | how bytes move, both ways at once | `transfer`, `body`, `buffer`, `io` |
 //! | how connections live and end | `client`, `idle`, `closing`, `watch` |
 //! | what can change while it runs, and how | `site`, `control` |
@@ -52,12 +53,14 @@ mod chunked;
 mod client;
 mod closing;
 mod config;
+mod connect;
 mod control;
 mod directory;
 mod exchange;
 mod framing;
 mod gateway;
 mod head;
+mod health;
 mod idle;
 mod io;
 mod links;
@@ -70,13 +73,15 @@ mod retry;
 mod site;
 mod transfer;
 mod upstream;
+mod waiting;
 mod watch;
 mod worker;
 
 pub use config::{
-    AccessLog, AffinityConfig, Config, ConfigMistake, CookieRule, Limits, LogFormat, PoolConfig, Rule,
-    SessionFormat, SessionRule, SiteConfig, Timeouts, UpstreamConfig, UrlPlace, UrlRule,
+    AccessLog, AffinityConfig, Check, CheckKind, Config, ConfigMistake, CookieRule, HealthConfig, Limits,
+    LogFormat, OnReturn, PoolConfig, Rule, SessionFormat, SessionRule, SiteConfig, Timeouts, UpstreamConfig,
+    UrlPlace, UrlRule,
 };
 pub use control::{Control, UnknownUpstream};
 pub use gateway::{BindError, Gateway, Running};
-pub use upstream::UpstreamStatus;
+pub use upstream::{CheckStatus, UpstreamStatus};

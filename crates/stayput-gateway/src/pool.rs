@@ -4,55 +4,50 @@
 //! other gateways send to the same upstreams it doesn't see.
 
 mod draw;
+mod floor;
+mod load;
 mod order;
 #[cfg(test)]
 mod simulation;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::draw::Chance;
 use self::draw::Draw;
+pub(crate) use self::load::Load;
 pub(crate) use self::order::ClientHash;
 use self::order::Order;
 use crate::affinity::Affinity;
-use crate::config::{PoolConfig, UpstreamConfig};
-use crate::upstream::{Upstream, WHOLE, count};
+use crate::config::{HealthConfig, OnReturn, PoolConfig, UpstreamConfig};
+use crate::upstream::{Asking, Upstream, UpstreamStatus, WHOLE, count};
 
 pub(crate) struct Pool {
     pub(crate) name: Arc<str>,
     pub(crate) affinity: Affinity,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    pub(crate) health: HealthConfig,
     slow_start: Duration,
     draw: Draw,
     /// There only where a rule needs it: it takes a megabyte.
     order: Option<Arc<Order>>,
-    load: Arc<Load>,
+    /// Who serves clients whose own server is away; there only where they come back to it.
+    substitutes: Option<Order>,
+    pub(crate) load: Arc<Load>,
 }
 
-/// What the mean load is made of. Aligned so that it never shares a cache line with anything else that is written.
-#[derive(Default)]
-#[repr(align(128))]
-struct Load {
-    in_flight: AtomicU64,
-    /// Of all upstreams that are up.
-    weight: AtomicU64,
-    /// Those that are in the pool now. Locked when one goes up or down, never for a request.
-    members: Mutex<Vec<Arc<Upstream>>>,
+/// The upstream for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) upstream: usize,
+    /// Whether the client stays pinned to the one that it was pinned to.
+    pub(crate) is_substitute: bool,
 }
 
-impl Load {
-    fn take_over(&self, members: Vec<Arc<Upstream>>) {
-        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
-        self.weigh();
-    }
-
-    /// Sums the weights up anew; differences would go wrong where two come at the same time.
-    fn weigh(&self) {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let up = members.iter().filter(|upstream| !upstream.is_down());
-        self.weight.store(up.map(|upstream| u64::from(upstream.weight())).sum(), Relaxed);
+impl Choice {
+    fn of(upstream: usize) -> Self {
+        Self { upstream, is_substitute: false }
     }
 }
 
@@ -91,10 +86,21 @@ impl Pool {
             let same = before.and_then(|before| before.order.as_ref()).filter(|order| order.is_of(named()));
             same.map_or_else(|| Arc::new(Order::new(named())), Arc::clone)
         });
+        let comes_back = config.on_return == OnReturn::Back && affinity.has_cookie();
+        let (name, slow_start): (Arc<str>, _) = (config.name.as_str().into(), config.slow_start);
         let load = before.map_or_else(Arc::default, |before| Arc::clone(&before.load));
-        load.take_over(upstreams.clone());
-        let (name, slow_start) = (config.name.as_str().into(), config.slow_start);
-        Self { name, affinity, slow_start, draw: Draw::new(weights()), order, load, upstreams }
+        load.take_over(Arc::clone(&name), upstreams.clone(), config.health.floor, now);
+        Self {
+            name,
+            affinity,
+            slow_start,
+            draw: Draw::new(weights()),
+            order,
+            substitutes: comes_back.then(|| Order::uncached(named())),
+            load,
+            upstreams,
+            health: config.health.clone(),
+        }
     }
 
     /// The upstream of the pool before that has this name and address, or a new one.
@@ -111,82 +117,130 @@ impl Pool {
         Arc::new(upstream)
     }
 
-    /// The upstream for a request that doesn't go to the one to `avoid`. An upstream that was down gets one request that
-    /// finds out whether it still is (`down` is how long others then wait).
+    /// The upstream for a request that doesn't go to the one to `avoid`. Of an upstream that was down or ejected one request
+    /// finds out whether it still is.
     pub(crate) fn pick(
         &self,
         whereto: Whereto,
         avoid: Option<usize>,
         chance: &Chance,
-        now: Instant,
-        down: Duration,
-    ) -> Option<usize> {
-        let admits = |index: usize| self.upstreams[index].admit(now, down);
-        let mut without = avoid;
+        asking: Asking,
+    ) -> Option<Choice> {
         match whereto {
-            Whereto::Pinned(own) if Some(own) != avoid && self.upstreams[own].is_available(now) => {
-                if !self.yields(own, now) {
-                    if admits(own) {
-                        return Some(own);
-                    }
-                } else if avoid.is_none() {
-                    without = Some(own);
-                }
-            }
+            Whereto::Pinned(own) => self.pick_pinned(own, avoid, chance, asking),
             Whereto::Hashed(client) => {
-                while let Some(index) = self.in_order_of(client, avoid, now) {
-                    if admits(index) {
-                        return Some(index);
-                    }
-                }
-                return None;
+                let next = || self.in_order_of(client, avoid, asking);
+                self.first_admitted(asking, next).map(Choice::of)
             }
-            Whereto::Pinned(_) | Whereto::Anywhere => {}
+            Whereto::Anywhere => self.pick_new(avoid, chance, asking).map(Choice::of),
         }
-        let yielding = without.filter(|_| without != avoid);
-        let new = |upstream: &Upstream| upstream.takes_clients(now);
+    }
+
+    fn pick_pinned(
+        &self,
+        own: usize,
+        avoid: Option<usize>,
+        chance: &Chance,
+        asking: Asking,
+    ) -> Option<Choice> {
+        let upstream = &self.upstreams[own];
+        if Some(own) != avoid && upstream.is_available(asking) && self.has_room_again(own, asking) {
+            if self.yields(own, asking.now) && avoid.is_none() {
+                let other = self.pick_new(Some(own), chance, asking);
+                other.inspect(|_| count(&upstream.counts.yields));
+                // Whoever is alone has to bear it.
+                return other.or_else(|| self.admits(own, asking).then_some(own)).map(Choice::of);
+            }
+            if self.admits(own, asking) {
+                return Some(Choice::of(own));
+            }
+        }
+        if self.substitutes.is_some() && !upstream.is_drained(asking.now) {
+            let substitute = self.first_admitted(asking, || self.substitute(own, avoid, asking));
+            if let Some(upstream) = substitute {
+                return Some(Choice { upstream, is_substitute: true });
+            }
+        }
+        self.pick_new(avoid, chance, asking).map(Choice::of)
+    }
+
+    /// The less loaded of two for a client that comes here anew.
+    fn pick_new(&self, avoid: Option<usize>, chance: &Chance, asking: Asking) -> Option<usize> {
+        let new = |upstream: &Upstream| upstream.takes_clients(asking);
         // Who is draining gets somebody new only where there is nobody else.
-        let any = |upstream: &Upstream| upstream.is_available(now);
+        let any = |upstream: &Upstream| upstream.is_available(asking);
         let next = || {
-            let one = self.less_loaded_of_two(without, chance, now, new);
-            one.or_else(|| self.less_loaded_of_two(without, chance, now, any))
+            let one = self.less_loaded_of_two(avoid, chance, asking.now, new);
+            one.or_else(|| self.less_loaded_of_two(avoid, chance, asking.now, any))
         };
-        while let Some(index) = next() {
-            // Another worker may have taken the probe of a down upstream just now; then it is not available any more.
-            if admits(index) {
-                self.upstreams[index].assign(now);
-                yielding.inspect(|&own| count(&self.upstreams[own].counts.yields));
+        let index = self.first_admitted(asking, next)?;
+        self.upstreams[index].assign(asking.now);
+        Some(index)
+    }
+
+    /// The first of these that takes the request. Another worker may have taken the probe of one that was down just now;
+    /// then it is not available any more, and not found again.
+    fn first_admitted(&self, asking: Asking, mut next: impl FnMut() -> Option<usize>) -> Option<usize> {
+        loop {
+            let index = next()?;
+            if self.admits(index, asking) {
                 return Some(index);
             }
         }
-        // Whoever is alone has to bear it.
-        yielding.filter(|&own| admits(own))
+    }
+
+    pub(crate) fn admits(&self, index: usize, asking: Asking) -> bool {
+        self.upstreams[index].admit(asking, self.health.ejection)
     }
 
     /// The first upstream in the client's own order that has room, else the first that there is.
-    fn in_order_of(&self, client: ClientHash, avoid: Option<usize>, now: Instant) -> Option<usize> {
+    fn in_order_of(&self, client: ClientHash, avoid: Option<usize>, asking: Asking) -> Option<usize> {
         let order = self.order.as_ref().expect("who goes by hashes has an order");
-        let usable = |index: usize| Some(index) != avoid && self.upstreams[index].takes_clients(now);
+        let usable = |index: usize| Some(index) != avoid && self.upstreams[index].takes_clients(asking);
         let first = order.first(client);
-        if usable(first) && self.has_room_for(client, first, now) {
+        if usable(first) && self.has_room_for(client, first, asking.now) {
             return Some(first);
         }
         if usable(first) {
             count(&self.upstreams[first].counts.spills);
         }
-        let has_room = |index: usize| usable(index) && self.has_room_for(client, index, now);
-        let last = |index: usize| Some(index) != avoid && self.upstreams[index].is_available(now);
-        order
-            .best(client, has_room)
-            .or_else(|| order.best(client, usable))
-            .or_else(|| order.best(client, last))
+        self.best(order, client, asking, |index| Some(index) != avoid)
+    }
+
+    /// Who serves a client while its own server is away: the same one for all its requests, at every gateway.
+    fn substitute(&self, own: usize, avoid: Option<usize>, asking: Asking) -> Option<usize> {
+        let order = self.substitutes.as_ref()?;
+        let client = ClientHash::of(&asking.client.to_be_bytes());
+        self.best(order, client, asking, |index| index != own && Some(index) != avoid)
+    }
+
+    fn best(
+        &self,
+        order: &Order,
+        client: ClientHash,
+        asking: Asking,
+        fits: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let usable = |index: usize| fits(index) && self.upstreams[index].takes_clients(asking);
+        let has_room = |index: usize| usable(index) && self.has_room_for(client, index, asking.now);
+        let last = |index: usize| fits(index) && self.upstreams[index].is_available(asking);
+        let best = order.best(client, has_room);
+        best.or_else(|| order.best(client, usable)).or_else(|| order.best(client, last))
+    }
+
+    /// Whether the server of a pinned client has room for it. Where clients come back they do so one after the other.
+    fn has_room_again(&self, own: usize, asking: Asking) -> bool {
+        if self.substitutes.is_none() {
+            return true;
+        }
+        let share = self.upstreams[own].share(asking.now, self.slow_start);
+        share == WHOLE || is_within(share, ClientHash::of(&asking.client.to_be_bytes()))
     }
 
     /// Clients come back to an upstream that has returned one after the other, each of them for good.
     fn has_room_for(&self, client: ClientHash, index: usize, now: Instant) -> bool {
         let share = self.upstreams[index].share(now, self.slow_start);
-        (share == WHOLE || u64::from(client.share()) < share * (65_536 / WHOLE))
-            && !self.is_above(SPILL, index, now)
+        is_within(share, client) && !self.is_above(SPILL, index, now)
     }
 
     /// Whether pins to an upstream yield: there is a crowd, and it has been there for long.
@@ -241,15 +295,45 @@ impl Pool {
 
     pub(crate) fn mark_down(&self, index: usize, now: Instant, down: Duration) {
         if self.upstreams[index].mark_down(now, down) {
-            self.load.weigh();
+            self.load.judge(now);
         }
     }
 
     pub(crate) fn mark_up(&self, index: usize, now: Instant) {
         if self.upstreams[index].mark_up(now) {
-            self.load.weigh();
+            self.load.judge(now);
         }
     }
+
+    /// Takes note of a request that an upstream failed, sent after so many of its `falls`.
+    pub(crate) fn failed(&self, index: usize, falls: u64, why: &'static str, now: Instant) {
+        if self.upstreams[index].failed(falls, why, &self.health, now) {
+            self.load.judge(now);
+        }
+    }
+
+    /// Takes note of a whole answer to a request that was sent after so many `falls`.
+    pub(crate) fn answered(&self, index: usize, falls: u64, now: Instant) {
+        if self.upstreams[index].answered(falls, now) {
+            self.load.judge(now);
+        }
+    }
+
+    /// A number that changes whenever somebody falls.
+    pub(crate) fn falls(&self) -> u64 {
+        self.load.falls()
+    }
+
+    /// Each upstream as it is now.
+    pub(crate) fn status(&self) -> impl Iterator<Item = UpstreamStatus> + '_ {
+        let are_ignored = self.load.are_verdicts_ignored();
+        self.upstreams.iter().map(move |upstream| upstream.status(&self.name, are_ignored))
+    }
+}
+
+/// Whether a client is among those that get this share of an upstream already.
+fn is_within(share: u64, client: ClientHash) -> bool {
+    share == WHOLE || u64::from(client.share()) < share * (65_536 / WHOLE)
 }
 
 /// How many fourths of the mean load an upstream may have: before clients by hash go to the next …

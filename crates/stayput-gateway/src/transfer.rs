@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -23,6 +24,9 @@ use crate::io;
 use crate::links::Links;
 use crate::refusal::Refusal;
 use crate::request::Request;
+use crate::retry::RetryBudget;
+use crate::upstream::Upstream;
+use crate::waiting::Seat;
 use crate::watch::{Clock, Watch};
 
 /// Most interim answers (1xx) before the answer proper.
@@ -41,6 +45,13 @@ pub(crate) struct Transfer<'a> {
     pub(crate) watch: &'a Watch,
     pub(crate) clock: &'a Clock,
     pub(crate) progress: &'a Progress,
+    pub(crate) upstream: &'a Upstream,
+    /// What the upstream's count of falls was when it was chosen.
+    pub(crate) falls: u64,
+    pub(crate) seat: &'a Seat,
+    pub(crate) silence: Option<Duration>,
+    /// What pays for sending the request to another upstream, if it can be repeated.
+    pub(crate) budget: Option<&'a RetryBudget>,
 }
 
 /// How far a transfer has come, for those who have to judge how it ended.
@@ -56,6 +67,8 @@ pub(crate) struct Progress {
     waits_for_client: Cell<bool>,
     /// Whether the client may have half an interim answer, after which nothing else can be said.
     is_amid_interim: Cell<bool>,
+    /// Whether the upstream broke off amid the answer proper.
+    pub(crate) is_half: Cell<bool>,
 }
 
 /// How a transfer ended.
@@ -70,6 +83,8 @@ pub(crate) enum Ended {
     },
     /// The upstream broke the connection off, and the client has seen nothing yet.
     Broken,
+    /// The upstream was taken out while the request waited, which the budget has paid for sending again.
+    Deserted,
     /// The client has seen nothing of the answer proper, and gets this one instead.
     Refused(Refusal),
     /// The client is gone, or has half an answer.
@@ -101,6 +116,8 @@ impl Transfer<'_> {
         let mut download = pin!(self.download(upstream_read, client_write, input, out));
         let mut is_uploading = true;
         let mut is_fresh = true;
+        let mut overdue = None;
+        let _rest = Resting(self.seat);
         self.watch.set_at(self.clock.last_read() + self.timeouts.body);
         poll_fn(|cx| {
             if is_uploading && let Poll::Ready(result) = upload.as_mut().poll(cx) {
@@ -114,15 +131,36 @@ impl Transfer<'_> {
                 if self.progress.status.get().is_none() {
                     let now = if is_fresh { self.clock.last_read() } else { self.clock.read() };
                     self.watch.set_at(now + self.timeouts.answer);
+                    self.seat.wait(now + self.silence.unwrap_or(self.timeouts.answer));
                 }
+            }
+            if is_fresh {
+                self.seat.listen(cx.waker());
             }
             is_fresh = false;
             if let Poll::Ready(ended) = download.as_mut().poll(cx) {
                 return Poll::Ready(ended.unwrap_or_else(|ended| ended));
             }
+            if self.seat.is_called() && self.progress.status.get().is_none() {
+                if self.seat.is_overdue() {
+                    overdue.get_or_insert_with(|| self.upstream.overdue());
+                }
+                if self.deserts() {
+                    return Poll::Ready(Ended::Deserted);
+                }
+            }
             self.watch.poll_expired(cx).map(|_| self.refused_or_aborted(self.late()))
         })
         .await
+    }
+
+    /// Whether the request goes elsewhere: its upstream was taken out meanwhile, nothing has come of an answer, it can be
+    /// repeated, and that is paid for.
+    fn deserts(&self) -> bool {
+        self.upstream.is_out()
+            && self.upstream.falls() != self.falls
+            && self.progress.answered.get() == 0
+            && self.budget.is_some_and(RetryBudget::allows)
     }
 
     async fn upload(
@@ -257,7 +295,7 @@ impl Transfer<'_> {
             }
             input.reserve(1);
             match io::read(from, input).await {
-                Ok(1..) => _ = self.clock.read(),
+                Ok(1..) => self.upstream.heard(self.clock.read()),
                 Ok(0) | Err(_) if self.progress.answered.get() == 0 => return Err(Ended::Broken),
                 Ok(0) | Err(_) => return Err(Ended::Refused(Refusal::UpstreamFailed)),
             }
@@ -281,9 +319,15 @@ impl Transfer<'_> {
         let read = io::read(from, input).await;
         self.moved_on();
         match read {
-            Ok(1..) => Ok(true),
+            Ok(1..) => {
+                self.upstream.heard(self.clock.last_read());
+                Ok(true)
+            }
             Ok(0) if body.ends_with_connection() => Ok(false),
-            Ok(0) | Err(_) => Err(Ended::Aborted),
+            Ok(0) | Err(_) => {
+                self.progress.is_half.set(true);
+                Err(Ended::Aborted)
+            }
         }
     }
 
@@ -324,6 +368,15 @@ impl Progress {
     /// Whether the whole request has been read from the client and sent.
     pub(crate) fn is_uploaded(&self) -> bool {
         self.is_uploaded.get()
+    }
+}
+
+/// Nobody is called once a transfer is over.
+struct Resting<'a>(&'a Seat);
+
+impl Drop for Resting<'_> {
+    fn drop(&mut self) {
+        self.0.rest();
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here locks: everything is an atomic of its own, and a number that is read a moment late does no harm.
 
+mod health;
 mod status;
 
 use std::net::SocketAddr;
@@ -9,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-pub use self::status::UpstreamStatus;
+use self::health::Health;
+pub use self::status::{CheckStatus, UpstreamStatus};
 pub(crate) use self::status::{Counts, count};
 use crate::config::UpstreamConfig;
 
@@ -37,6 +39,19 @@ pub(crate) struct Upstream {
     /// Until when it keeps the clients pinned to it and gets no new ones, in milliseconds since `born`; 0 if it isn't
     /// draining.
     draining: AtomicU64,
+    health: Health,
+}
+
+/// A request that asks for an upstream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking {
+    pub(crate) now: Instant,
+    /// How long an upstream that can't be reached gets no other.
+    pub(crate) down: Duration,
+    /// Whether it can go to another one if it fails, though it may have been acted on.
+    pub(crate) is_repeatable: bool,
+    /// What tells clients with a pin from each other.
+    pub(crate) client: u64,
 }
 
 /// How many milliseconds an upstream has to be crowded for pins to yield.
@@ -60,6 +75,7 @@ impl Upstream {
             returned: AtomicU64::new(0),
             crowded: AtomicU64::new(0),
             draining: AtomicU64::new(0),
+            health: Health::default(),
         }
     }
 
@@ -153,35 +169,41 @@ impl Upstream {
     }
 
     /// Whether it may be chosen for a client that is pinned to it.
-    pub(crate) fn is_available(&self, now: Instant) -> bool {
-        self.may_be_asked(now) && !self.is_drained(now)
+    pub(crate) fn is_available(&self, asking: Asking) -> bool {
+        self.may_be_asked(asking) && !self.is_drained(asking.now)
     }
 
     /// Whether it may be chosen for anybody.
-    pub(crate) fn takes_clients(&self, now: Instant) -> bool {
-        self.may_be_asked(now) && !self.is_draining()
+    pub(crate) fn takes_clients(&self, asking: Asking) -> bool {
+        self.may_be_asked(asking) && !self.is_draining()
     }
 
     /// Whether the deadline of its draining is over.
-    fn is_drained(&self, now: Instant) -> bool {
+    pub(crate) fn is_drained(&self, now: Instant) -> bool {
         let until = self.draining.load(Relaxed);
         until != 0 && until != u64::MAX && self.millisecond(now) >= until
     }
 
-    /// Whether it is up, or may be asked whether it is again.
-    fn may_be_asked(&self, now: Instant) -> bool {
+    /// Whether it is up and in, or may be asked whether it is again.
+    fn may_be_asked(&self, asking: Asking) -> bool {
+        self.may_be_up(asking.now) && self.lets_in(asking)
+    }
+
+    fn may_be_up(&self, now: Instant) -> bool {
         let until = self.down_until.load(Relaxed);
         until == 0 || self.millisecond(now) >= until
     }
 
-    /// Whether this request may go here. Of all that come after a down upstream's time is over, one may: it is the
-    /// probe, and the others wait for what it finds.
-    pub(crate) fn admit(&self, now: Instant, down: Duration) -> bool {
+    /// Whether this request may go here. Of all that come after the time of an upstream that is down or ejected is over, one
+    /// may: it is the probe, and the others wait for what it finds; if nothing, for as long as another `ejection`.
+    pub(crate) fn admit(&self, asking: Asking, ejection: Duration) -> bool {
         let until = self.down_until.load(Relaxed);
-        let again = self.millisecond(now + down);
-        until == 0
-            || self.may_be_asked(now)
+        let again = self.millisecond(asking.now + asking.down);
+        let probes = || {
+            self.may_be_up(asking.now)
                 && self.down_until.compare_exchange(until, again, Relaxed, Relaxed).is_ok()
+        };
+        (until == 0 || probes()) && self.tries(asking, ejection)
     }
 
     /// Says whether that is new.
@@ -232,6 +254,10 @@ mod tests {
         Upstream::new(UpstreamConfig::new("a", ([127, 0, 0, 1], 1).into()))
     }
 
+    fn asking(now: Instant) -> Asking {
+        Asking { now, down: DOWN, is_repeatable: false, client: 0 }
+    }
+
     #[test]
     fn load_counts_what_is_in_flight_and_forgets_assigned_clients_slowly() {
         let upstream = upstream();
@@ -249,15 +275,16 @@ mod tests {
     fn a_down_upstream_gets_one_probe_when_its_time_is_over() {
         let upstream = upstream();
         let now = upstream.born + DOWN;
-        assert!(upstream.admit(now, DOWN));
+        let admits = |now| upstream.admit(asking(now), DOWN);
+        assert!(admits(now));
         upstream.mark_down(now, DOWN);
-        assert!(!upstream.is_available(now) && !upstream.admit(now, DOWN));
+        assert!(!upstream.is_available(asking(now)) && !admits(now));
         let later = now + DOWN;
-        assert!(upstream.is_available(later));
-        assert!(upstream.admit(later, DOWN));
-        assert!(!upstream.admit(later, DOWN), "the probe is out");
+        assert!(upstream.is_available(asking(later)));
+        assert!(admits(later));
+        assert!(!admits(later), "the probe is out");
         assert!(upstream.mark_up(later) && !upstream.mark_up(later), "only the first time is new");
-        assert!(upstream.admit(later, DOWN));
+        assert!(admits(later));
     }
 
     #[test]

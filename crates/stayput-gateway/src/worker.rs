@@ -20,9 +20,10 @@ use crate::access_log::LogSender;
 use crate::buffer::Buffers;
 use crate::client;
 use crate::closing::{Closing, Place};
-use crate::pool::Chance;
+use crate::pool::{Chance, Pool};
 use crate::retry::RetryBudget;
 use crate::site::{LocalSite, Published};
+use crate::waiting::Waiting;
 use crate::watch::Clock;
 
 /// How many clients are told at the same time that there is no room; more are just closed.
@@ -49,6 +50,7 @@ pub(crate) struct Worker {
     pub(crate) chance: Chance,
     pub(crate) closing: Rc<Closing>,
     pub(crate) clock: Clock,
+    pub(crate) waiting: Waiting,
     shedding: Cell<usize>,
 }
 
@@ -97,6 +99,7 @@ impl Worker {
             chance: Chance::from_system(),
             closing: Rc::default(),
             clock: Clock::default(),
+            waiting: Waiting::default(),
             shedding: Cell::new(0),
         }
     }
@@ -120,7 +123,7 @@ impl Worker {
                     Ok((stream, address)) => self.welcome(stream, address.ip()),
                     Err(error) => self.accept_failed(&error).await,
                 },
-                _ = sweep.tick() => self.site().sweep(Instant::now()),
+                _ = sweep.tick() => self.sweep(),
                 // An error means that nobody is left to say when: it ends at once.
                 _ = stop.changed() => break,
             }
@@ -133,6 +136,12 @@ impl Worker {
         self.closing.begin();
         let deadline = stop.borrow().unwrap_or_else(Instant::now);
         let _ = timeout_at(deadline.into(), self.closing.all_gone()).await;
+    }
+
+    fn sweep(&self) {
+        let (site, now) = (self.site(), Instant::now());
+        site.sweep(now);
+        self.waiting.walk(site.shared.pools.iter().map(Pool::falls).sum(), now);
     }
 
     fn welcome(self: &Rc<Self>, stream: TcpStream, address: IpAddr) {

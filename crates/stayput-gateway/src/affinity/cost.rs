@@ -16,6 +16,7 @@ use crate::origin::Origin;
 use crate::pool::Chance;
 use crate::request;
 use crate::site::Site;
+use crate::upstream::Asking;
 
 const RULES: [&str; 9] =
     ["none", "cookie", "cookie-timeouts", "session", "whole", "url", "header", "ip", "ip-proxied"];
@@ -109,7 +110,8 @@ impl Cost {
             out.clear();
             let request = request::read(head, &self.site, b"self", &mut origin, &mut out).unwrap();
             let pool = &self.site.pools[request.pool];
-            let index = pool.pick(request.route.whereto, None, &chance, now, DOWN).unwrap();
+            let asking = Asking { now, down: DOWN, is_repeatable: true, client: 0 };
+            let index = pool.pick(request.route.whereto, None, &chance, asking).unwrap().upstream;
             let in_flight = pool.begin(index);
             black_box((pool.affinity.set_cookie(&request.route, index).is_some(), &out, &in_flight));
         }

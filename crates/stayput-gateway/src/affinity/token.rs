@@ -30,14 +30,19 @@ const TAG: usize = 11;
 pub(crate) struct Pin {
     /// The upstream's place in the list.
     pub(crate) upstream: usize,
-    /// When the client was pinned to it.
-    made: Seconds,
+    /// When the client was pinned to it, and what tells it from others who were in the same second.
+    pub(crate) made: Made,
     /// Whether the token need not be written again: it is under the primary key, and has been used lately.
     pub(crate) is_current: bool,
 }
 
 /// Full seconds since the Unix epoch.
 type Seconds = u64;
+
+/// Full seconds since the Unix epoch in the lower 36 bits, and above them the thousandths.
+pub(crate) type Made = u64;
+
+const SECONDS: u64 = (1 << 36) - 1;
 
 pub(super) struct Tokens {
     servers: HashMap<[u8; NAME], Server>,
@@ -96,7 +101,7 @@ impl Tokens {
             let is_over = |limit: Option<Duration>, since| {
                 limit.is_some_and(|limit| now.saturating_sub(since) >= limit.as_secs())
             };
-            if is_over(self.idle_timeout, number(used)) || is_over(self.absolute_timeout, made) {
+            if is_over(self.idle_timeout, number(used)) || is_over(self.absolute_timeout, made & SECONDS) {
                 return None;
             }
             is_current &= !is_over(self.idle_timeout.map(|limit| limit / 10), number(used));
@@ -106,8 +111,8 @@ impl Tokens {
 
     /// A token for the upstream, used now; for a client that `stays` there the time of its making is kept.
     pub(super) fn write(&self, upstream: usize, stays: Option<Pin>, now: Timestamp) -> Token {
-        let now = now.as_millis() / 1000;
-        let made = stays.map_or(now, |pin| pin.made);
+        let (now, thousandths) = (now.as_millis() / 1000, now.as_millis() % 1000);
+        let made = stays.map_or(thousandths << 36 | now & SECONDS, |pin| pin.made);
         let mut token = [0; TOKEN];
         let (signed, tag) = token.split_at_mut(SIGNED);
         let (name, times) = signed.split_at_mut(NAME);

@@ -56,6 +56,8 @@ pub enum ConfigMistake {
     Header(String),
     /// A rule stands after the one for addresses, which always finds something.
     RuleAfterIp,
+    /// Failing servers can't be found so.
+    Health(&'static str),
     /// An upstream has the gateway's own address.
     OwnAddress(SocketAddr),
     /// No connection is allowed.
@@ -109,6 +111,7 @@ impl fmt::Display for ConfigMistake {
             Self::RuleAfterIp => {
                 f.write_str("no request reaches the rule after `ip`, which always finds something")
             }
+            Self::Health(text) => f.write_str(text),
             Self::OwnAddress(address) => write!(f, "the upstream {address} is the gateway itself"),
             Self::NoConnections => f.write_str("the limit of connections is 0"),
             Self::HeadBytes(bytes) => {

@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{AffinityConfig, ConfigMistake, CookieRule};
+use super::{AffinityConfig, ConfigMistake, CookieRule, HealthConfig, OnReturn};
 
 /// The servers of one application, and how clients are shared out among them.
 #[derive(Clone, Debug)]
@@ -23,6 +23,10 @@ pub struct PoolConfig {
     /// How long an upstream that comes back takes to get its whole share of new clients again. Zero gives it at once.
     /// Default: 10 s.
     pub slow_start: Duration,
+    /// How servers that fail are found and taken out.
+    pub health: HealthConfig,
+    /// Whether a client that is pinned by cookie comes back to its server. Default: [`OnReturn::Stay`].
+    pub on_return: OnReturn,
 }
 
 impl PoolConfig {
@@ -35,6 +39,8 @@ impl PoolConfig {
             upstreams,
             affinity: AffinityConfig::default(),
             slow_start: Duration::from_secs(10),
+            health: HealthConfig::default(),
+            on_return: OnReturn::default(),
         }
     }
 
@@ -62,6 +68,7 @@ impl PoolConfig {
         let own = own.filter(|&own| self.upstreams.iter().any(|upstream| upstream.address == own));
         mistakes.extend(own.map(ConfigMistake::OwnAddress));
         self.affinity.mistakes(mistakes);
+        self.health.mistakes(mistakes);
     }
 }
 

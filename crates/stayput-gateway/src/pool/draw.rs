@@ -22,7 +22,7 @@ impl Chance {
     }
 
     /// A number from 0 to 1.
-    pub(super) fn fraction(&self) -> f32 {
+    pub(crate) fn fraction(&self) -> f32 {
         f32::from(u16::try_from(self.below(1 << 16)).expect("it has 16 bits")) / f32::from(u16::MAX)
     }
 

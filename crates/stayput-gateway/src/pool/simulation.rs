@@ -122,7 +122,7 @@ fn simulated_load_stays_within_its_bound_however_uneven_clients_are() {
         // Some clients ask a hundred times as often as others.
         let client = chance.below(1 + chance.below(2000));
         let hash = ClientHash::of(&client.to_be_bytes());
-        let index = pool.pick(Whereto::Hashed(hash), None, &chance, now, Duration::from_secs(1)).unwrap();
+        let index = pool.pick(Whereto::Hashed(hash), None, &chance, tests::asking(now)).unwrap().upstream;
         requests += 1;
         at_home += u32::from(index == pool.order.as_ref().unwrap().first(hash));
         in_flight.push(pool.begin(index));

@@ -27,14 +27,19 @@ fn unhashed(n: usize) -> Pool {
 }
 
 fn pick(pool: &Pool, whereto: Whereto, now: Instant) -> Option<usize> {
-    pool.pick(whereto, None, &Chance::from_seed(1), now, DOWN)
+    let choice = pool.pick(whereto, None, &Chance::from_seed(1), asking(now));
+    choice.map(|choice| choice.upstream)
+}
+
+pub(super) fn asking(now: Instant) -> Asking {
+    Asking { now, down: DOWN, is_repeatable: true, client: 0 }
 }
 
 fn spread(pool: &Pool, clients: usize, seed: u64) -> Vec<usize> {
     let (chance, mut now) = (Chance::from_seed(seed), Instant::now());
     let mut shares = vec![0; pool.upstreams.len()];
     for _ in 0..clients {
-        shares[pool.pick(Whereto::Anywhere, None, &chance, now, DOWN).unwrap()] += 1;
+        shares[pool.pick(Whereto::Anywhere, None, &chance, asking(now)).unwrap().upstream] += 1;
         now += Duration::from_millis(700);
     }
     shares
@@ -97,7 +102,7 @@ fn the_only_one_left_is_found_among_a_thousand_and_none_is_none() {
     let (pool, now) = (unhashed(1000), Instant::now());
     (1..1000).for_each(|index| pool.mark_down(index, now, DOWN));
     assert_eq!(pick(&pool, Whereto::Anywhere, now), Some(0));
-    assert_eq!(pool.pick(Whereto::Anywhere, Some(0), &Chance::from_seed(1), now, DOWN), None);
+    assert_eq!(pool.pick(Whereto::Anywhere, Some(0), &Chance::from_seed(1), asking(now)), None);
 }
 
 #[test]
@@ -128,13 +133,13 @@ fn a_client_by_hash_spills_above_a_quarter_over_the_mean_and_it_is_counted() {
     let mut held: Vec<_> = (0..4).flat_map(|index| [index; 20]).map(|index| pool.begin(index)).collect();
     let mut last = 2;
     while last == 2 {
-        assert_eq!(pool.upstreams[2].status(&pool.name).spills, 0);
+        assert_eq!(pool.upstreams[2].counts.spills.load(Relaxed), 0);
         held.push(pool.begin(2));
         last = pick(&pool, Whereto::Hashed(client), now).unwrap();
     }
     // 1.25 times the mean of 81 + n requests with four is 27 at 26.
     assert_eq!(pool.upstreams[2].in_flight(), 27);
-    assert_eq!((last, pool.upstreams[2].status(&pool.name).spills), (second, 1));
+    assert_eq!((last, pool.upstreams[2].counts.spills.load(Relaxed)), (second, 1));
 }
 
 #[test]
@@ -176,7 +181,7 @@ fn a_pin_yields_above_twice_the_mean_and_not_before() {
         held.push(pool.begin(3));
     }
     // Of 60 + n requests twice the mean is n at 60.
-    assert_eq!((pool.upstreams[3].in_flight(), pool.upstreams[3].status(&pool.name).yields), (60, 1));
+    assert_eq!((pool.upstreams[3].in_flight(), pool.upstreams[3].counts.yields.load(Relaxed)), (60, 1));
 }
 
 #[test]
@@ -202,7 +207,7 @@ fn a_pin_to_the_only_upstream_left_does_not_yield() {
     for second in 0..5 {
         assert_eq!(pick(&pool, Whereto::Pinned(0), now + Duration::from_secs(second)), Some(0));
     }
-    assert_eq!(pool.upstreams[0].status(&pool.name).yields, 0);
+    assert_eq!(pool.upstreams[0].counts.yields.load(Relaxed), 0);
 }
 
 #[test]
@@ -232,8 +237,99 @@ fn new_clients_come_to_an_upstream_that_has_returned_little_by_little() {
     let (chance, mut shares) = (Chance::from_seed(3), [0; 2]);
     let now = start + pool.slow_start / 5;
     for _ in 0..300 {
-        shares[pool.pick(Whereto::Anywhere, None, &chance, now, DOWN).unwrap()] += 1;
+        shares[pool.pick(Whereto::Anywhere, None, &chance, asking(now)).unwrap().upstream] += 1;
     }
     // A fifth of the other's share.
     assert!((45..=55).contains(&shares[0]), "{shares:?}");
+}
+
+#[test]
+fn verdicts_take_out_no_more_than_the_pool_can_miss_and_the_last_ones_are_not_believed() {
+    let (pool, now) = (unhashed(4), Instant::now());
+    let eject = |index: usize| {
+        assert!(pool.upstreams[index].eject("it hangs", false, &pool.health, now));
+        pool.load.judge(now);
+        pool.upstreams.iter().map(|upstream| upstream.is_out()).collect::<Vec<_>>()
+    };
+    assert_eq!(eject(0), [true, false, false, false]);
+    assert_eq!(pool.load.weight.load(Relaxed), 3, "the mean is that of those who are in");
+    assert_eq!(eject(1), [true, true, false, false]);
+    assert_eq!(eject(2), [true, true, false, false], "30% of four are two");
+    assert!(!pool.load.are_verdicts_ignored());
+    assert_eq!(eject(3), [false; 4]);
+    assert!(pool.status().all(|status| status.are_verdicts_ignored));
+    pool.answered(3, pool.upstreams[3].falls(), now);
+    assert!(!pool.load.are_verdicts_ignored() && !pool.upstreams[3].is_out());
+    assert_eq!(pool.status().filter(|status| status.is_out).count(), 2);
+}
+
+#[test]
+fn who_is_down_or_drains_counts_for_nothing_when_others_are_to_be_missed() {
+    for drains in [false, true] {
+        let (pool, now) = (unhashed(2), Instant::now());
+        if drains {
+            pool.upstreams[0].drain(None);
+        } else {
+            pool.mark_down(0, now, DOWN);
+        }
+        assert!(pool.upstreams[1].eject("it hangs", false, &pool.health, now));
+        pool.load.judge(now);
+        assert!(!pool.upstreams[1].is_out(), "it is the only one");
+        if drains {
+            pool.upstreams[0].stop_draining();
+        } else {
+            pool.mark_up(0, now);
+        }
+        pool.load.judge_again(now);
+        assert!(pool.upstreams[1].is_out());
+    }
+}
+
+fn returning(n: usize) -> Pool {
+    let upstream = |index| UpstreamConfig::new(format!("s{index}"), ([127, 0, 0, 1], 1).into());
+    let config = PoolConfig { on_return: OnReturn::Back, ..PoolConfig::new((0..n).map(upstream).collect()) };
+    let (keyring, clock) = (Keyring::generate(&SystemRandom), Arc::new(SystemClock) as Arc<dyn Clock>);
+    Pool::new(&config, Affinity::new(&config, &keyring, &clock), None, Instant::now())
+}
+
+fn pick_pinned(pool: &Pool, client: u64, now: Instant) -> Choice {
+    let asking = Asking { client, ..asking(now) };
+    pool.pick(Whereto::Pinned(1), None, &Chance::from_system(), asking).unwrap()
+}
+
+#[test]
+fn a_client_that_comes_back_has_one_substitute_while_its_server_is_away() {
+    let (pools, now) = ([returning(5), returning(5)], Instant::now());
+    for pool in &pools {
+        pool.mark_down(1, now, DOWN);
+    }
+    let mut shares = [0; 5];
+    for client in 0..400 {
+        let choice = pick_pinned(&pools[0], client, now);
+        assert!(choice.is_substitute && choice.upstream != 1);
+        assert!(pools.iter().all(|pool| pick_pinned(pool, client, now) == choice), "client {client}");
+        shares[choice.upstream] += 1;
+    }
+    assert!([0, 2, 3, 4].iter().all(|&index| (70..130).contains(&shares[index])), "{shares:?}");
+}
+
+#[test]
+fn clients_come_back_to_their_server_one_after_the_other() {
+    let (pool, start) = (returning(3), Instant::now());
+    pool.mark_down(1, start, DOWN);
+    pool.mark_up(1, start);
+    let back = |tenths: u32| {
+        let now = start + pool.slow_start * tenths / 10;
+        (0..1000).filter(|&client| pick_pinned(&pool, client, now) == Choice::of(1)).count()
+    };
+    let shares = [1, 5, 9, 10].map(back);
+    assert!(shares[0].abs_diff(100) < 50 && shares[1].abs_diff(500) < 80, "{shares:?}");
+    assert!(shares[2].abs_diff(900) < 50 && shares[3] == 1000, "{shares:?}");
+}
+
+#[test]
+fn a_client_whose_server_has_drained_is_pinned_elsewhere_though_others_come_back() {
+    let (pool, now) = (returning(3), Instant::now());
+    pool.upstreams[1].drain(Some(now));
+    assert!(!pick_pinned(&pool, 1, now + Duration::from_millis(1)).is_substitute);
 }

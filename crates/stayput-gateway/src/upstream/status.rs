@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use super::Upstream;
 
@@ -27,6 +28,7 @@ pub(crate) fn count(counter: &AtomicU64) {
 /// What an upstream has done and how it is, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or false whatever the others are")]
 pub struct UpstreamStatus {
     /// The pool that it belongs to.
     pub pool: Arc<str>,
@@ -54,13 +56,37 @@ pub struct UpstreamStatus {
     pub in_flight: u64,
     /// Whether it could not be reached last time.
     pub is_down: bool,
+    /// Whether its check or its failures keep requests away from it.
+    pub is_out: bool,
+    /// What its check says; nothing before the first one, or if there is none.
+    pub check: Option<CheckStatus>,
+    /// How long it is ejected for failed requests; zero once a request may be tried on it.
+    pub ejected_for: Option<Duration>,
+    /// How often it has been ejected.
+    pub ejections: u64,
+    /// Why it was ejected last.
+    pub last_failure: Option<&'static str>,
+    /// Whether all servers of its pool fail, so that they are used as if none did.
+    pub are_verdicts_ignored: bool,
     /// Whether it keeps the clients pinned to it, until a deadline, and gets no new ones.
     pub is_draining: bool,
 }
 
+/// What a check says of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckStatus {
+    /// Whether it counts as passing.
+    pub is_passing: bool,
+    /// Why it failed last, unless it has passed for good since.
+    pub why: Option<String>,
+}
+
 impl Upstream {
-    pub(crate) fn status(&self, pool: &Arc<str>) -> UpstreamStatus {
-        let counts = &self.counts;
+    pub(crate) fn status(&self, pool: &Arc<str>, are_verdicts_ignored: bool) -> UpstreamStatus {
+        let (counts, verdicts) = (&self.counts, self.verdicts());
+        let check = verdicts.check.as_ref();
+        let moment = self.millisecond(Instant::now());
         UpstreamStatus {
             pool: Arc::clone(pool),
             name: Arc::clone(&self.name),
@@ -74,6 +100,15 @@ impl Upstream {
             spills: counts.spills.load(Relaxed),
             in_flight: self.in_flight(),
             is_down: self.is_down(),
+            is_out: self.is_out(),
+            check: check.map(|its| CheckStatus { is_passing: its.is_passing, why: its.why.clone() }),
+            ejected_for: verdicts
+                .ejection
+                .as_ref()
+                .map(|its| Duration::from_millis(its.until.saturating_sub(moment))),
+            ejections: verdicts.ejections,
+            last_failure: verdicts.last_failure,
+            are_verdicts_ignored,
             is_draining: self.is_draining(),
         }
     }

@@ -6,6 +6,7 @@ mod changes;
 mod connections;
 mod failure;
 mod framing;
+mod health;
 mod limits;
 mod rules;
 mod support;

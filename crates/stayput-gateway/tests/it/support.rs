@@ -212,6 +212,12 @@ impl Client {
         Answer { status, head, body: Vec::new() }
     }
 
+    /// Waits for an answer, whole or not.
+    pub(crate) fn answer_head_or_end(&mut self) {
+        let is_head = |read: &[u8]| read.windows(4).any(|window| window == b"\r\n\r\n");
+        while !is_head(&self.read) && self.read_more().is_ok_and(|n| n > 0) {}
+    }
+
     /// Exactly so many bytes.
     pub(crate) fn take(&mut self, n: usize) -> Vec<u8> {
         while self.read.len() < n {
