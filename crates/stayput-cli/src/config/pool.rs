@@ -1,5 +1,6 @@
 //! `[[pool]]`: the servers of an application, and how browsers are kept on theirs.
 
+mod health;
 mod upstreams;
 mod url;
 
@@ -11,6 +12,7 @@ use stayput_gateway::{
 use toml::Spanned;
 use toml::de::DeValue;
 
+use self::health::HealthSettings;
 use super::policy::without_prefix;
 use super::reader::{Reader, Section};
 use super::values;
@@ -22,6 +24,7 @@ pub(crate) struct PoolSettings {
     pub(crate) upstreams: Vec<UpstreamConfig>,
     rules: Vec<RuleName>,
     slow_start: Duration,
+    health: HealthSettings,
     idle_timeout: Option<Duration>,
     absolute_timeout: Option<Duration>,
     /// `None` stands for those of the policy.
@@ -47,6 +50,7 @@ impl Default for PoolSettings {
             upstreams: pool.upstreams,
             rules: vec![RuleName::Cookie],
             slow_start: pool.slow_start,
+            health: HealthSettings::default(),
             idle_timeout: cookie.idle_timeout,
             absolute_timeout: cookie.absolute_timeout,
             session_cookies: None,
@@ -83,7 +87,8 @@ impl PoolSettings {
             RuleName::Ip => Rule::Ip,
         };
         let affinity = AffinityConfig { rules: self.rules.iter().map(rule).collect() };
-        PoolConfig { affinity, slow_start: self.slow_start, ..PoolConfig::new(upstreams) }
+        let HealthSettings { health, on_return } = self.health.clone();
+        PoolConfig { affinity, health, on_return, slow_start: self.slow_start, ..PoolConfig::new(upstreams) }
     }
 
     fn read<'i>(&mut self, reader: &mut Reader<'i>, mut section: Section<'i>, affinity_cookie: &str) {
@@ -95,6 +100,7 @@ impl PoolSettings {
             self.rules = read_rules(reader, list);
         }
         section.read(reader, "slow_start", &mut self.slow_start, values::slow_start);
+        self.health.read(reader, &mut section);
         self.read_cookie(reader, &mut section);
         self.read_session(reader, &mut section, affinity_cookie);
         let url_settings = self.settings_of(RuleName::Url, reader, &mut section);
