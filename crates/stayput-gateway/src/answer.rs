@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 
 use crate::affinity::SetCookie;
 use crate::buffer::Buffer;
+use crate::date;
 use crate::framing::{self, Framing};
 use crate::head::{Fields, Kind, MAX_FIELDS};
 use crate::links::{Links, Marked};
@@ -83,8 +84,10 @@ fn write(
     pinning: Pinning<'_>,
     out: &mut Buffer,
 ) {
-    out.put(b"HTTP/1.1");
-    out.put(&fields.start_line()[b"HTTP/1.1".len()..]);
+    let (status, reason) = fields.start_line()[b"HTTP/1.1".len()..].split_at(b" 200".len());
+    // The space is there even where no reason is (RFC 9112, 4).
+    let space: &[u8] = if reason.starts_with(b" ") { b"" } else { b" " };
+    out.put_all(&[b"HTTP/1.1", status, space, reason]);
     let marked = write_fields(fields, answer.status, pinning.links, out);
     let has_body = answer.framing != Framing::Empty;
     answer.is_page = marked.page && has_body;
@@ -99,6 +102,10 @@ fn write(
         }
     }
     if !answer.is_interim() {
+        // RFC 9110, 6.6.1: who has a clock says when it got what came without a date.
+        if !fields.has(Kind::Date) {
+            date::put(out);
+        }
         write_connection(answer, request, out);
         write_pinning(fields, pinning.cookie, marked, out);
     }
@@ -200,12 +207,12 @@ mod tests {
 
     #[test]
     fn a_head_is_rewritten_as_bytes() {
-        let raw = "HTTP/1.1 200 Fine by me\r\nServer:  x\r\nConnection: keep-alive, X-Gone\r\nX-Gone: 1\r\n\
+        let raw = "HTTP/1.1 200 Fine by me\r\nServer:  x\r\nDate: then\r\nConnection: keep-alive, X-Gone\r\nX-Gone: 1\r\n\
                    Keep-Alive: timeout=5\r\nSet-Cookie: a=1\r\nContent-Length: 5\r\n\r\n";
         let (answer, written) = read_as(raw, &REQUEST).unwrap();
         assert_eq!(
             written,
-            "HTTP/1.1 200 Fine by me\r\nServer:  x\r\nSet-Cookie: a=1\r\nContent-Length: 5\r\n\r\n"
+            "HTTP/1.1 200 Fine by me\r\nServer:  x\r\nDate: then\r\nSet-Cookie: a=1\r\nContent-Length: 5\r\n\r\n"
         );
         assert!(answer.upstream_keeps && answer.client_keeps);
     }
@@ -270,12 +277,12 @@ mod tests {
     #[test]
     fn a_1_0_client_gets_no_coding_and_a_close() {
         let request = Request { is_1_0: true, ..REQUEST };
-        let raw = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let raw = "HTTP/1.1 200 OK\r\nDate: then\r\nTransfer-Encoding: chunked\r\n\r\n";
         let (answer, written) = read_as(raw, &request).unwrap();
-        assert_eq!(written, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+        assert_eq!(written, "HTTP/1.1 200 OK\r\nDate: then\r\nConnection: close\r\n\r\n");
         assert!(!answer.client_keeps);
-        let (answer, written) = read_as("HTTP/1.1 204 No\r\n\r\n", &request).unwrap();
-        assert_eq!(written, "HTTP/1.1 204 No\r\nConnection: keep-alive\r\n\r\n");
+        let (answer, written) = read_as("HTTP/1.1 204 No\r\nDate: then\r\n\r\n", &request).unwrap();
+        assert_eq!(written, "HTTP/1.1 204 No\r\nDate: then\r\nConnection: keep-alive\r\n\r\n");
         assert!(answer.client_keeps);
     }
 

@@ -140,14 +140,13 @@ fn size_step(size: u64, digits: u8, byte: u8) -> Result<State, Malformed> {
 
 /// What must not come late: it frames, routes, authenticates or changes how the body is read (RFC 9110, 6.5.1).
 fn is_forbidden_trailer(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 8] = [
+    const NAMES: [&[u8]; 7] = [
         b"authorization",
         b"content-encoding",
         b"content-range",
         b"content-type",
         b"set-cookie",
         b"trailer",
-        b"max-forwards",
         b"location",
     ];
     Kind::of(name) != Kind::Other || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))

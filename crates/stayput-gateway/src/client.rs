@@ -159,6 +159,9 @@ impl Client {
                 Err(_) => return Err(NoRequest::Refused(Refusal::LineBreak)),
                 Ok(Some(length)) if length <= most => return self.read_request(worker, site, length, out),
                 Ok(None) if bytes.len() < most => {}
+                Ok(_) if !bytes[..most].contains(&b'\n') => {
+                    return Err(NoRequest::Refused(Refusal::TargetTooLong));
+                }
                 Ok(_) => return Err(NoRequest::Refused(Refusal::HeadTooLarge)),
             }
             if !std::mem::replace(&mut is_waiting, true) {
@@ -200,7 +203,8 @@ impl Client {
     /// Answers something that is no request.
     async fn turn_away(&mut self, worker: &Worker, refusal: Refusal) -> After {
         let started = Instant::now();
-        let bytes = self.refuse(worker, refusal, true, false).await;
+        let head_only = self.input.filled().starts_with(b"HEAD ");
+        let bytes = self.refuse(worker, refusal, true, head_only).await;
         if let Some(log) = &worker.log {
             log.record(&Entry {
                 line: b"- -",

@@ -17,7 +17,7 @@
 //! | what is refused, and where bodies end | `head`, `framing`, `chunked`, `request`, `answer` |
 //! | which upstream a client gets | `affinity` (what the rules find), `pool` (who can take it), `upstream` |
 //! | how a route gets into links, and off addresses | `links` (what they are), `affinity::url` (what they say) |
-//! | which application a request is for | `directory` |
+//! | which application a request is for | `authority`, `directory` |
 //! | who a client is | `origin` |
 //! | when a request is sent again | `exchange`, `retry`, `waiting` |
 //! | who fails, and who is taken out for it | `health`, `upstream::health`, `pool::floor` |
@@ -47,6 +47,7 @@
 mod access_log;
 mod affinity;
 mod answer;
+mod authority;
 mod body;
 mod buffer;
 mod chunked;
@@ -55,6 +56,7 @@ mod closing;
 mod config;
 mod connect;
 mod control;
+mod date;
 mod directory;
 mod exchange;
 mod framing;

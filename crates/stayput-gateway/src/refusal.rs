@@ -3,6 +3,7 @@
 //! They never repeat anything that the client has sent.
 
 use crate::buffer::Buffer;
+use crate::date;
 
 /// Why a request is not answered by an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,9 @@ pub(crate) enum Refusal {
     LengthAndCoding,
     Coding,
     ConnectionOptions,
+    LastForward,
     HeadTooLarge,
+    TargetTooLong,
     HeadTooSlow,
     BodyMalformed,
     BodyIncomplete,
@@ -36,7 +39,8 @@ impl Refusal {
         match self {
             Self::NoPool => 404,
             Self::Version => 505,
-            Self::Connect => 501,
+            Self::Connect | Self::LastForward => 501,
+            Self::TargetTooLong => 414,
             Self::HeadTooLarge => 431,
             Self::HeadTooSlow | Self::BodyTooSlow => 408,
             Self::BodyTooLarge => 413,
@@ -52,6 +56,7 @@ impl Refusal {
             404 => "Not Found",
             408 => "Request Timeout",
             413 => "Content Too Large",
+            414 => "URI Too Long",
             431 => "Request Header Fields Too Large",
             501 => "Not Implemented",
             502 => "Bad Gateway",
@@ -74,6 +79,8 @@ impl Refusal {
             Self::LengthAndCoding => "Content-Length and Transfer-Encoding exclude each other.",
             Self::Coding => "The only transfer coding understood here is chunked, once, in HTTP/1.1.",
             Self::ConnectionOptions => "The Connection field has too many options.",
+            Self::LastForward => "Max-Forwards is used up, and the gateway itself answers no such request.",
+            Self::TargetTooLong => "The request target is too long.",
             Self::HeadTooLarge => "The header fields are too many or too large.",
             Self::HeadTooSlow => "The request did not arrive in time.",
             Self::BodyMalformed => "The chunked body is malformed.",
@@ -99,9 +106,11 @@ impl Refusal {
         let close = if close { "Connection: close\r\n" } else { "" };
         let head = format!(
             "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
-             Cache-Control: no-store\r\n{retry}{close}\r\n",
+             Cache-Control: no-store\r\n{retry}{close}",
         );
         out.put(head.as_bytes());
+        date::put(out);
+        out.put(b"\r\n");
         if !head_only {
             out.put(text.as_bytes());
             out.put(b"\n");
@@ -121,7 +130,7 @@ mod tests {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
         assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())));
-        assert!(head.contains("\r\nRetry-After: 1\r\n") && head.ends_with("\r\nConnection: close"));
+        assert!(head.contains("\r\nRetry-After: 1\r\nConnection: close\r\nDate: "));
         assert!(body.starts_with("No server is available"));
     }
 

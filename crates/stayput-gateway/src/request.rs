@@ -5,6 +5,7 @@
 use std::mem::MaybeUninit;
 
 use crate::affinity::{AffinityUrl, Found, Route};
+use crate::authority::is_authority;
 use crate::buffer::Buffer;
 use crate::framing::{self, Framing};
 use crate::head::{Fields, Kind, MAX_FIELDS};
@@ -81,15 +82,20 @@ pub(crate) fn read(
     let framing = framing::of_request(&fields, is_1_0)?;
     let target = Target::read(method, target)?;
     let host = host(&fields, &target, is_1_0, default_host)?;
+    let forwards = forwards_left(method, &fields)?;
     let pool = site.directory.find(host, target.path.as_bytes()).ok_or(Refusal::NoPool)?;
 
     let affinity = &site.pools[pool].affinity;
     let in_url = target.write(method, affinity.url(), out)?;
     out.put_all(&[b"Host: ", host, b"\r\n"]);
-    let drop = |kind| is_replaced(kind, is_1_0);
+    let is_counted = |kind| kind == Kind::MaxForwards && forwards.is_some();
+    let drop = |kind| is_replaced(kind, is_1_0) || is_counted(kind);
     match affinity.url() {
         None => fields.copy(drop, out),
         Some(url) => url.copy_fields(&fields, host, drop, out),
+    }
+    if let Some(left) = forwards {
+        out.put(format!("Max-Forwards: {left}\r\n").as_bytes());
     }
     origin.read(&fields, &site.trusted_proxies);
     let route = affinity.route(&fields, in_url, origin.address(), out);
@@ -121,18 +127,29 @@ pub(crate) fn host_in(head: &[u8]) -> &[u8] {
     line.strip_prefix(b"\nHost: ").unwrap_or_default()
 }
 
-/// Whether the request line ends as one of HTTP does, if of another version.
+/// Whether the request line is one of HTTP, if of another version.
 fn names_a_version(raw: &[u8]) -> bool {
     let line = raw.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    line.rsplit(|&byte| byte == b' ').next().is_some_and(|word| word.starts_with(b"HTTP/"))
+    let mut words = line.split(|&byte| byte == b' ').skip(2);
+    words.next().is_some_and(|word| word.starts_with(b"HTTP/")) && words.next().is_none()
 }
 
 fn is_replaced(kind: Kind, is_1_0: bool) -> bool {
     match kind {
-        Kind::Other | Kind::CacheControl => false,
+        Kind::Other | Kind::CacheControl | Kind::Date | Kind::MaxForwards => false,
         Kind::Expect => is_1_0,
         _ => true,
     }
+}
+
+/// How many more may forward a TRACE or OPTIONS that says so (RFC 9110, 7.6.2).
+fn forwards_left(method: &str, fields: &Fields<'_, '_>) -> Result<Option<u64>, Refusal> {
+    if method != "TRACE" && method != "OPTIONS" {
+        return Ok(None);
+    }
+    let Some(most) = fields.only(Kind::MaxForwards).map_err(|_| Refusal::Syntax)? else { return Ok(None) };
+    let most = framing::parse_length(most).ok_or(Refusal::Syntax)?;
+    most.checked_sub(1).map(Some).ok_or(Refusal::LastForward)
 }
 
 /// The authority that the client asked for (RFC 9112, 3.2).
@@ -148,10 +165,7 @@ fn host<'a>(
         _ => return Err(Refusal::Host),
     };
     let host = target.authority.map_or(host, str::as_bytes);
-    if host.is_empty() || !host.iter().copied().all(is_host) {
-        return Err(Refusal::Host);
-    }
-    Ok(host)
+    if is_authority(host) { Ok(host) } else { Err(Refusal::Host) }
 }
 
 /// What of a request's target an upstream gets, and the authority of one in absolute form.
@@ -192,11 +206,6 @@ impl<'a> Target<'a> {
         out.put(b" HTTP/1.1\r\n");
         Ok(found)
     }
-}
-
-/// Registered names, addresses and ports (RFC 3986, 3.2.2), without user information.
-fn is_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(&byte)
 }
 
 #[cfg(test)]

@@ -84,11 +84,11 @@ fn a_bare_line_break_is_refused_before_the_head_is_whole() {
 }
 
 #[test]
-fn a_head_too_large_or_with_too_many_fields_is_431() {
+fn a_head_too_large_or_with_too_many_fields_is_431_and_a_line_too_long_414() {
     let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(100 * 1024));
     assert_refused(large.as_bytes(), 431);
     let endless = "x".repeat(200 * 1024);
-    assert_refused(endless.as_bytes(), 431);
+    assert_refused(endless.as_bytes(), 414);
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(128));
     assert_refused(many.as_bytes(), 431);
 }
