@@ -1,6 +1,7 @@
 //! What must hold for every byte that a client, or who can write to a store, may send: the fuzz targets' bodies.
 //!
-//! They know nothing of a fuzzer: the library's own tests include this file and replay the kept corpus through it.
+//! They know nothing of a fuzzer: the library's own tests include this file and replay the kept corpus through it. Those of
+//! the gateway are in `gateway/`, which the gateway's tests include: the two crates know nothing of each other.
 
 pub mod cookie_header;
 pub mod lifeboat;
@@ -9,19 +10,9 @@ pub mod session_cookie;
 
 mod exchange;
 mod known;
+mod target;
 
-/// A kind of hostile bytes, and what must hold for them.
-#[derive(Clone, Copy)]
-pub struct Target {
-    /// The name of its binary and of its folder in the corpus.
-    pub name: &'static str,
-    /// Panics if something does not hold. Whether the bytes were genuine.
-    pub check: fn(&[u8]) -> bool,
-    /// Inputs to begin with: genuine ones, so that the fuzzer has something to change, and near misses.
-    pub seeds: fn() -> Vec<Vec<u8>>,
-    /// Words to put in, since a fuzzer can't guess a signature.
-    pub words: fn() -> Vec<String>,
-}
+pub use self::target::Target;
 
 /// Every target.
 pub const TARGETS: [Target; 4] =

@@ -2,6 +2,7 @@
 
 mod seeds;
 
+use stayput_fuzz::Target;
 use stayput_fuzz::lifeboat::TARGET;
 
 libfuzzer_sys::fuzz_target!(init: seeds::write(&TARGET), |data: &[u8]| {

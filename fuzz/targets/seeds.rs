@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
-use stayput_fuzz::Target;
+use crate::Target;
 
 /// Writes the target's seeds into the folder `STAYPUT_SEEDS`, and the dictionary beside it, if that is set.
 pub fn write(target: &Target) {

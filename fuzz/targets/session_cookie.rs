@@ -2,6 +2,7 @@
 
 mod seeds;
 
+use stayput_fuzz::Target;
 use stayput_fuzz::session_cookie::TARGET;
 
 libfuzzer_sys::fuzz_target!(init: seeds::write(&TARGET), |data: &[u8]| {

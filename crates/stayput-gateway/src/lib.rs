@@ -60,6 +60,8 @@ mod date;
 mod directory;
 mod exchange;
 mod framing;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod head;
 mod health;

@@ -1,0 +1,13 @@
+#![no_main]
+
+#[expect(dead_code, reason = "each target uses a part of it")]
+#[path = "../src/gateway/mod.rs"]
+mod gateway;
+mod seeds;
+
+use gateway::Target;
+use gateway::chunked_body::TARGET;
+
+libfuzzer_sys::fuzz_target!(init: seeds::write(&TARGET), |data: &[u8]| {
+    (TARGET.check)(data);
+});
