@@ -3,6 +3,7 @@
 mod affinity;
 mod bodies;
 mod changes;
+mod conformance;
 mod connections;
 mod failure;
 mod framing;
@@ -11,3 +12,7 @@ mod limits;
 mod rules;
 mod support;
 mod url;
+
+#[expect(unreachable_pub, reason = "the fuzz targets are crates that use this one")]
+#[path = "../../../../fuzz/src/gateway/mod.rs"]
+mod fuzz;
