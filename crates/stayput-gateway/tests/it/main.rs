@@ -5,6 +5,8 @@ mod bodies;
 mod changes;
 mod conformance;
 mod connections;
+mod corpus;
+mod differential;
 mod failure;
 mod framing;
 mod health;
