@@ -6,6 +6,9 @@
 
 #![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "counts are small")]
 
+mod crowd;
+mod peers;
+
 use std::collections::BTreeMap;
 
 use super::*;
