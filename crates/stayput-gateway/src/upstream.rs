@@ -198,8 +198,8 @@ impl Upstream {
     /// may: it is the probe, and the others wait for what it finds; if nothing, for as long as another `ejection`.
     pub(crate) fn admit(&self, asking: Asking, ejection: Duration) -> bool {
         let until = self.down_until.load(Relaxed);
-        let again = self.millisecond(asking.now + asking.down);
         let probes = || {
+            let again = self.millisecond(asking.now + asking.down);
             self.may_be_up(asking.now)
                 && self.down_until.compare_exchange(until, again, Relaxed, Relaxed).is_ok()
         };

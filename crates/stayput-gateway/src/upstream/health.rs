@@ -103,8 +103,10 @@ impl Upstream {
     /// As [`Upstream::lets_in`], and others wait for what this request finds.
     pub(super) fn tries(&self, asking: Asking, ejection: Duration) -> bool {
         let until = self.health.out_until.load(Relaxed);
-        let again = self.millisecond(asking.now + ejection);
-        let swap = || self.health.out_until.compare_exchange(until, again, Relaxed, Relaxed).is_ok();
+        let swap = || {
+            let again = self.millisecond(asking.now + ejection);
+            self.health.out_until.compare_exchange(until, again, Relaxed, Relaxed).is_ok()
+        };
         until == 0 || self.lets_in(asking) && swap()
     }
 
