@@ -14,7 +14,7 @@ use std::sync::Arc;
 use stayput_core::{Clock, Keyring};
 
 use self::cookie::AffinityCookie;
-pub(crate) use self::cookie::{Found, Pin, SetCookie};
+pub(crate) use self::cookie::{Found, OwnCookies, Pin, SetCookie};
 use self::session::SessionCookies;
 pub(crate) use self::token::Token;
 pub(crate) use self::url::AffinityUrl;
@@ -28,6 +28,8 @@ pub(crate) struct Affinity {
     rules: Vec<Step>,
     cookie: Option<AffinityCookie>,
     url: Option<AffinityUrl>,
+    /// What no upstream gets to see.
+    own_cookies: Arc<OwnCookies>,
     clock: Arc<dyn Clock>,
 }
 
@@ -75,8 +77,14 @@ impl Affinity {
             rules: pool.affinity.rules.iter().map(step).collect(),
             cookie: pool.affinity.cookie().map(|rule| AffinityCookie::new(rule, &pool.upstreams, keyring)),
             url: pool.affinity.url().map(|rule| AffinityUrl::new(rule, &pool.upstreams, keyring)),
+            own_cookies: Arc::new(OwnCookies::of([pool])),
             clock: Arc::clone(clock),
         }
+    }
+
+    /// The same where the gateway's affinity cookies are these, other pools' among them.
+    pub(crate) fn among(self, own_cookies: &Arc<OwnCookies>) -> Self {
+        Self { own_cookies: Arc::clone(own_cookies), ..self }
     }
 
     /// Whether clients are pinned by a cookie.
@@ -94,7 +102,7 @@ impl Affinity {
         self.url.as_ref()
     }
 
-    /// Writes the request's `Cookie` fields without the affinity cookie, and says where the request belongs in whose address
+    /// Writes the request's `Cookie` fields without the gateway's affinity cookies, and says where the request belongs in whose address
     /// this was found.
     pub(crate) fn route(
         &self,
@@ -104,11 +112,9 @@ impl Affinity {
         out: &mut Buffer,
     ) -> Route {
         let mut found = Found::default();
+        let own = self.cookie.as_ref().map(AffinityCookie::name);
         for value in fields.all(Kind::Cookie) {
-            match &self.cookie {
-                Some(cookie) => cookie.copy_others(value, &mut found, out),
-                None => out.put_all(&[b"Cookie: ", value, b"\r\n"]),
-            }
+            self.own_cookies.copy_others(value, own, &mut found, out);
         }
         let mut route = Route::default();
         for rule in &self.rules {

@@ -14,7 +14,7 @@ use stayput_core::{Clock, Keyring};
 
 pub(crate) use self::local::{LocalSite, LocalUpstream};
 pub(crate) use self::published::Published;
-use crate::affinity::Affinity;
+use crate::affinity::{Affinity, OwnCookies};
 use crate::config::{Limits, PoolConfig, SiteConfig, Timeouts};
 use crate::directory::Directory;
 use crate::pool::Pool;
@@ -38,9 +38,11 @@ impl Site {
         before: Option<&Self>,
     ) -> Self {
         let now = Instant::now();
+        let own_cookies = Arc::new(OwnCookies::of(&config.pools));
         let pool = |its: &PoolConfig| {
             let same = before.and_then(|before| before.pools.iter().find(|pool| *pool.name == its.name));
-            Pool::new(its, Affinity::new(its, keyring, clock), same, now)
+            let affinity = Affinity::new(its, keyring, clock).among(&own_cookies);
+            Pool::new(its, affinity, same, now)
         };
         Self {
             directory: Directory::new(&config.pools),

@@ -8,7 +8,7 @@ use stayput_core::{Clock, Keyring};
 pub(crate) use super::token::Pin;
 use super::token::{Token, Tokens};
 use crate::buffer::Buffer;
-use crate::config::{CookieRule, UpstreamConfig};
+use crate::config::{CookieRule, PoolConfig, UpstreamConfig};
 
 /// What the `Cookie` fields, or the address, of one request hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,9 +20,15 @@ pub(crate) enum Found {
     Unusable,
 }
 
+/// The names of all affinity cookies that the gateway sets, whichever pool's they are.
+pub(crate) struct OwnCookies {
+    names: Vec<Vec<u8>>,
+    /// What all names begin with, to see at once that none of them is there. `None` if there is no name.
+    finder: Option<memmem::Finder<'static>>,
+}
+
 pub(super) struct AffinityCookie {
     name: Vec<u8>,
-    finder: memmem::Finder<'static>,
     tokens: Tokens,
     before: Vec<u8>,
     after: Vec<u8>,
@@ -44,7 +50,6 @@ impl AffinityCookie {
     pub(super) fn new(rule: &CookieRule, upstreams: &[UpstreamConfig], keyring: &Keyring) -> Self {
         let (name, secure) = (rule.full_name(), if rule.secure { "; Secure" } else { "" });
         Self {
-            finder: memmem::Finder::new(name.as_bytes()).into_owned(),
             tokens: Tokens::new(rule, upstreams, keyring),
             before: format!("Set-Cookie: {name}=").into_bytes(),
             after: format!("; Path=/; HttpOnly; SameSite=Lax{secure}\r\n").into_bytes(),
@@ -65,16 +70,41 @@ impl AffinityCookie {
         SetCookie { cookie: self, token: self.tokens.write(upstream, stays, clock.now()) }
     }
 
-    /// Writes a `Cookie` field without the affinity cookie, the others byte for byte; nothing if none is left.
-    pub(super) fn copy_others(&self, value: &[u8], found: &mut Found, out: &mut Buffer) {
-        if self.finder.find(value).is_none() {
+    pub(super) fn name(&self) -> &[u8] {
+        &self.name
+    }
+}
+
+impl OwnCookies {
+    /// Those of these pools.
+    pub(crate) fn of<'a>(pools: impl IntoIterator<Item = &'a PoolConfig>) -> Self {
+        let rules = pools.into_iter().filter_map(|pool| pool.affinity.cookie());
+        Self::named(rules.map(|rule| rule.full_name().into_bytes()).collect())
+    }
+
+    fn named(names: Vec<Vec<u8>>) -> Self {
+        let common = names.iter().skip(1).fold(names.first().map(Vec::as_slice), |common, name| {
+            let common = common?;
+            let same = common.iter().zip(name).take_while(|(one, other)| one == other).count();
+            Some(&common[..same])
+        });
+        let finder = common.map(|common| memmem::Finder::new(common).into_owned());
+        Self { names, finder }
+    }
+
+    /// Writes a `Cookie` field without the affinity cookies, the others byte for byte; nothing if none is left. Notes what the
+    /// one called `own` says.
+    pub(super) fn copy_others(&self, value: &[u8], own: Option<&[u8]>, found: &mut Found, out: &mut Buffer) {
+        if self.finder.as_ref().is_none_or(|finder| finder.find(value).is_none()) {
             out.put_all(&[b"Cookie: ", value, b"\r\n"]);
             return;
         }
         let mut written = false;
         for part in Split(Some(value)) {
-            if let Some(token) = self.token(part) {
-                found.add(token);
+            if let Some((name, token)) = self.token(part) {
+                if own == Some(name) {
+                    found.add(token);
+                }
             } else if written {
                 out.put_all(&[b";", part]);
             } else if !part.trim_ascii().is_empty() {
@@ -87,10 +117,11 @@ impl AffinityCookie {
         }
     }
 
-    /// The value, if the part is an affinity cookie.
-    fn token<'a>(&self, part: &'a [u8]) -> Option<&'a [u8]> {
-        let rest = part.trim_ascii().strip_prefix(self.name.as_slice())?;
-        rest.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii)
+    /// Name and value, if the part is an affinity cookie.
+    fn token<'a>(&self, part: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let (name, value) = part.split_at_checked(memchr(b'=', part)?)?;
+        let name = name.trim_ascii();
+        self.names.iter().any(|own| own == name).then(|| (name, value[1..].trim_ascii()))
     }
 }
 
@@ -135,9 +166,15 @@ mod tests {
     }
 
     fn copied(value: &str) -> (String, Found) {
+        copied_among(&["aff"], value)
+    }
+
+    /// What is left and found where cookies of these names are the gateway's, the first of them the pool's own.
+    fn copied_among(names: &[&str], value: &str) -> (String, Found) {
         let (mut found, mut out) = (Found::default(), Buffer::default());
-        let cookie = cookie(&CookieRule { name: "aff".into(), ..CookieRule::default() });
-        cookie.copy_others(value.as_bytes(), &mut found, &mut out);
+        let own = OwnCookies::named(names.iter().map(|name| name.as_bytes().to_vec()).collect());
+        let first = names.first().map(|name| name.as_bytes());
+        own.copy_others(value.as_bytes(), first, &mut found, &mut out);
         (String::from_utf8(out.filled().to_vec()).unwrap(), found)
     }
 
@@ -160,6 +197,17 @@ mod tests {
             let value = value.replace("ONE", &one).replace("OTHER", &other);
             assert_eq!(copied(&value), (left.to_owned(), found), "{value}");
         }
+    }
+
+    #[test]
+    fn other_pools_cookies_are_taken_off_and_say_nothing() {
+        let (one, other) = ("x".repeat(TOKEN), "y".repeat(TOKEN));
+        let token = Found::Token(one.as_bytes().try_into().unwrap());
+        let value = format!("a=1; aff-b={other}; aff-a={one}; aff=2; affair=3; z={other}");
+        let left = format!("Cookie: a=1; aff=2; affair=3; z={other}\r\n");
+        assert_eq!(copied_among(&["aff-a", "aff-b"], &value), (left.clone(), token));
+        assert_eq!(copied_among(&["aff-c", "z", "aff-b", "aff-a"], &value).1, Found::Nothing);
+        assert_eq!(copied_among(&[], "a=1").0, "Cookie: a=1\r\n");
     }
 
     #[test]

@@ -80,15 +80,12 @@ pub(super) fn clashes(pools: &[PoolConfig], mistakes: &mut Vec<ConfigMistake>) {
             if one.name == other.name {
                 mistakes.push(ConfigMistake::RepeatedPool(one.name.clone()));
             }
-            if !overlap(&one.hosts, &other.hosts) {
-                continue;
-            }
-            if overlap(&one.paths, &other.paths) {
+            if overlap(&one.hosts, &other.hosts) && overlap(&one.paths, &other.paths) {
                 let (one, other) = both();
                 mistakes.push(ConfigMistake::SamePlace(one, other));
             }
             let name = |pool: &PoolConfig| pool.affinity.cookie().map(CookieRule::full_name);
-            if name(one).is_some() && name(one) == name(other) {
+            if name(one).is_some() && name(one) == name(other) && share_a_host(&one.hosts, &other.hosts) {
                 let (one, other) = both();
                 mistakes.push(ConfigMistake::SameAffinityCookie(one, other));
             }
@@ -102,6 +99,17 @@ fn overlap(one: &[String], other: &[String]) -> bool {
         other.iter().any(|its| its.trim_end_matches('/').eq_ignore_ascii_case(text.trim_end_matches('/')))
     };
     one.is_empty() && other.is_empty() || one.iter().any(is_in_other)
+}
+
+/// Whether a browser may come to both by one host, and then has one cookie of a name for both.
+fn share_a_host(one: &[String], other: &[String]) -> bool {
+    let fits = |host: &str, pattern: &str| {
+        let below = pattern.strip_prefix('*').map(str::to_ascii_lowercase);
+        host.eq_ignore_ascii_case(pattern)
+            || below.is_some_and(|below| host.to_ascii_lowercase().ends_with(&below))
+    };
+    let meet = |one: &String, other: &String| fits(one, other) || fits(other, one);
+    one.is_empty() || other.is_empty() || one.iter().any(|one| other.iter().any(|other| meet(one, other)))
 }
 
 /// A registered name or address without a port, perhaps with `*.` before it.

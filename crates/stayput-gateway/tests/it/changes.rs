@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use stayput_gateway::{CookieRule, PoolConfig, Rule, SiteConfig, UnknownUpstream, UpstreamConfig};
+use stayput_gateway::{
+    AffinityConfig, ConfigMistake, CookieRule, PoolConfig, Rule, SiteConfig, UnknownUpstream, UpstreamConfig,
+};
 
 use crate::support::{OK, TestGateway, Upstream, named, wait_until};
 
@@ -151,6 +153,59 @@ fn pools_are_found_by_host_and_path_and_what_is_nobodys_is_404() {
     assert_eq!((status, text.trim()), (404, "There is no application at this host and path."));
     // An absolute target counts before the `Host` field.
     assert_eq!(gateway.ask("GET http://a.example/ HTTP/1.1\r\nHost: shop.example\r\n\r\n").text(), "s2");
+}
+
+#[test]
+fn no_upstream_sees_another_pools_affinity_cookie() {
+    let (servers, hash) = (three(), vec![Rule::Ip]);
+    let gateway = TestGateway::with(&[], |config| {
+        let hashed =
+            PoolConfig { affinity: AffinityConfig { rules: hash }, ..pool("ip", &[], &["/ip"], &servers[2]) };
+        config.site.pools =
+            vec![pool("shop", &[], &[], &servers[0]), pool("api", &[], &["/api"], &servers[1]), hashed];
+    });
+    let get =
+        |path: &str, cookies: &str| gateway.ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n{cookies}\r\n"));
+    let set = |path: &str| {
+        let head = get(path, "").head;
+        let line = head.lines().find_map(|line| line.strip_prefix("Set-Cookie: ")).unwrap();
+        line.split(';').next().unwrap().to_owned()
+    };
+    let cookies = format!("Cookie: a=1; {}; {}; b=2\r\n", set("/"), set("/api"));
+    for (path, server, before) in [("/", 0, 1), ("/api/x", 1, 1), ("/ip", 2, 0)] {
+        let answer = get(path, &cookies);
+        assert!(!answer.head.contains("Set-Cookie"), "each has its own: {}", answer.head);
+        assert!(servers[server].request(before).head.contains("\r\nCookie: a=1; b=2\r\n"), "{path}");
+    }
+}
+
+#[test]
+fn pools_that_a_browser_meets_under_one_host_need_cookies_of_their_own() {
+    let servers = three();
+    let gateway = TestGateway::new(&[&servers[0]]);
+    let pools = |one: &[&str], other: &[&str]| {
+        let mut pools = vec![pool("a", one, &["/a"], &servers[0]), pool("b", other, &["/b"], &servers[1])];
+        for pool in &mut pools {
+            pool.affinity.rules = vec![Rule::Cookie(CookieRule::default())];
+        }
+        gateway.control().reload(SiteConfig::new(pools), gateway.keyring())
+    };
+    for (one, other) in [
+        (&["x.example"][..], &["X.example"][..]),
+        (&[], &["x.example"]),
+        (&["*.example"], &["*.x.example"]),
+        (&["a", "x.example"], &["*.example"]),
+    ] {
+        let mistakes = pools(one, other).unwrap_err();
+        assert_eq!(
+            mistakes,
+            [ConfigMistake::SameAffinityCookie("a".into(), "b".into())],
+            "{one:?} {other:?}"
+        );
+    }
+    for (one, other) in [(&["x.example"], &["y.example"]), (&["example"], &["*.example"])] {
+        pools(one, other).unwrap();
+    }
 }
 
 #[test]
