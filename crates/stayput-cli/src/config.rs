@@ -27,7 +27,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) store: Option<StoreUrl>,
     pub(crate) gateway: GatewayConfig,
-    pub(crate) pool: PoolSettings,
+    /// None: sample servers are to be started.
+    pub(crate) pools: Vec<PoolSettings>,
     pub(crate) policy: Policy,
 }
 
@@ -37,7 +38,7 @@ impl Default for Config {
             data_dir: PathBuf::from("stayput-data"),
             store: None,
             gateway: GatewayConfig::default(),
-            pool: PoolSettings::default(),
+            pools: Vec::new(),
             policy: Policy::web(),
         }
     }
@@ -76,14 +77,20 @@ impl Config {
         store.finish(&mut reader);
         let policy = root.section(&mut reader, "policy");
         config.policy = policy::read(&mut reader, policy, config.gateway.is_plain_loopback());
+        let pools = pools.map(|pools| pool::read(&mut reader, pools, &config.gateway.affinity_cookie));
+        let pools = pools.unwrap_or_default();
         let cookie = &config.policy.cookie;
         let names = [cookie.session_name(), cookie.anonymous_name()];
-        if names.iter().any(|name| policy::without_prefix(name) == config.gateway.affinity_cookie) {
+        let is_sessions = |own: &String| names.iter().any(|name| policy::without_prefix(name) == own);
+        if is_sessions(&config.gateway.affinity_cookie) {
             reader.mistake(affinity_cookie, "`gateway.affinity_cookie` is the name of a session cookie");
         }
-        if let Some(pools) = pools {
-            config.pool = pool::read(&mut reader, pools, &config.gateway.affinity_cookie);
+        for (pool, places) in pools.iter().filter(|(pool, _)| pool.cookie != config.gateway.affinity_cookie) {
+            if is_sessions(&pool.cookie) {
+                reader.mistake(places.cookie.clone(), "the affinity cookie has the name of a session cookie");
+            }
         }
+        config.pools = pools.into_iter().map(|(pool, _)| pool).collect();
         root.finish(&mut reader);
         let mistakes = reader.finish();
         if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
@@ -100,10 +107,12 @@ pub(crate) fn print_default() -> Result<(), Failure> {
 /// `stayput config check FILE`
 pub(crate) fn check(file: &Path) -> Result<(), Failure> {
     let config = Config::load(Some(file))?;
-    let servers = match config.pool.upstreams.len() {
+    let count = |count, thing: &str| format!("{count} {thing}{}", if count == 1 { "" } else { "s" });
+    let upstreams = config.pools.iter().map(|pool| pool.upstreams.len()).sum();
+    let servers = match config.pools.len() {
         0 => "sample servers".to_owned(),
-        1 => "1 upstream".to_owned(),
-        count => format!("{count} upstreams"),
+        1 => count(upstreams, "upstream"),
+        pools => format!("{} in {}", count(upstreams, "upstream"), count(pools, "pool")),
     };
     println!("{} is fine: gateway on {} in front of {servers}", file.display(), config.gateway.listen);
     Ok(())

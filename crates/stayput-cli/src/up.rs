@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stayput::SharedKeyring;
-use stayput_gateway::{AccessLog, BindError, Config, Gateway, Running, SiteConfig, UpstreamConfig};
+use stayput_gateway::{AccessLog, BindError, Config, Gateway, Running, UpstreamConfig};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -38,16 +38,14 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
                 }
             })?;
 
-    let upstreams = settings.upstreams()?;
-    let mut gateway = bind(&settings, upstreams.clone(), keyring.current())?;
+    let samples = if settings.runs_samples() { settings.samples()? } else { Vec::new() };
+    let mut gateway = bind(&settings, &samples, keyring.current())?;
     let url = text::url(gateway.local_addr());
     say(&text::banner(&settings, origin, &data_dir, &url));
 
     let mut children = Children::default();
-    if settings.runs_samples() {
-        for upstream in &upstreams {
-            children.start(settings.sample(upstream), &data_dir);
-        }
+    for sample in &samples {
+        children.start(settings.sample(sample), &data_dir);
     }
     let running = tokio::select! {
         started = children.ready() => {
@@ -83,7 +81,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
 }
 
 /// Which of the servers accept connections.
-async fn listening(servers: &[UpstreamConfig]) -> Vec<(UpstreamConfig, bool)> {
+async fn listening(servers: impl Iterator<Item = &UpstreamConfig>) -> Vec<(UpstreamConfig, bool)> {
     let mut answers = Vec::new();
     for server in servers {
         let connect = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(server.address));
@@ -94,28 +92,13 @@ async fn listening(servers: &[UpstreamConfig]) -> Vec<(UpstreamConfig, bool)> {
 
 fn bind(
     settings: &Settings,
-    upstreams: Vec<UpstreamConfig>,
+    samples: &[UpstreamConfig],
     keyring: Arc<stayput::Keyring>,
 ) -> Result<Gateway, Failure> {
-    let GatewayConfig {
-        listen,
-        behind_tls,
-        trusted_proxies,
-        workers,
-        access_log,
-        affinity_cookie,
-        limits,
-        timeouts,
-    } = settings.gateway.clone();
+    let GatewayConfig { listen, workers, access_log, .. } = settings.gateway;
     let config = Config {
         workers,
-        site: SiteConfig {
-            pools: vec![settings.pool(upstreams, &affinity_cookie)],
-            behind_tls,
-            trusted_proxies,
-            limits,
-            timeouts,
-        },
+        site: settings.site(samples),
         access_log: access_log.map(|format| AccessLog { format, output: Box::new(io::stderr()) }),
         ..Config::new(listen, Vec::new())
     };

@@ -79,8 +79,8 @@ impl SiteConfig {
         }
     }
 
-    /// All mistakes of a gateway that listens at `own`, none of which stops the search for the others.
-    pub(crate) fn mistakes(&self, own: Option<SocketAddr>) -> Vec<ConfigMistake> {
+    /// All mistakes of a gateway that listens at `own`, if that is known; none of them stops the search for the others.
+    pub fn mistakes(&self, own: Option<SocketAddr>) -> Vec<ConfigMistake> {
         let mut mistakes = Vec::new();
         if self.pools.is_empty() {
             mistakes.push(ConfigMistake::NoPool);

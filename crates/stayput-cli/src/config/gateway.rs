@@ -45,16 +45,8 @@ impl GatewayConfig {
         section.read(reader, "trusted_proxies", &mut self.trusted_proxies, values::networks);
         section.read(reader, "workers", &mut self.workers, values::within(0, 1024));
         section.read(reader, "access_log", &mut self.access_log, values::access_log);
-        let place = section.read(reader, "affinity_cookie", &mut self.affinity_cookie, |value| {
-            let name = values::string(value)?;
-            let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            let fine = !name.is_empty() && !name.starts_with("__") && name.bytes().all(token);
-            if fine {
-                Ok(name)
-            } else {
-                Err("a name of letters, digits and -._ that does not begin with __".to_owned())
-            }
-        });
+        let place =
+            section.read(reader, "affinity_cookie", &mut self.affinity_cookie, values::affinity_cookie);
 
         let mut limits = section.section(reader, "limits");
         limits.read(reader, "connections", &mut self.limits.connections, values::within(1, 1_000_000));

@@ -1,9 +1,11 @@
 //! `[[pool]]`: the servers of an application, and how browsers are kept on theirs.
 
 mod health;
+mod several;
 mod upstreams;
 mod url;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use stayput_gateway::{
@@ -13,15 +15,20 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use self::health::HealthSettings;
+pub(super) use self::several::read;
 use super::policy::without_prefix;
 use super::reader::{Reader, Section};
 use super::values;
 
-/// What the file says of the pool. What its rules need to know of sessions is added when the gateway is started.
+/// What the file says of a pool. What its rules need to know of sessions is added when the gateway is started.
 #[derive(Clone, Debug)]
 pub(crate) struct PoolSettings {
-    /// None: sample servers are to be started.
+    pub(crate) name: String,
+    hosts: Vec<String>,
+    paths: Vec<String>,
     pub(crate) upstreams: Vec<UpstreamConfig>,
+    /// The affinity cookie's name, without prefix.
+    pub(super) cookie: String,
     rules: Vec<RuleName>,
     slow_start: Duration,
     health: HealthSettings,
@@ -43,11 +50,23 @@ enum RuleName {
     Ip,
 }
 
-impl Default for PoolSettings {
-    fn default() -> Self {
+/// Where the settings stand that may clash with those of other pools.
+pub(super) struct Places {
+    name: Range<usize>,
+    hosts: Range<usize>,
+    pub(super) cookie: Range<usize>,
+}
+
+impl PoolSettings {
+    /// A pool of all hosts and paths without a server, all else by default.
+    pub(crate) fn new(affinity_cookie: &str) -> Self {
         let (pool, cookie) = (PoolConfig::new(Vec::new()), CookieRule::default());
         Self {
+            name: pool.name,
+            hosts: pool.hosts,
+            paths: pool.paths,
             upstreams: pool.upstreams,
+            cookie: affinity_cookie.to_owned(),
             rules: vec![RuleName::Cookie],
             slow_start: pool.slow_start,
             health: HealthSettings::default(),
@@ -59,24 +78,20 @@ impl Default for PoolSettings {
             header: String::new(),
         }
     }
-}
 
-impl PoolSettings {
-    /// The pool of these servers: with the affinity cookie's `name`, whether cookies are `secure`, and the policy's names of
-    /// session cookies, prefix included.
-    pub(crate) fn pool(
-        &self,
-        upstreams: Vec<UpstreamConfig>,
-        name: &str,
-        secure: bool,
-        sessions: &[String; 2],
-    ) -> PoolConfig {
+    /// The same with these servers.
+    pub(crate) fn of(self, upstreams: Vec<UpstreamConfig>) -> Self {
+        Self { upstreams, ..self }
+    }
+
+    /// The pool, knowing whether cookies are `secure`, and the policy's names of session cookies, prefix included.
+    pub(crate) fn pool(&self, secure: bool, sessions: &[String; 2]) -> PoolConfig {
         let Self { idle_timeout, absolute_timeout, .. } = *self;
         let bare = |name: &String| if secure { name.as_str() } else { without_prefix(name) }.to_owned();
         let policys = || sessions.iter().map(bare).collect();
         let rule = |rule: &RuleName| match rule {
             RuleName::Cookie => {
-                Rule::Cookie(CookieRule { name: name.to_owned(), secure, idle_timeout, absolute_timeout })
+                Rule::Cookie(CookieRule { name: self.cookie.clone(), secure, idle_timeout, absolute_timeout })
             }
             RuleName::Session => Rule::Session(SessionRule {
                 cookies: self.session_cookies.clone().unwrap_or_else(policys),
@@ -88,29 +103,52 @@ impl PoolSettings {
         };
         let affinity = AffinityConfig { rules: self.rules.iter().map(rule).collect() };
         let HealthSettings { health, on_return } = self.health.clone();
-        PoolConfig { affinity, health, on_return, slow_start: self.slow_start, ..PoolConfig::new(upstreams) }
+        PoolConfig {
+            name: self.name.clone(),
+            hosts: self.hosts.clone(),
+            paths: self.paths.clone(),
+            affinity,
+            health,
+            on_return,
+            slow_start: self.slow_start,
+            ..PoolConfig::new(self.upstreams.clone())
+        }
     }
 
-    fn read<'i>(&mut self, reader: &mut Reader<'i>, mut section: Section<'i>, affinity_cookie: &str) {
+    /// Reads the pool, one of several or the only one; its affinity cookie is named after it if it is one of several.
+    fn read<'i>(&mut self, reader: &mut Reader<'i>, mut section: Section<'i>, is_only: bool) -> Places {
+        let pool = section.place();
+        if !is_only && !section.has("name") {
+            reader.mistake(pool.clone(), "each of several pools needs a `name` of its own");
+        }
+        let name = section.read(reader, "name", &mut self.name, values::pool_name);
+        let hosts = section.read(reader, "hosts", &mut self.hosts, values::hosts);
+        section.read(reader, "paths", &mut self.paths, values::paths);
         match section.take("upstreams") {
             Some(list) => self.upstreams = upstreams::read(reader, list),
-            None => reader.mistake(section.place(), "a pool needs `upstreams`, a list of addresses"),
+            None => reader.mistake(pool.clone(), "a pool needs `upstreams`, a list of addresses"),
         }
         if let Some(list) = section.take("affinity") {
             self.rules = read_rules(reader, list);
         }
         section.read(reader, "slow_start", &mut self.slow_start, values::slow_start);
         self.health.read(reader, &mut section);
-        self.read_cookie(reader, &mut section);
-        self.read_session(reader, &mut section, affinity_cookie);
+        if !is_only {
+            self.cookie = format!("{}-{}", self.cookie, self.name);
+        }
+        let cookie = self.read_cookie(reader, &mut section);
+        self.read_session(reader, &mut section);
         let url_settings = self.settings_of(RuleName::Url, reader, &mut section);
         url::read(reader, url_settings, &mut self.url);
         self.read_header(reader, &mut section);
         section.finish(reader);
+        Places { name, hosts, cookie }
     }
 
-    fn read_cookie<'i>(&mut self, reader: &mut Reader<'i>, section: &mut Section<'i>) {
+    /// Gives the place of the affinity cookie's name.
+    fn read_cookie<'i>(&mut self, reader: &mut Reader<'i>, section: &mut Section<'i>) -> Range<usize> {
         let mut cookie = self.settings_of(RuleName::Cookie, reader, section);
+        let name = cookie.read(reader, "name", &mut self.cookie, values::affinity_cookie);
         let idle = cookie.read(reader, "idle_timeout", &mut self.idle_timeout, values::pin_timeout);
         cookie.read(reader, "absolute_timeout", &mut self.absolute_timeout, values::pin_timeout);
         if let (Some(idle_timeout), Some(absolute)) = (self.idle_timeout, self.absolute_timeout)
@@ -119,17 +157,13 @@ impl PoolSettings {
             reader.mistake(idle, "`pool.cookie.idle_timeout` must not exceed `absolute_timeout`");
         }
         cookie.finish(reader);
+        name
     }
 
-    fn read_session<'i>(
-        &mut self,
-        reader: &mut Reader<'i>,
-        section: &mut Section<'i>,
-        affinity_cookie: &str,
-    ) {
+    fn read_session<'i>(&mut self, reader: &mut Reader<'i>, section: &mut Section<'i>) {
         let mut session = self.settings_of(RuleName::Session, reader, section);
         let place = session.read(reader, "cookies", &mut self.session_cookies, values::cookie_names);
-        if self.session_cookies.iter().flatten().any(|name| without_prefix(name) == affinity_cookie) {
+        if self.session_cookies.iter().flatten().any(|name| without_prefix(name) == self.cookie) {
             reader.mistake(place, "`pool.session.cookies` names the gateway's own affinity cookie");
         }
         session.read(reader, "format", &mut self.session_format, values::session_format);
@@ -178,33 +212,6 @@ const RULES: [(RuleName, &str); 5] = [
     (RuleName::Header, "header"),
     (RuleName::Ip, "ip"),
 ];
-
-/// Reads all pools, of which there may be one.
-pub(super) fn read<'i>(
-    reader: &mut Reader<'i>,
-    pools: Spanned<DeValue<'i>>,
-    affinity_cookie: &str,
-) -> PoolSettings {
-    const BRACKETS: &str = "a pool is written [[pool]], with double brackets";
-    let (place, mut settings) = (pools.span(), PoolSettings::default());
-    let DeValue::Array(pools) = pools.into_inner() else {
-        reader.mistake(place, BRACKETS);
-        return settings;
-    };
-    for (index, pool) in pools.into_iter().enumerate() {
-        let place = pool.span();
-        match pool.into_inner() {
-            _ if index > 0 => {
-                reader.mistake(place, "this version serves one pool; several by host and path are to come");
-            }
-            DeValue::Table(pool) => {
-                settings.read(reader, Section::listed("pool", place, pool), affinity_cookie);
-            }
-            _ => reader.mistake(place, BRACKETS),
-        }
-    }
-    settings
-}
 
 fn read_rules<'i>(reader: &mut Reader<'i>, list: Spanned<DeValue<'i>>) -> Vec<RuleName> {
     let place = list.span();

@@ -25,8 +25,8 @@ fn the_embedded_file_is_the_defaults() {
 #[test]
 fn what_is_commented_out_is_right_too() {
     let config = Config::parse(&default_with_everything()).unwrap();
-    assert_eq!(config.pool.upstreams.len(), 2);
-    assert_eq!(config.pool.upstreams[1].name, "shop-2");
+    assert_eq!(config.pools[0].upstreams.len(), 2);
+    assert_eq!(config.pools[0].upstreams[1].name, "shop-2");
     assert_eq!(config.store, Some(StoreUrl::Sqlite("stayput-data/sessions.db".into())));
 }
 
@@ -166,7 +166,7 @@ fn the_examples_in_the_gateways_documentation_are_right() {
     assert!(examples.len() >= 2);
     for example in examples {
         let config = Config::parse(example);
-        assert!(config.is_ok_and(|config| !config.pool.upstreams.is_empty()), "{example}");
+        assert!(config.is_ok_and(|config| !config.pools.is_empty()), "{example}");
     }
 }
 
@@ -175,6 +175,7 @@ fn a_pool_gets_what_its_rules_need() {
     let text = r#"
 [gateway]
 trusted_proxies = ["10.0.0.0/8", "::1"]
+affinity_cookie = "pin"
 [[pool]]
 upstreams = [{ name = "a", address = "127.0.0.1:1", weight = 3 }]
 affinity = ["cookie", "session", "header", "ip"]
@@ -190,7 +191,7 @@ name = "X-Client"
     assert_eq!(networks, ["10.0.0.0/8", "::1/128"]);
     let names = ["__Host-shop-session", "__Host-shop-anonymous"].map(str::to_owned);
     for (secure, prefix) in [(true, "__Host-"), (false, "")] {
-        let pool = config.pool.pool(config.pool.upstreams.clone(), "pin", secure, &names);
+        let pool = config.pools[0].pool(secure, &names);
         assert_eq!((pool.upstreams[0].weight, pool.slow_start.as_secs()), (3, 0));
         let [Rule::Cookie(cookie), Rule::Session(session), Rule::Header(header), Rule::Ip] =
             pool.affinity.rules.as_slice()
@@ -205,7 +206,7 @@ name = "X-Client"
     }
     let foreign = "[[pool]]\nupstreams = [\"127.0.0.1:1\"]\naffinity = [\"session\"]\n[pool.session]\n\
                    cookies = [\"JSESSIONID\"]\nformat = \"whole\"";
-    let pool = Config::parse(foreign).unwrap().pool.pool(Vec::new(), "pin", true, &names);
+    let pool = Config::parse(foreign).unwrap().pools[0].pool(true, &names);
     let [Rule::Session(session)] = pool.affinity.rules.as_slice() else { panic!("other rules") };
     assert!(session.cookies == ["JSESSIONID"] && session.format == SessionFormat::Whole);
     let by_url = "[[pool]]\nupstreams = [\"127.0.0.1:1\"]\naffinity = [\"url\"]\n[pool.url]\n\
@@ -218,6 +219,85 @@ name = "X-Client"
     let pool = Config::parse(&short).unwrap().pool.pool(Vec::new(), "pin", true, &names);
     let idle = pool.affinity.url().and_then(|url| url.idle_timeout);
     assert_eq!(idle.map(|time| time.as_secs()), Some(60), "what isn't said gives way");
+}
+
+#[test]
+fn several_pools_have_places_and_affinity_cookies_of_their_own() {
+    let text = r#"
+[gateway]
+affinity_cookie = "pin"
+[[pool]]
+name = "shop"
+hosts = ["shop.example", "*.shop.example"]
+upstreams = ["127.0.0.1:1"]
+[[pool]]
+name = "api"
+hosts = ["shop.example"]
+paths = ["/api"]
+upstreams = ["127.0.0.1:2"]
+[pool.cookie]
+name = "route"
+[[pool]]
+name = "rest"
+upstreams = ["127.0.0.1:3"]
+affinity = ["ip"]
+"#;
+    let sessions = [String::new(), String::new()];
+    let pools = Config::parse(text).unwrap().pools;
+    let pools: Vec<_> = pools.iter().map(|pool| pool.pool(false, &sessions)).collect();
+    let names: Vec<_> = pools.iter().map(|pool| pool.name.as_str()).collect();
+    assert_eq!(names, ["shop", "api", "rest"]);
+    assert_eq!(pools[0].hosts, ["shop.example", "*.shop.example"]);
+    assert_eq!(pools[1].paths, ["/api"]);
+    let cookies: Vec<_> = pools.iter().map(|pool| pool.affinity.cookie().map(|rule| &*rule.name)).collect();
+    assert_eq!(cookies, [Some("pin-shop"), Some("route"), None]);
+}
+
+#[test]
+fn pools_that_get_in_each_others_way_are_mistakes_at_the_later_ones_place() {
+    let two = |one: &str, other: &str| {
+        let pool = |rest: &str| format!("[[pool]]\nupstreams = [\"127.0.0.1:1\"]\n{rest}\n");
+        Config::parse(&format!("{}{}", pool(one), pool(other)))
+    };
+    for (one, other, mistake) in [
+        ("name = \"a\"", "", "4:1: each of several pools needs a `name`"),
+        ("name = \"a\"", "name = \"a/b\"", "6:8: `pool.name` must be a name of at most 64 letters"),
+        (
+            "name = \"a\"",
+            "name = \"a\"\nhosts = [\"b\"]\n[pool.cookie]\nname = \"x\"",
+            "6:8: two pools are named \"a\"",
+        ),
+        (
+            "name = \"a\"\nhosts = [\"x\"]",
+            "name = \"b\"\nhosts = [\"y\", \"X\"]",
+            "8:9: the pools \"a\" and \"b\" are for the same host",
+        ),
+        (
+            "name = \"a\"",
+            "name = \"b\"\nhosts = [\"x:80\"]",
+            "7:9: `pool.hosts` must be a list of hosts without ports",
+        ),
+        (
+            "name = \"a\"",
+            "name = \"b\"\npaths = [\"api\"]",
+            "7:9: `pool.paths` must be a list of what paths begin with",
+        ),
+        (
+            "name = \"a\"",
+            "name = \"b\"\nhosts = [\"x\"]\n[pool.cookie]\nname = \"stayput-affinity-a\"",
+            "9:8: the pools \"a\" and \"b\" have a host in common and affinity cookies of one name",
+        ),
+        (
+            "name = \"a\"",
+            "name = \"b\"\nhosts = [\"x\"]\n[pool.cookie]\nname = \"stayput-session\"",
+            "9:8: the affinity cookie has the name of a session cookie",
+        ),
+    ] {
+        let mistakes = two(one, other).unwrap_err();
+        let all: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        assert!(all.iter().any(|its| its.starts_with(mistake)), "{mistake}: {all:#?}");
+    }
+    assert!(two("name = \"a\"", "name = \"b\"\nhosts = [\"x\"]").is_ok());
 }
 
 #[test]

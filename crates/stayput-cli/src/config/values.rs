@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use stayput::{Activity, OnWiped, Outage, Overflow, Policy, SameSite};
-use stayput_gateway::{LogFormat, SessionFormat};
+use stayput_gateway::{LogFormat, PoolConfig, SessionFormat};
 use stayput_stores::StoreUrl;
 use toml::de::DeValue;
 
@@ -85,6 +85,36 @@ pub(super) fn networks(value: &DeValue<'_>) -> Result<Vec<IpNet>, String> {
     all.ok_or_else(|| {
         r#"a list of addresses and networks such as ["10.0.0.0/8", "127.0.0.1", "fd00::/8"]"#.to_owned()
     })
+}
+
+/// By which the admin interface and metrics know a pool, and its affinity cookie's name ends.
+pub(super) fn pool_name(value: &DeValue<'_>) -> Result<String, String> {
+    let name = value.as_str().filter(|name| (1..=64).contains(&name.len()) && name.bytes().all(is_plain));
+    name.map(str::to_owned).ok_or_else(|| "a name of at most 64 letters, digits and -._".to_owned())
+}
+
+/// An affinity cookie's name, to which `__Host-` may be added.
+pub(super) fn affinity_cookie(value: &DeValue<'_>) -> Result<String, String> {
+    let name = string(value)?;
+    let fine = !name.is_empty() && !name.starts_with("__") && name.bytes().all(is_plain);
+    let expected = || "a name of letters, digits and -._ that does not begin with __".to_owned();
+    if fine { Ok(name) } else { Err(expected()) }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
+}
+
+pub(super) fn hosts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let fine = texts(value).filter(|hosts| hosts.iter().all(|host| PoolConfig::takes_host(host)));
+    fine.ok_or_else(|| {
+        r#"a list of hosts without ports, such as ["shop.example", "*.shop.example"]"#.to_owned()
+    })
+}
+
+pub(super) fn paths(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let fine = texts(value).filter(|paths| paths.iter().all(|path| PoolConfig::takes_path(path)));
+    fine.ok_or_else(|| r#"a list of what paths begin with, such as ["/api", "/shop"]"#.to_owned())
 }
 
 pub(super) fn cookie_names(value: &DeValue<'_>) -> Result<Option<Vec<String>>, String> {

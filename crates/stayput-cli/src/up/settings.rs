@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use stayput::Policy;
-use stayput_gateway::{PoolConfig, UpstreamConfig};
+use stayput_gateway::{SiteConfig, UpstreamConfig};
 use stayput_stores::StoreUrl;
 
 use crate::cli::{ReachedBy, SampleServerArgs, UpArgs};
@@ -21,8 +21,8 @@ pub(crate) struct Settings {
     pub(crate) store: StoreUrl,
     pub(crate) gateway: GatewayConfig,
     pub(crate) policy: Policy,
-    pool: PoolSettings,
-    own_servers: Vec<UpstreamConfig>,
+    /// With the user's servers; none stands for sample servers.
+    pools: Vec<PoolSettings>,
     samples: u8,
 }
 
@@ -34,23 +34,23 @@ impl Settings {
         let data_dir = args.data_dir.unwrap_or(config.data_dir);
         let named = args.store.map(|store| store.url()).transpose()?;
         let store = named.or(config.store).unwrap_or_else(|| DataDir::store_url(&data_dir));
-        let own_servers = own_servers(args.upstream, &config.pool.upstreams)?;
-        if !own_servers.is_empty() && args.sample_servers.is_some() {
+        let pools = pools(args.upstream, config.pools, &gateway.affinity_cookie)?;
+        if !pools.is_empty() && args.sample_servers.is_some() {
             return Err(Failure::usage("--sample-servers makes no sense beside servers of your own")
                 .way_out("leave it out, or use a configuration without [[pool]]"));
         }
         let samples = args.sample_servers.unwrap_or(3);
-        if own_servers.is_empty() && samples > 1 && !store.is_shared() {
+        if pools.is_empty() && samples > 1 && !store.is_shared() {
             return Err(Failure::usage(format!("{samples} sample servers can't share the store memory:"))
                 .way_out("use --sample-servers 1, or a store that is shared, such as sqlite:sessions.db"));
         }
-        let (policy, pool) = (config.policy, config.pool);
-        Ok(Self { config_file: args.config, data_dir, store, gateway, policy, pool, own_servers, samples })
+        let policy = config.policy;
+        Ok(Self { config_file: args.config, data_dir, store, gateway, policy, pools, samples })
     }
 
     /// Whether there are no servers of the user's own.
     pub(crate) fn runs_samples(&self) -> bool {
-        self.own_servers.is_empty()
+        self.pools.is_empty()
     }
 
     /// Whether cookies are for https.
@@ -66,26 +66,30 @@ impl Settings {
         }
     }
 
-    /// The servers behind the gateway: the user's, or samples on free ports.
-    pub(crate) fn upstreams(&self) -> Result<Vec<UpstreamConfig>, Failure> {
-        if !self.runs_samples() {
-            return Ok(self.own_servers.clone());
-        }
+    /// Where sample servers are to listen: on free ports.
+    pub(crate) fn samples(&self) -> Result<Vec<UpstreamConfig>, Failure> {
         let mut ports = FreePorts::after(self.gateway.listen.port());
         let sample = |number| Ok(UpstreamConfig::new(format!("sample-{number}"), ports.next()?));
         (1..=self.samples).map(sample).collect()
     }
 
-    /// The pool of these servers.
-    pub(crate) fn pool(&self, upstreams: Vec<UpstreamConfig>, cookie_name: &str) -> PoolConfig {
+    /// What the gateway serves: the user's servers or, if there are none, these sample servers.
+    pub(crate) fn site(&self, samples: &[UpstreamConfig]) -> SiteConfig {
         let cookie = &self.policy.cookie;
         let sessions = [cookie.session_name(), cookie.anonymous_name()];
-        self.pool.pool(upstreams, cookie_name, self.secure_cookies(), &sessions)
+        let pool = |pool: &PoolSettings| pool.pool(self.secure_cookies(), &sessions);
+        let of_samples = || PoolSettings::new(&self.gateway.affinity_cookie).of(samples.to_vec());
+        let pools = match self.pools.as_slice() {
+            [] => vec![pool(&of_samples())],
+            pools => pools.iter().map(pool).collect(),
+        };
+        let GatewayConfig { behind_tls, trusted_proxies, limits, timeouts, .. } = self.gateway.clone();
+        SiteConfig { pools, behind_tls, trusted_proxies, limits, timeouts }
     }
 
     /// The servers of the user's own.
-    pub(crate) fn own_servers(&self) -> &[UpstreamConfig] {
-        &self.own_servers
+    pub(crate) fn own_servers(&self) -> impl Iterator<Item = &UpstreamConfig> {
+        self.pools.iter().flat_map(|pool| &pool.upstreams)
     }
 
     /// What a sample server is started with.
@@ -102,12 +106,18 @@ impl Settings {
     }
 }
 
-fn own_servers(
+/// The configured pools; servers named by flags take the place of those in the only one.
+fn pools(
     flags: Vec<SocketAddr>,
-    configured: &[UpstreamConfig],
-) -> Result<Vec<UpstreamConfig>, Failure> {
+    mut configured: Vec<PoolSettings>,
+    affinity_cookie: &str,
+) -> Result<Vec<PoolSettings>, Failure> {
     if flags.is_empty() {
-        return Ok(configured.to_vec());
+        return Ok(configured);
+    }
+    if configured.len() > 1 {
+        return Err(Failure::usage("--upstream does not say which of the configured pools it is for")
+            .way_out("name the server in its [[pool]], or use a configuration with one pool"));
     }
     let mut servers: Vec<UpstreamConfig> = Vec::new();
     for address in flags {
@@ -116,7 +126,8 @@ fn own_servers(
         }
         servers.push(UpstreamConfig::new(address.to_string(), address));
     }
-    Ok(servers)
+    let pool = configured.pop().unwrap_or_else(|| PoolSettings::new(affinity_cookie));
+    Ok(vec![pool.of(servers)])
 }
 
 /// Free ports for sample servers: those behind the gateway's if possible, where a person looks for them. They are also

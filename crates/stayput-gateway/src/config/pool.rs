@@ -44,13 +44,29 @@ impl PoolConfig {
         }
     }
 
+    /// Whether [`hosts`](Self::hosts) may have this: a registered name or address without a port, perhaps with `*.` before it.
+    pub fn takes_host(host: &str) -> bool {
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        let is_ipv6 = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        match is_ipv6 {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => !name.is_empty() && !name.ends_with('.') && name.bytes().all(is_name),
+        }
+    }
+
+    /// Whether [`paths`](Self::paths) may have this: a slash and whatever else a path may have.
+    pub fn takes_path(path: &str) -> bool {
+        path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
+    }
+
     pub(super) fn mistakes(&self, own: Option<SocketAddr>, mistakes: &mut Vec<ConfigMistake>) {
         if self.name.is_empty() || self.name.chars().any(char::is_control) {
             mistakes.push(ConfigMistake::PoolName(self.name.clone()));
         }
-        let hosts = self.hosts.iter().filter(|host| !is_host(host));
+        let hosts = self.hosts.iter().filter(|host| !Self::takes_host(host));
         mistakes.extend(hosts.map(|host| ConfigMistake::Host(host.clone())));
-        let paths = self.paths.iter().filter(|path| !is_path(path));
+        let paths = self.paths.iter().filter(|path| !Self::takes_path(path));
         mistakes.extend(paths.map(|path| ConfigMistake::Path(path.clone())));
         if self.upstreams.is_empty() {
             mistakes.push(ConfigMistake::NoUpstream);
@@ -110,21 +126,6 @@ fn share_a_host(one: &[String], other: &[String]) -> bool {
     };
     let meet = |one: &String, other: &String| fits(one, other) || fits(other, one);
     one.is_empty() || other.is_empty() || one.iter().any(|one| other.iter().any(|other| meet(one, other)))
-}
-
-/// A registered name or address without a port, perhaps with `*.` before it.
-fn is_host(host: &str) -> bool {
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    let is_ipv6 = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    match is_ipv6 {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => !name.is_empty() && !name.ends_with('.') && name.bytes().all(is_name),
-    }
-}
-
-fn is_path(path: &str) -> bool {
-    path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
 }
 
 /// A server behind the gateway.
