@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use stayput_core::KeyId;
@@ -28,6 +29,9 @@ Set STAYPUT_LOG=info (or debug) to see what happens.";
 pub(crate) enum Command {
     /// Run the gateway, in front of your servers or of three sample servers.
     Up(UpArgs),
+    /// See and change a gateway that runs: its servers, their weights, who drains.
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
     /// Make, list and exchange the keys that sign cookies and seal sessions; nobody is logged out by it.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -40,6 +44,94 @@ pub(crate) enum Command {
     /// One sample server, as `up` starts it.
     #[command(hide = true)]
     SampleServer(SampleServerArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Show pools and servers.
+    Status {
+        /// As the admin interface tells it, in JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Send a server no new clients; it keeps those that it has.
+    Drain {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// How long it keeps them, such as 10m [default: for good].
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        limit: Option<Duration>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Send a server clients as ever again.
+    Undrain {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Add a server, or give one another address; until a reload, unless the configuration names it, too.
+    Add {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Where it listens.
+        address: String,
+        /// Its share of clients beside the others' weights [default: 1, or as it was].
+        #[arg(long)]
+        weight: Option<u16>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Take a server out of its pool: its clients go to the others at once, requests in flight finish. Drain it first to
+    /// move nobody.
+    Remove {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Give a server another weight; until a reload.
+    Weight {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Its share of clients beside the others' weights, 1 to 256.
+        weight: u16,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Put the configuration file into effect, or say all that is wrong with it. (SIGHUP does the same.)
+    Reload {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The server's name, as `status` shows it.
+    pub(crate) server: String,
+    /// Its pool, where that is not clear.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pool: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdminArgs {
+    /// Where the admin interface listens [default: as DIR/admin-address says].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<String>,
+    /// A file with the admin token [default: DIR/admin-token; the environment's `STAYPUT_ADMIN_TOKEN` goes before it].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The gateway's data directory [default: stayput-data].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The gateway's configuration file, for its `data_dir`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,7 +198,7 @@ pub(crate) struct KeyringArgs {
     pub(crate) config: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct UpArgs {
     /// Configuration file; what the flags say goes before it.
     #[arg(long, value_name = "FILE")]
@@ -114,6 +206,9 @@ pub(crate) struct UpArgs {
     /// Where the gateway listens [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR", value_parser = config::address)]
     pub(crate) listen: Option<SocketAddr>,
+    /// Where the admin interface listens, or "off" [default: 127.0.0.1 and a free port, noted in DIR/admin-address].
+    #[arg(long, value_name = "ADDR", value_parser = config::admin)]
+    pub(crate) admin: Option<config::AdminListen>,
     /// Where keyring and embedded store are kept [default: stayput-data].
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -188,6 +283,9 @@ const STORE_URLS: &str = "The store: sqlite:PATH, redis://HOST or memory:";
 
 const STORE_HELP: &str =
     "Where sessions are kept: sqlite:PATH, redis://HOST or memory: [default: sqlite:DIR/sessions.db]";
+
+/// Holds the admin token, where it is not to be in a file.
+pub(crate) const TOKEN_VARIABLE: &str = "STAYPUT_ADMIN_TOKEN";
 
 /// Names the store where a password must not stand on a command line, which everybody on the machine may read.
 pub(crate) const STORE_VARIABLE: &str = "STAYPUT_STORE";

@@ -18,7 +18,7 @@ use stayput_stores::StoreUrl;
 pub(crate) use self::gateway::GatewayConfig;
 pub(crate) use self::pool::PoolSettings;
 use self::reader::{Mistake, Reader};
-pub(crate) use self::values::{address, server};
+pub(crate) use self::values::{AdminListen, address, admin, server};
 use crate::failure::Failure;
 
 /// What a configuration says.
@@ -27,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) store: Option<StoreUrl>,
     pub(crate) gateway: GatewayConfig,
+    pub(crate) admin: AdminListen,
     /// None: sample servers are to be started.
     pub(crate) pools: Vec<PoolSettings>,
     pub(crate) policy: Policy,
@@ -38,6 +39,7 @@ impl Default for Config {
             data_dir: PathBuf::from("stayput-data"),
             store: None,
             gateway: GatewayConfig::default(),
+            admin: AdminListen::default(),
             pools: Vec::new(),
             policy: Policy::web(),
         }
@@ -54,11 +56,12 @@ impl Config {
                 .way_out("`stayput config default` prints one to begin with")
         })?;
         Self::parse(&text).map_err(|mistakes| {
-            let lines: Vec<_> =
-                mistakes.iter().map(|mistake| format!("\n  {}:{mistake}", file.display())).collect();
+            let list: Vec<_> =
+                mistakes.iter().map(|mistake| format!("{}:{mistake}", file.display())).collect();
             let count =
-                if lines.len() == 1 { "a mistake".to_owned() } else { format!("{} mistakes", lines.len()) };
-            Failure::usage(format!("{} has {count}{}", file.display(), lines.concat()))
+                if list.len() == 1 { "a mistake".to_owned() } else { format!("{} mistakes", list.len()) };
+            Failure::usage(format!("{} has {count}", file.display()))
+                .listing(list)
                 .way_out("`stayput config default` prints every setting with its meaning")
         })
     }
@@ -71,6 +74,9 @@ impl Config {
         });
         let gateway = root.section(&mut reader, "gateway");
         let affinity_cookie = config.gateway.read(&mut reader, gateway);
+        let mut admin = root.section(&mut reader, "admin");
+        admin.read(&mut reader, "listen", &mut config.admin, values::admin_listen);
+        admin.finish(&mut reader);
         let pools = root.take("pool");
         let mut store = root.section(&mut reader, "store");
         store.read(&mut reader, "url", &mut config.store, |value| values::store_url(value).map(Some));

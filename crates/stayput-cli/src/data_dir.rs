@@ -43,6 +43,16 @@ impl DataDir {
         path.join("keyring")
     }
 
+    /// Where the admin interface's token is kept in the directory `path`.
+    pub(crate) fn admin_token_in(path: &Path) -> PathBuf {
+        path.join("admin-token")
+    }
+
+    /// Where it is noted in the directory `path` which address the admin interface has.
+    pub(crate) fn admin_address_in(path: &Path) -> PathBuf {
+        path.join("admin-address")
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

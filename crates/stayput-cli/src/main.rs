@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod data_dir;
 mod failure;
+mod gateway;
 mod keyring_file;
 mod keys;
 mod logging;
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Up(args) => block_on(up::run(up::Settings::from_args(args)?)),
+        Command::Up(args) => block_on(up::run(args)),
+        Command::Gateway(command) => block_on(gateway::run(command)),
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Store(StoreCommand::Check { store }) => {
             let url = store.url()?;

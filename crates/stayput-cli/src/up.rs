@@ -2,7 +2,9 @@
 //!
 //! It serves no session itself; the store is opened to check it before anybody depends on it.
 
+mod admin;
 mod children;
+mod reload;
 mod settings;
 mod text;
 
@@ -10,20 +12,23 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput::SharedKeyring;
-use stayput_gateway::{AccessLog, BindError, Config, Gateway, Running, UpstreamConfig};
+use stayput_gateway::{AccessLog, AdminConfig, BindError, Config, Gateway, Running, UpstreamConfig};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::children::Children;
+use self::admin::Note;
+use self::children::{Children, Server};
+use self::reload::Reloader;
 pub(crate) use self::settings::Settings;
+use crate::cli::UpArgs;
 use crate::config::GatewayConfig;
 use crate::data_dir::{DataDir, KeyringOrigin};
 use crate::failure::Failure;
 use crate::sessions;
 
 /// Runs until a signal ends it.
-pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
+pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
+    let settings = Settings::from_args(args.clone())?;
     // First of all, so that no signal is missed.
     let (mut signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
     let data_dir = DataDir::open(&settings.data_dir)?;
@@ -39,7 +44,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
             })?;
 
     let samples = if settings.runs_samples() { settings.samples()? } else { Vec::new() };
-    let mut gateway = bind(&settings, &samples, keyring.current())?;
+    let reloader = Arc::new(Reloader::new(args, settings.clone(), keyring.clone()));
+    let mut gateway = bind(&settings, &samples, admin(&settings, &data_dir, &reloader)?, keyring.current())?;
     let url = text::url(gateway.local_addr());
     say(&text::banner(&settings, origin, &data_dir, &url));
 
@@ -53,6 +59,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
             for server in children.servers() {
                 gateway.locate(&server.name, server.address);
             }
+            let at = |server: &Server| UpstreamConfig::new(&server.name, server.address);
+            reloader.samples_are(children.servers().iter().map(at).collect());
             let failed = |error| Failure::other("cannot start the gateway").because(error);
             gateway.start().map_err(failed)?
         }
@@ -61,18 +69,26 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
             return Ok(());
         }
     };
+    let note = running.admin_addr().map(|address| Note::write(&data_dir, address));
+    say(&text::admin(running.admin_addr(), &data_dir));
     say(&text::servers(children.servers()));
     say(&text::own_servers(&listening(settings.own_servers()).await));
     say(&format!("ready {url}\n"));
     say(&text::next_steps(&settings, &data_dir, &url, children.servers()));
 
+    let mut keyring_looks = tokio::time::interval(KEYRING_LOOKS);
     loop {
         tokio::select! {
             () = signals.next() => break,
             () = children.watch(say) => {}
-            () = hangups.next() => reload(&keyring, &children),
+            () = hangups.next() => {
+                children.reload();
+                reload(&reloader, &running).await;
+            }
+            _ = keyring_looks.tick() => reloader.follow_keyring(running.control()),
         }
     }
+    drop(note);
     say("stopping: requests in flight finish first (Ctrl-C again to stop at once)\n");
     tokio::select! {
         () = stop(running, children) => Ok(()),
@@ -90,9 +106,22 @@ async fn listening(servers: impl Iterator<Item = &UpstreamConfig>) -> Vec<(Upstr
     answers
 }
 
+/// The admin interface to be opened, if one is wanted.
+fn admin(
+    settings: &Settings,
+    data_dir: &DataDir,
+    reloader: &Arc<Reloader>,
+) -> Result<Option<AdminConfig>, Failure> {
+    let Some(listen) = settings.admin.0 else { return Ok(None) };
+    let reloader = Arc::clone(reloader);
+    let reload: stayput_gateway::Reload = Arc::new(move |control| reloader.reload(control));
+    Ok(Some(AdminConfig { listen, token: admin::token(data_dir)?, reload: Some(reload) }))
+}
+
 fn bind(
     settings: &Settings,
     samples: &[UpstreamConfig],
+    admin: Option<AdminConfig>,
     keyring: Arc<stayput::Keyring>,
 ) -> Result<Gateway, Failure> {
     let GatewayConfig { listen, workers, access_log, .. } = settings.gateway;
@@ -100,22 +129,31 @@ fn bind(
         workers,
         site: settings.site(samples),
         access_log: access_log.map(|format| AccessLog { format, output: Box::new(io::stderr()) }),
+        admin,
         ..Config::new(listen, Vec::new())
     };
     Gateway::bind(config, keyring).map_err(|error| match error {
         BindError::Config(_) => Failure::usage("the gateway's configuration is not valid").because(error),
         _ => Failure::other("cannot start the gateway").because(error).way_out(
-            "choose another address with --listen, such as --listen 127.0.0.1:8090, or free this one",
+            "choose another address with --listen, such as --listen 127.0.0.1:8090 (or --admin, for the admin \
+             interface), or free this one",
         ),
     })
 }
 
-/// Takes the keyring over as it is now, here and in the sample servers; what goes wrong is logged there. The gateway
-/// honours the tags that it started with: which server a browser is on is a hint.
-fn reload(keyring: &SharedKeyring, children: &Children) {
+/// Tells what came of SIGHUP.
+async fn reload(reloader: &Arc<Reloader>, running: &Running) {
     tracing::debug!("told to look at the keyring");
-    let _ = keyring.reload();
-    children.reload();
+    let (reloader, control) = (Arc::clone(reloader), running.control().clone());
+    // It reads files, and makes tables that may take a second.
+    let outcome = tokio::task::spawn_blocking(move || reloader.reload(&control)).await;
+    match outcome {
+        Ok(outcome) => {
+            tracing::info!(target: "stayput::audit", ?outcome, "reload by SIGHUP");
+            say(&text::reloaded(&outcome));
+        }
+        Err(error) => tracing::error!(%error, "the reload failed"),
+    }
 }
 
 /// The gateway first, so that every request in flight still finds its server.
@@ -172,6 +210,9 @@ impl Hangups {
         }
     }
 }
+
+/// How often the gateway looks for a keyring that has changed by itself.
+const KEYRING_LOOKS: Duration = Duration::from_secs(1);
 
 /// How long requests in flight may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);

@@ -32,6 +32,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) status: u16,
     pub(crate) bytes: u64,
     pub(crate) started: Instant,
+    pub(crate) pool: Option<Arc<str>>,
     pub(crate) upstream: Option<Arc<str>>,
     pub(crate) retries: u32,
 }
@@ -69,6 +70,7 @@ struct Line {
     request: String,
     status: u16,
     bytes: u64,
+    pool: Option<Arc<str>>,
     upstream: Option<Arc<str>>,
     retries: u32,
 }
@@ -86,26 +88,28 @@ impl Line {
             request: [method, path].map(|word| String::from_utf8_lossy(shortened(word))).join(" "),
             status: entry.status,
             bytes: entry.bytes,
+            pool: entry.pool.clone(),
             upstream: entry.upstream.clone(),
             retries: entry.retries,
         }
     }
 
     fn write(&self, format: LogFormat, out: &mut String) {
-        let upstream = self.upstream.as_deref().unwrap_or("-");
+        let [pool, upstream] = [&self.pool, &self.upstream].map(|name| name.as_deref().unwrap_or("-"));
         let Self { client, status, bytes, retries, .. } = self;
         let (method, path) = self.request.split_once(' ').unwrap_or(("-", "-"));
         let (time, micros) = (Rfc3339(self.at), self.took.as_micros());
         let written = match format {
             LogFormat::Text => writeln!(
                 out,
-                "{time} {client} {method} {path} {status} {bytes} {micros}us {upstream} {retries}"
+                "{time} {client} {method} {path} {status} {bytes} {micros}us {upstream} {retries} {pool}"
             ),
             LogFormat::Json => writeln!(
                 out,
-                r#"{{"time":"{time}","client":"{client}","method":{},"path":{},"status":{status},"bytes":{bytes},"micros":{micros},"upstream":{},"retries":{retries}}}"#,
+                r#"{{"time":"{time}","client":"{client}","method":{},"path":{},"status":{status},"bytes":{bytes},"micros":{micros},"pool":{},"upstream":{},"retries":{retries}}}"#,
                 Json(method),
                 Json(path),
+                Json(pool),
                 Json(upstream),
             ),
         };
@@ -226,6 +230,7 @@ mod tests {
             status: 200,
             bytes: 345,
             started: Instant::now(),
+            pool: Some("shop".into()),
             upstream: Some("a".into()),
             retries: 1,
         };
@@ -237,14 +242,14 @@ mod tests {
     fn a_line_says_what_was_done_and_holds_no_query() {
         let mut text = String::new();
         line().write(LogFormat::Text, &mut text);
-        assert_eq!(text, "2024-02-29T12:34:56.007Z 127.0.0.1 GET /a\"b 200 345 89us a 1\n");
+        assert_eq!(text, "2024-02-29T12:34:56.007Z 127.0.0.1 GET /a\"b 200 345 89us a 1 shop\n");
         text.clear();
         line().write(LogFormat::Json, &mut text);
         assert_eq!(
             text,
             concat!(
                 r#"{"time":"2024-02-29T12:34:56.007Z","client":"127.0.0.1","method":"GET","path":"/a\"b","#,
-                r#""status":200,"bytes":345,"micros":89,"upstream":"a","retries":1}"#,
+                r#""status":200,"bytes":345,"micros":89,"pool":"shop","upstream":"a","retries":1}"#,
                 "\n"
             )
         );
@@ -259,6 +264,7 @@ mod tests {
             status: 404,
             bytes: 0,
             started: Instant::now(),
+            pool: None,
             upstream: None,
             retries: 0,
         };
@@ -278,6 +284,7 @@ mod tests {
                 status: 400,
                 bytes: 0,
                 started,
+                pool: None,
                 upstream: None,
                 retries: 0,
             });

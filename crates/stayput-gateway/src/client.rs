@@ -212,6 +212,7 @@ impl Client {
                 status: refusal.status(),
                 bytes,
                 started,
+                pool: None,
                 upstream: None,
                 retries: 0,
             });
@@ -227,6 +228,7 @@ impl Client {
         close: bool,
         head_only: bool,
     ) -> u64 {
+        worker.tally.refused(refusal.status());
         let mut out = worker.buffers.take();
         refusal.write(close, head_only, &mut out);
         self.watch.set(worker.site().shared.timeouts.body);

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use stayput_core::{Clock, SystemClock};
 
+use crate::admin::AdminConfig;
+
 pub use self::affinity::{AffinityConfig, CookieRule, Rule, SessionFormat, SessionRule, UrlPlace, UrlRule};
 pub use self::health::{Check, CheckKind, HealthConfig, OnReturn};
 pub use self::limits::{Limits, Timeouts};
@@ -33,6 +35,8 @@ pub struct Config {
     pub site: SiteConfig,
     /// Where requests are logged; `None` logs nothing.
     pub access_log: Option<AccessLog>,
+    /// How the gateway is watched and changed from outside; `None` opens nothing.
+    pub admin: Option<AdminConfig>,
     /// What a pin's age is told by. Default: the system's clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -45,6 +49,7 @@ impl Config {
             workers: 0,
             site: SiteConfig::new(vec![PoolConfig::new(upstreams)]),
             access_log: None,
+            admin: None,
             clock: Arc::new(SystemClock),
         }
     }

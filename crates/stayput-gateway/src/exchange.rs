@@ -5,6 +5,7 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -89,6 +90,7 @@ impl<'a> Exchange<'a> {
             Err(refusal) => Ended::Refused(refusal),
         };
         let (status, after) = self.finish(client, ended).await;
+        self.tally(started);
         if let Some(log) = &self.worker.log {
             log.record(&Entry {
                 line: head.filled(),
@@ -96,6 +98,7 @@ impl<'a> Exchange<'a> {
                 status,
                 bytes: self.progress.answered.get(),
                 started,
+                pool: Some(Arc::clone(&self.pool.name)),
                 upstream: self.upstream.map(|index| Arc::clone(&self.pool.upstreams[index].name)),
                 retries: self.retries,
             });
@@ -315,6 +318,16 @@ impl<'a> Exchange<'a> {
             Ended::Broken | Ended::Deserted | Ended::Aborted => {
                 (self.progress.status.get().unwrap_or(CLIENT_GONE), After::Abort)
             }
+        }
+    }
+
+    /// Counts what came of the upstream that was asked last.
+    fn tally(&self, started: Instant) {
+        let Some(index) = self.upstream else { return };
+        let tally = &self.local(index).tally;
+        match (self.progress.status.get(), self.progress.headed.get()) {
+            (Some(status), Some(headed)) => tally.answered(status, headed.duration_since(started)),
+            _ => tally.unanswered(),
         }
     }
 

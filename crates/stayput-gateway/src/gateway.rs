@@ -11,19 +11,21 @@ use std::{fmt, io};
 use stayput_core::Keyring;
 use tokio::sync::watch;
 
-use crate::access_log;
 use crate::config::{Config, ConfigMistake};
 use crate::control::Control;
 use crate::health;
 use crate::listener;
+use crate::metrics::Tallies;
 use crate::site::{Published, Site};
 use crate::upstream::UpstreamStatus;
 use crate::worker::{self, Deadline, Shared};
+use crate::{access_log, admin};
 
 /// A gateway whose sockets are bound: clients can connect already, and are served once it is started.
 pub struct Gateway {
     address: SocketAddr,
     listeners: Vec<TcpListener>,
+    admin: Option<TcpListener>,
     keyring: Arc<Keyring>,
     config: Config,
 }
@@ -50,7 +52,11 @@ impl Gateway {
         if !mistakes.is_empty() {
             return Err(BindError::Config(mistakes));
         }
-        Ok(Self { address, listeners, keyring: keyring.into(), config })
+        let admin = config.admin.as_ref().map(|admin| {
+            let failed = |source| BindError::Listen { address: admin.listen, source };
+            listener::bind(admin.listen, 1).map_err(failed).map(|mut one| one.remove(0))
+        });
+        Ok(Self { address, listeners, admin: admin.transpose()?, keyring: keyring.into(), config })
     }
 
     /// Where it listens, with the port that was found if the configuration said 0.
@@ -70,13 +76,29 @@ impl Gateway {
     ///
     /// The operating system's, if it refuses a thread or what a thread needs; then none is left running.
     pub fn start(self) -> io::Result<Running> {
-        let Config { site, clock, access_log, .. } = self.config;
+        let Config { site, clock, access_log, admin, .. } = self.config;
         let (log, log_thread) = access_log.map(access_log::start).transpose()?.unzip();
         let first = Site::new(&site, &self.keyring, &clock, None);
-        let shared = Arc::new(Shared { site: Published::new(first), host: self.address.to_string() });
+        let shared = Arc::new(Shared {
+            site: Published::new(first),
+            host: self.address.to_string(),
+            tallies: Tallies::default(),
+        });
         let control = Control::new(self.address, Arc::clone(&shared), clock, site, self.keyring);
         let (stop, stopped) = watch::channel(None);
-        let mut running = Running { address: self.address, control, stop, workers: Vec::new(), log_thread };
+        let admin_address = self.admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        let admin = admin
+            .zip(self.admin)
+            .map(|(config, listener)| admin::start(config, listener, control.clone(), stopped.clone()));
+        let mut running = Running {
+            address: self.address,
+            admin_address,
+            control,
+            stop,
+            workers: admin.transpose()?.into_iter().collect(),
+            log_thread,
+        };
+        let others = running.workers.len();
         let (started, starts) = mpsc::channel();
         let workers = self.listeners.len();
         for (index, listener) in self.listeners.into_iter().enumerate() {
@@ -96,9 +118,10 @@ impl Gateway {
 /// A gateway at work. Dropping it ends it at once, whatever is in flight; see [`shutdown`](Self::shutdown).
 pub struct Running {
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     control: Control,
     stop: watch::Sender<Deadline>,
-    /// And the one that checks servers.
+    /// The admin interface's thread is the first, if there is one; the one that checks servers is the last.
     workers: Vec<JoinHandle<()>>,
     log_thread: Option<JoinHandle<()>>,
 }
@@ -107,6 +130,11 @@ impl Running {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the admin interface listens, if there is one.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// What changes it while it runs.

@@ -23,7 +23,8 @@
 //! | who fails, and who is taken out for it | `health`, `upstream::health`, `pool::floor` |
 //! | how bytes move, both ways at once | `transfer`, `body`, `buffer`, `io` |
 //! | how connections live and end | `client`, `idle`, `closing`, `watch` |
-//! | what can change while it runs, and how | `site`, `control` |
+//! | what can change while it runs, and how | `site`, `control`, `admin` |
+//! | what is counted, and how it is told | `metrics`, `access_log` |
 //! | threads, sockets, shutdown | `gateway`, `worker`, `listener` |
 //!
 //! It never opens a session: it sees cookies pass, takes off its own, and leaves the others as they are. Ambiguous
@@ -45,6 +46,7 @@
 //! ```
 
 mod access_log;
+mod admin;
 mod affinity;
 mod answer;
 mod authority;
@@ -69,6 +71,7 @@ mod idle;
 mod io;
 mod links;
 mod listener;
+mod metrics;
 mod origin;
 mod pool;
 mod refusal;
@@ -81,11 +84,12 @@ mod waiting;
 mod watch;
 mod worker;
 
+pub use admin::{AdminConfig, AdminToken, BadToken, Reload, ReloadError, Reloaded};
 pub use config::{
     AccessLog, AffinityConfig, Check, CheckKind, Config, ConfigMistake, CookieRule, HealthConfig, Limits,
     LogFormat, OnReturn, PoolConfig, Rule, SessionFormat, SessionRule, SiteConfig, Timeouts, UpstreamConfig,
     UrlPlace, UrlRule,
 };
-pub use control::{Control, UnknownUpstream};
+pub use control::{ChangeError, Control, Undoing, Undone, UnknownUpstream};
 pub use gateway::{BindError, Gateway, Running};
 pub use upstream::{CheckStatus, UpstreamStatus};

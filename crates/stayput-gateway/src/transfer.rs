@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -63,6 +63,8 @@ pub(crate) struct Progress {
     pub(crate) answered: Cell<u64>,
     /// The status of the answer proper, once its first byte was about to leave.
     pub(crate) status: Cell<Option<u16>>,
+    /// When its head was there.
+    pub(crate) headed: Cell<Option<Instant>>,
     is_uploaded: Cell<bool>,
     waits_for_client: Cell<bool>,
     /// Whether the client may have half an interim answer, after which nothing else can be said.
@@ -231,6 +233,7 @@ impl Transfer<'_> {
         out.put(&input.filled()[..data]);
         input.consume(judged);
         self.progress.status.set(Some(answer.status));
+        self.progress.headed.set(Some(self.clock.last_read()));
         self.watch.set_at(self.clock.last_read() + self.timeouts.body);
         self.send(&mut to, out.filled()).await?;
 

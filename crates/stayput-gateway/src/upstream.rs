@@ -14,6 +14,7 @@ use self::health::Health;
 pub use self::status::{CheckStatus, UpstreamStatus};
 pub(crate) use self::status::{Counts, count};
 use crate::config::UpstreamConfig;
+use crate::metrics::{Tallies, UpstreamTally};
 
 /// In how many seconds the weight of an assigned client halves. Its requests count for themselves by then.
 const HALF_LIFE: f32 = 60.0;
@@ -28,6 +29,8 @@ pub(crate) struct Upstream {
     born: Instant,
     in_flight: AtomicU64,
     pub(crate) counts: Counts,
+    /// What each worker has counted for itself.
+    pub(crate) tallies: Tallies<UpstreamTally>,
     /// Recently assigned clients: seconds since `born` above, an `f32` below.
     assigned: AtomicU64,
     /// Until when it gets no requests, in milliseconds since `born`; 0 while it is up.
@@ -70,6 +73,7 @@ impl Upstream {
             born: Instant::now(),
             in_flight: AtomicU64::new(0),
             counts: Counts::default(),
+            tallies: Tallies::default(),
             assigned: AtomicU64::new(0),
             down_until: AtomicU64::new(0),
             returned: AtomicU64::new(0),
@@ -102,6 +106,22 @@ impl Upstream {
     /// It gets clients as ever again.
     pub(crate) fn stop_draining(&self) {
         self.draining.store(0, Relaxed);
+    }
+
+    /// Drains as the one before does, which had another address.
+    pub(crate) fn drain_like(&self, before: &Self) {
+        let until = match before.draining.load(Relaxed) {
+            until @ (0 | u64::MAX) => until,
+            until => self.millisecond(before.born + Duration::from_millis(until)).max(1),
+        };
+        self.draining.store(until, Relaxed);
+    }
+
+    /// How long it goes on keeping the clients pinned to it, if it is draining and there is an end to that.
+    pub(crate) fn drains_for(&self, now: Instant) -> Option<Duration> {
+        let until = self.draining.load(Relaxed);
+        let has_end = until != 0 && until != u64::MAX;
+        has_end.then(|| Duration::from_millis(until.saturating_sub(self.millisecond(now))))
     }
 
     /// Whether it gets no new clients.

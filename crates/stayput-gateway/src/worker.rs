@@ -20,6 +20,7 @@ use crate::access_log::LogSender;
 use crate::buffer::Buffers;
 use crate::client;
 use crate::closing::{Closing, Place};
+use crate::metrics::{Tallies, WorkerTally};
 use crate::pool::{Chance, Pool};
 use crate::retry::RetryBudget;
 use crate::site::{LocalSite, Published};
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) site: Published,
     /// The gateway's own address, as a `Host`.
     pub(crate) host: String,
+    /// What each worker has counted for itself.
+    pub(crate) tallies: Tallies<WorkerTally>,
 }
 
 /// What the connections of one thread share.
@@ -51,6 +54,7 @@ pub(crate) struct Worker {
     pub(crate) closing: Rc<Closing>,
     pub(crate) clock: Clock,
     pub(crate) waiting: Waiting,
+    pub(crate) tally: Arc<WorkerTally>,
     shedding: Cell<usize>,
 }
 
@@ -92,6 +96,7 @@ impl Worker {
         let site = LocalSite::new(shared.site.generation(), shared.site.latest());
         Self {
             site: RefCell::new(Rc::new(site)),
+            tally: shared.tallies.join(),
             shared,
             log,
             buffers: Buffers::default(),
@@ -146,9 +151,17 @@ impl Worker {
 
     fn welcome(self: &Rc<Self>, stream: TcpStream, address: IpAddr) {
         let worker = Rc::clone(self);
-        if self.closing.present() < self.site().shared.limits.connections {
+        let has_room = self.closing.present() < self.site().shared.limits.connections;
+        if !has_room {
+            self.tally.shed.add(1);
+        }
+        if has_room {
             let place = Place::take(&self.closing);
-            tokio::task::spawn_local(client::serve(worker, place, stream, address));
+            self.tally.accepted.add(1);
+            tokio::task::spawn_local(async move {
+                client::serve(Rc::clone(&worker), place, stream, address).await;
+                worker.tally.ended.add(1);
+            });
         } else if self.shedding.get() < MAX_SHEDDING {
             self.shedding.update(|n| n + 1);
             tokio::task::spawn_local(async move {

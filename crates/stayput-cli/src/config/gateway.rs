@@ -56,6 +56,7 @@ impl GatewayConfig {
             &mut self.limits.head_bytes,
             values::within(1024, 16 * 1024 * 1024),
         );
+        limits.read(reader, "body_bytes", &mut self.limits.body_bytes, values::body_bytes);
         limits.finish(reader);
 
         let mut timeouts = section.section(reader, "timeouts");

@@ -26,12 +26,42 @@ pub(crate) fn server(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
+/// Where the admin interface listens; `None` if nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AdminListen(pub(crate) Option<SocketAddr>);
+
+impl Default for AdminListen {
+    /// On loopback, on any free port.
+    fn default() -> Self {
+        Self(Some(SocketAddr::from(([127, 0, 0, 1], 0))))
+    }
+}
+
+/// An address for the admin interface, or `off`.
+pub(crate) fn admin(text: &str) -> Result<AdminListen, String> {
+    let listen = if text == "off" { Ok(None) } else { address(text).map(Some) };
+    listen.map(AdminListen).map_err(|expected| format!(r#""off", or {expected}"#))
+}
+
+pub(super) fn admin_listen(value: &DeValue<'_>) -> Result<AdminListen, String> {
+    admin(value.as_str().unwrap_or_default())
+}
+
 /// A number between two others.
 pub(super) fn within(least: usize, most: usize) -> impl Fn(&DeValue<'_>) -> Result<usize, String> {
     move |value| {
         let fine = count(value).ok().filter(|count| (least..=most).contains(count));
         fine.ok_or_else(|| format!("a whole number from {least} to {most}"))
     }
+}
+
+/// A limit that there need not be.
+pub(super) fn body_bytes(value: &DeValue<'_>) -> Result<Option<u64>, String> {
+    if value.as_str() == Some("off") {
+        return Ok(None);
+    }
+    let bytes = count(value).ok().and_then(|bytes| u64::try_from(bytes).ok());
+    bytes.map(Some).ok_or_else(|| r#""off", or a whole number of bytes"#.to_owned())
 }
 
 pub(super) fn listen(value: &DeValue<'_>) -> Result<SocketAddr, String> {

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::cli::{STORE_VARIABLE, SampleServerArgs};
+use crate::cli::{STORE_VARIABLE, SampleServerArgs, TOKEN_VARIABLE};
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
@@ -199,6 +199,7 @@ impl Keeper {
             .args(["sample-server", "--name", &args.name])
             .args(["--listen", &args.listen.to_string()])
             .env(STORE_VARIABLE, store)
+            .env_remove(TOKEN_VARIABLE)
             .arg("--data-dir")
             .arg(&args.data_dir)
             .args(["--reached-by", reached_by.as_ref().map_or("", |value| value.get_name())]);

@@ -9,7 +9,7 @@ use stayput_gateway::{SiteConfig, UpstreamConfig};
 use stayput_stores::StoreUrl;
 
 use crate::cli::{ReachedBy, SampleServerArgs, UpArgs};
-use crate::config::{Config, GatewayConfig, PoolSettings};
+use crate::config::{AdminListen, Config, GatewayConfig, PoolSettings};
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 
@@ -20,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) store: StoreUrl,
     pub(crate) gateway: GatewayConfig,
+    pub(crate) admin: AdminListen,
     pub(crate) policy: Policy,
     /// With the user's servers; none stands for sample servers.
     pools: Vec<PoolSettings>,
@@ -44,13 +45,28 @@ impl Settings {
             return Err(Failure::usage(format!("{samples} sample servers can't share the store memory:"))
                 .way_out("use --sample-servers 1, or a store that is shared, such as sqlite:sessions.db"));
         }
-        let policy = config.policy;
-        Ok(Self { config_file: args.config, data_dir, store, gateway, policy, pools, samples })
+        let (policy, admin) = (config.policy, args.admin.unwrap_or(config.admin));
+        Ok(Self { config_file: args.config, data_dir, store, gateway, admin, policy, pools, samples })
     }
 
     /// Whether there are no servers of the user's own.
     pub(crate) fn runs_samples(&self) -> bool {
         self.pools.is_empty()
+    }
+
+    /// The settings that differ from those of `started` and take a restart.
+    pub(crate) fn needs_restart_after(&self, started: &Self) -> Vec<String> {
+        let (new, old) = (&self.gateway, &started.gateway);
+        let all = [
+            ("gateway.listen", new.listen != old.listen),
+            ("gateway.workers", new.workers != old.workers),
+            ("gateway.access_log", new.access_log != old.access_log),
+            ("admin.listen", self.admin != started.admin),
+            ("data_dir", self.data_dir != started.data_dir),
+            ("store.url", self.store != started.store),
+            ("policy (of the sample servers)", self.runs_samples() && self.policy != started.policy),
+        ];
+        all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Whether cookies are for https.

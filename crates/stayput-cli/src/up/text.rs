@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use stayput_gateway::UpstreamConfig;
+use stayput_gateway::{ReloadError, Reloaded, UpstreamConfig};
 use stayput_stores::StoreUrl;
 
 use super::Settings;
@@ -40,6 +40,37 @@ const PLAIN_HTTP_WARNING: &str = "
   WARNING   this is plain http, and not on loopback: browsers will drop the cookies, so nobody stays logged in.
             Put something in front that ends TLS and set `behind_tls = true` under [gateway],
             or listen on 127.0.0.1.";
+
+/// Where the admin interface is.
+pub(super) fn admin(address: Option<SocketAddr>, data_dir: &DataDir) -> String {
+    let Some(address) = address else { return String::new() };
+    let warning = if address.ip().is_loopback() { "" } else { ADMIN_WARNING };
+    let flag = match data_dir.path().to_str() {
+        Some("stayput-data") => String::new(),
+        _ => format!(" --data-dir {}", data_dir.path().display()),
+    };
+    format!("  admin  {address}  (stayput gateway status{flag}){warning}\n")
+}
+
+const ADMIN_WARNING: &str = "
+  WARNING   the admin interface is not on loopback, and speaks plain http: whoever can listen in learns its token.";
+
+/// What came of a reload.
+pub(super) fn reloaded(outcome: &Result<Reloaded, ReloadError>) -> String {
+    let lines = |what: &str, list: &[String]| {
+        list.iter().fold(String::new(), |text, each| text + "  " + what + each + "\n")
+    };
+    match outcome {
+        Ok(Reloaded { undone, needs_restart }) => {
+            let undone: Vec<_> = undone.iter().map(ToString::to_string).collect();
+            let restart = lines("not in effect before a restart: ", needs_restart);
+            format!("reloaded\n{}{restart}", lines("undone: ", &undone))
+        }
+        Err(ReloadError(mistakes)) => {
+            format!("not reloaded, and nothing has changed:\n{}", lines("", mistakes))
+        }
+    }
+}
 
 /// The user's own servers, and whether something listens there.
 pub(super) fn own_servers(servers: &[(UpstreamConfig, bool)]) -> String {

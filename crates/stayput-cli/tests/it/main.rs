@@ -1,5 +1,6 @@
 //! The binary as its users meet it: real processes, real sockets, real signals.
 
+mod gateway;
 mod hostile;
 mod keys;
 mod mistakes;

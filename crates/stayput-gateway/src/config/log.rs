@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write;
 
 /// A line per request: time, client, method, path without query (at most 1,024 bytes), status, bytes sent to the
-/// client (head included), duration, upstream, retries.
+/// client (head included), duration, upstream, retries, pool.
 /// Never a cookie and never a query. When the output can't keep up, lines are dropped, and the log says how many.
 pub struct AccessLog {
     /// What a line looks like.

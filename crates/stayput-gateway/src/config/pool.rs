@@ -129,7 +129,7 @@ fn share_a_host(one: &[String], other: &[String]) -> bool {
 }
 
 /// A server behind the gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamConfig {
     /// Its identity, unique in the pool: a text without control characters. Affinity goes by it, in the cookie as a keyed
     /// tag, so that a server may change its address and keep its clients, and all gateways agree.

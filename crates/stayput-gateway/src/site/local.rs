@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::Site;
 use crate::idle::IdleConnections;
+use crate::metrics::UpstreamTally;
 use crate::pool::Pool;
 use crate::upstream::Upstream;
 
@@ -20,11 +21,12 @@ pub(crate) struct LocalSite {
 pub(crate) struct LocalUpstream {
     shared: Arc<Upstream>,
     pub(crate) idle: IdleConnections,
+    pub(crate) tally: Arc<UpstreamTally>,
 }
 
 impl LocalUpstream {
     fn new(shared: &Arc<Upstream>) -> Self {
-        Self { shared: Arc::clone(shared), idle: IdleConnections::default() }
+        Self { shared: Arc::clone(shared), idle: IdleConnections::default(), tally: shared.tallies.join() }
     }
 }
 

@@ -70,6 +70,8 @@ pub struct UpstreamStatus {
     pub are_verdicts_ignored: bool,
     /// Whether it keeps the clients pinned to it, until a deadline, and gets no new ones.
     pub is_draining: bool,
+    /// How long that goes on, if there is an end to it.
+    pub drains_for: Option<Duration>,
 }
 
 /// What a check says of an upstream.
@@ -110,6 +112,7 @@ impl Upstream {
             last_failure: verdicts.last_failure,
             are_verdicts_ignored,
             is_draining: self.is_draining(),
+            drains_for: self.drains_for(Instant::now()),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use stayput_gateway::{
-    AffinityConfig, ConfigMistake, CookieRule, PoolConfig, Rule, SiteConfig, UnknownUpstream, UpstreamConfig,
+    AffinityConfig, ChangeError, ConfigMistake, CookieRule, PoolConfig, Rule, SiteConfig, UnknownUpstream,
+    UpstreamConfig,
 };
 
 use crate::support::{OK, TestGateway, Upstream, named, wait_until};
@@ -92,7 +93,14 @@ fn a_draining_upstream_keeps_its_clients_until_the_deadline_and_gets_no_new_ones
     gateway.control().stop_draining("default", "s1").unwrap();
     assert_eq!(gateway.get(&cookie).text(), "s1");
     let unknown = gateway.control().drain("default", "s9", None).unwrap_err();
-    assert_eq!(unknown, UnknownUpstream { pool: "default".into(), upstream: "s9".into() });
+    assert_eq!(
+        unknown,
+        ChangeError::UnknownUpstream(UnknownUpstream {
+            pool: "default".into(),
+            upstream: "s9".into(),
+            known: vec!["s0".into(), "s1".into(), "s2".into()],
+        })
+    );
 }
 
 #[test]

@@ -27,6 +27,50 @@ fn a_connection_over_the_limit_is_answered_503_and_one_that_ends_makes_room() {
     wait_until("there is room again", || gateway.get("").status == 200);
 }
 
+#[test]
+fn ten_thousand_pipelined_requests_are_answered_one_after_the_other() {
+    const MANY: usize = 10_000;
+    let upstream = Upstream::ok();
+    let gateway = TestGateway::new(&[&upstream]);
+    let mut client = gateway.connect();
+    let mut sender = client.another_hand();
+    // More than all buffers on the way hold, so the gateway has to leave what it has not come to in the client's.
+    let sent = thread::spawn(move || {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "x".repeat(1000));
+        (0..MANY).try_for_each(|_| sender.write_all(request.as_bytes()))
+    });
+    for _ in 0..MANY {
+        assert_eq!(client.answer().status, 200);
+    }
+    sent.join().unwrap().unwrap();
+    let seen = upstream.seen();
+    assert_eq!((seen.requests.len(), seen.connections), (MANY, 1), "there was never more than one at a time");
+}
+
+#[test]
+fn a_body_over_the_limit_is_answered_413() {
+    let upstream = Upstream::ok();
+    let gateway = TestGateway::with(&[&upstream], |config| config.site.limits.body_bytes = Some(4));
+    let post = |body: &str| {
+        let length = body.len();
+        gateway.ask(&format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"))
+    };
+    assert_eq!(post("1234").status, 200);
+    let answer = post("12345");
+    assert!(answer.status == 413 && answer.text().contains("larger than allowed"));
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn trace_headers_pass_as_they_came() {
+    let upstream = Upstream::ok();
+    let gateway = TestGateway::new(&[&upstream]);
+    let lines = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
+                 TraceState: congo=t61rcWkgMzE,rojo=00f067aa0ba902b7\r\nbaggage: userId=alice,isProduction=false\r\n";
+    assert_eq!(gateway.get(lines).status, 200);
+    assert!(upstream.request(0).head.contains(lines), "{}", upstream.request(0).head);
+}
+
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -56,7 +100,7 @@ fn the_access_log_has_a_line_for_every_request_and_no_secret() {
     let lines: Vec<Vec<_>> = text.lines().map(|line| line.split(' ').collect()).collect();
     assert_eq!(lines.len(), 2, "{text}");
     assert_eq!(lines[0][1..5], ["127.0.0.1", "GET", "/a", "200"]);
-    assert_eq!(lines[0][7..], ["s0", "0"]);
+    assert_eq!(lines[0][7..], ["s0", "0", "default"]);
     assert_eq!(lines[1][1..5], ["127.0.0.1", "-", "-", "400"]);
     assert!(!text.contains("hidden"), "{text}");
 }

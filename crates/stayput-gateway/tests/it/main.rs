@@ -1,5 +1,6 @@
 //! The gateway between raw clients and recording upstreams, over real sockets.
 
+mod admin;
 mod affinity;
 mod bodies;
 mod changes;

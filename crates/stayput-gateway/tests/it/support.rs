@@ -97,6 +97,10 @@ impl TestGateway {
         Keyring::parse(&self.keys.concat()).unwrap()
     }
 
+    pub(crate) fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
     pub(crate) fn status(&self, index: usize) -> UpstreamStatus {
         self.running.as_ref().unwrap().upstreams().swap_remove(index)
     }
@@ -177,6 +181,11 @@ impl Client {
     /// Sends what may be refused half-way.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
+    }
+
+    /// The same connection, to send by while answers are read.
+    pub(crate) fn another_hand(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
     }
 
     pub(crate) fn half_close(&mut self) {

@@ -1,0 +1,87 @@
+//! The admin interface of `up`: its token, and the note of where it is.
+//!
+//! The token is in a file for its owner alone, or in the environment; it is never said.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64URL_NOPAD;
+use stayput::SystemRandom;
+use stayput_core::Random;
+use stayput_gateway::AdminToken;
+
+use crate::cli::TOKEN_VARIABLE;
+use crate::data_dir::DataDir;
+use crate::failure::Failure;
+
+/// The token that the environment says, or the one in the data directory, which is made if it isn't there.
+pub(super) fn token(data_dir: &DataDir) -> Result<AdminToken, Failure> {
+    if let Ok(text) = std::env::var(TOKEN_VARIABLE) {
+        let failed = |error| Failure::usage(format!("{TOKEN_VARIABLE} holds no token")).because(error);
+        return AdminToken::new(&text).map_err(failed);
+    }
+    let path = DataDir::admin_token_in(data_dir.path());
+    let failed = |error: io::Error| {
+        Failure::other(format!("cannot read or make the admin token {}", path.display()))
+            .because(error)
+            .way_out(format!("make it readable for this user, set {TOKEN_VARIABLE}, or say --admin off"))
+    };
+    make(&path).map_err(failed)?;
+    if fs::metadata(&path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "the admin token can be read by other users; chmod it to 600");
+    }
+    let text = fs::read_to_string(&path).map_err(failed)?;
+    AdminToken::new(text.trim()).map_err(|error| {
+        Failure::other(format!("{} holds no admin token", path.display()))
+            .because(error)
+            .way_out("remove the file; another one is made")
+    })
+}
+
+/// Makes a token where there is none.
+fn make(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut bytes = [0; 32];
+    SystemRandom.fill(&mut bytes);
+    // Whole or not at all, for whoever starts at the same moment.
+    let draft = path.with_extension(std::process::id().to_string());
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    writeln!(file, "{}", BASE64URL_NOPAD.encode(&bytes))?;
+    let linked = fs::hard_link(&draft, path);
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
+}
+
+/// The note in the data directory of where the admin interface is; gone when this is dropped.
+pub(super) struct Note {
+    path: PathBuf,
+    text: String,
+}
+
+impl Note {
+    pub(super) fn write(data_dir: &DataDir, address: SocketAddr) -> Self {
+        let note = Self { path: DataDir::admin_address_in(data_dir.path()), text: format!("{address}\n") };
+        if let Err(error) = fs::write(&note.path, &note.text) {
+            let path = note.path.display();
+            tracing::warn!(%error, %path, "`stayput gateway` will need --admin: the address can't be noted");
+        }
+        note
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        // Another gateway with this directory may have written its own by now.
+        if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
