@@ -66,6 +66,10 @@ pub struct SiteConfig {
     /// The networks of proxies in front whose `X-Forwarded-For` says who the client is. Nobody else's is believed.
     /// Default: none.
     pub trusted_proxies: Vec<IpNet>,
+    /// Fields by which a proxy in front says who the user is: taken off unless a trusted proxy sent them, whatever their case
+    /// and with dashes or underscores. Default: [`SiteConfig::IDENTITY_HEADERS`]. (`X-Forwarded-…`, `Forwarded` and
+    /// `X-Real-IP` are taken off in any case.)
+    pub identity_headers: Vec<String>,
     /// How much of anything is allowed.
     pub limits: Limits,
     /// How long anything may take.
@@ -73,12 +77,32 @@ pub struct SiteConfig {
 }
 
 impl SiteConfig {
+    /// What widespread proxies that log users in tell applications by: nginx and Apache, Authelia, oauth2-proxy, Grafana's
+    /// `auth.proxy`, and those that end TLS with client certificates.
+    pub const IDENTITY_HEADERS: [&str; 14] = [
+        "Remote-User",
+        "Remote-Groups",
+        "Remote-Name",
+        "Remote-Email",
+        "X-Remote-User",
+        "X-Remote-Group",
+        "X-Auth-Request-User",
+        "X-Auth-Request-Email",
+        "X-Auth-Request-Groups",
+        "X-Auth-Request-Preferred-Username",
+        "X-WebAuth-User",
+        "X-SSL-Client-Verify",
+        "X-SSL-Client-S-DN",
+        "X-Client-Verify",
+    ];
+
     /// These pools, everything else by default.
     pub fn new(pools: Vec<PoolConfig>) -> Self {
         Self {
             pools,
             behind_tls: false,
             trusted_proxies: Vec::new(),
+            identity_headers: Self::IDENTITY_HEADERS.map(str::to_owned).into(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }

@@ -113,7 +113,7 @@ impl Kind {
     }
 }
 
-/// Whether many servers take `name` for `known`: with underscores for dashes.
+/// Whether many servers take `name` for `known`, which is in lower case: with underscores for dashes.
 fn same(known: &[u8], name: &[u8]) -> bool {
     let dash = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     known.len() == name.len() && known.iter().zip(name).all(|(&known, &byte)| known == dash(byte))
@@ -133,6 +133,30 @@ fn is_forwarding(name: &[u8]) -> bool {
 /// Whether names of fields, methods and cookies may have this byte (RFC 9110, 5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Names of fields, in any case and also when spelled with underscores.
+#[derive(Default)]
+pub(crate) struct Names {
+    /// In lower case.
+    names: Vec<String>,
+    /// Bit n: there is one of n bytes (of 63: or more). Most fields are seen by it to be none of these.
+    lengths: u64,
+}
+
+impl Names {
+    pub(crate) fn new(names: &[String]) -> Self {
+        let lengths = names.iter().fold(0, |lengths, name| lengths | Self::length(name.as_bytes()));
+        Self { names: names.iter().map(|name| name.to_ascii_lowercase()).collect(), lengths }
+    }
+
+    fn have(&self, name: &[u8]) -> bool {
+        self.lengths & Self::length(name) != 0 && self.names.iter().any(|own| same(own.as_bytes(), name))
+    }
+
+    fn length(name: &[u8]) -> u64 {
+        1 << name.len().min(63)
+    }
 }
 
 /// The fields of a head, each known by its kind.
@@ -165,6 +189,15 @@ impl<'h, 'b> Fields<'h, 'b> {
             fields.apply_connection()?;
         }
         Ok(fields)
+    }
+
+    /// Takes off the fields of these names: to the gateway they are what only a proxy in front may say.
+    pub(crate) fn take_off(&mut self, names: &Names) {
+        for (field, kind) in self.list.iter().zip(&mut self.kinds) {
+            if *kind == Kind::Other && names.have(field.name.as_bytes()) {
+                *kind = Kind::Forwarding;
+            }
+        }
     }
 
     /// The values of all fields of a kind.

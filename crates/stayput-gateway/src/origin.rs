@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::head::{Fields, Kind};
+use crate::head::{Fields, Kind, Names};
 
 pub(crate) struct Origin {
     peer: IpAddr,
@@ -36,6 +36,13 @@ impl Origin {
     /// The client of the request last read.
     pub(crate) fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// Takes off the fields that the peer may not send: those of these names, unless it is trusted.
+    pub(crate) fn check(&self, fields: &mut Fields<'_, '_>, names: &Names) {
+        if !self.is_trusted {
+            fields.take_off(names);
+        }
     }
 
     /// What upstreams are told of it: `X-Forwarded-…` lines, up to the value of `X-Forwarded-Host`.

@@ -78,7 +78,8 @@ pub(crate) fn read(
         return Err(Refusal::Connect);
     }
     let is_1_0 = version == 0;
-    let fields = Fields::new(raw, head.headers).map_err(|_| Refusal::ConnectionOptions)?;
+    let mut fields = Fields::new(raw, head.headers).map_err(|_| Refusal::ConnectionOptions)?;
+    origin.check(&mut fields, &site.identity_headers);
     let framing = framing::of_request(&fields, is_1_0)?;
     let target = Target::read(method, target)?;
     let host = host(&fields, &target, is_1_0, default_host)?;

@@ -17,12 +17,14 @@ pub(crate) use self::published::Published;
 use crate::affinity::{Affinity, OwnCookies};
 use crate::config::{Limits, PoolConfig, SiteConfig, Timeouts};
 use crate::directory::Directory;
+use crate::head::Names;
 use crate::pool::Pool;
 
 pub(crate) struct Site {
     pub(crate) directory: Directory,
     pub(crate) pools: Vec<Pool>,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) identity_headers: Names,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     /// Whether clients speak https to whatever stands before the gateway.
@@ -48,6 +50,7 @@ impl Site {
             directory: Directory::new(&config.pools),
             pools: config.pools.iter().map(pool).collect(),
             trusted_proxies: config.trusted_proxies.clone(),
+            identity_headers: Names::new(&config.identity_headers),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             behind_tls: config.behind_tls,

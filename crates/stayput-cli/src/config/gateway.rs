@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
-use stayput_gateway::{Limits, LogFormat, Timeouts};
+use stayput_gateway::{Limits, LogFormat, SiteConfig, Timeouts};
 
 use super::reader::{Reader, Section};
 use super::values;
@@ -15,6 +15,7 @@ pub(crate) struct GatewayConfig {
     pub(crate) listen: SocketAddr,
     pub(crate) behind_tls: bool,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) identity_headers: Vec<String>,
     pub(crate) workers: usize,
     pub(crate) access_log: Option<LogFormat>,
     pub(crate) affinity_cookie: String,
@@ -28,6 +29,7 @@ impl Default for GatewayConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             behind_tls: false,
             trusted_proxies: Vec::new(),
+            identity_headers: SiteConfig::IDENTITY_HEADERS.map(str::to_owned).into(),
             workers: 0,
             access_log: None,
             affinity_cookie: "stayput-affinity".to_owned(),
@@ -43,6 +45,7 @@ impl GatewayConfig {
         section.read(reader, "listen", &mut self.listen, values::listen);
         section.read(reader, "behind_tls", &mut self.behind_tls, values::boolean);
         section.read(reader, "trusted_proxies", &mut self.trusted_proxies, values::networks);
+        section.read(reader, "identity_headers", &mut self.identity_headers, values::field_names);
         section.read(reader, "workers", &mut self.workers, values::within(0, 1024));
         section.read(reader, "access_log", &mut self.access_log, values::access_log);
         let place =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use stayput::{Activity, OnWiped, Outage, Overflow, Policy, SameSite};
-use stayput_gateway::{LogFormat, PoolConfig, SessionFormat};
+use stayput_gateway::{LogFormat, PoolConfig, Rule, SessionFormat};
 use stayput_stores::StoreUrl;
 use toml::de::DeValue;
 
@@ -153,6 +153,12 @@ pub(super) fn cookie_names(value: &DeValue<'_>) -> Result<Option<Vec<String>>, S
     fine.map(Some).ok_or_else(|| {
         r#"a list of at least one cookie's name as browsers send it, such as ["JSESSIONID"]"#.to_owned()
     })
+}
+
+/// Names of fields that the gateway may take off.
+pub(super) fn field_names(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let fine = texts(value).filter(|names| names.iter().all(|name| Rule::takes_header(name)));
+    fine.ok_or_else(|| r#"a list of fields of the application's own, such as ["Remote-User"]"#.to_owned())
 }
 
 pub(super) fn session_format(value: &DeValue<'_>) -> Result<SessionFormat, String> {

@@ -99,8 +99,9 @@ impl Settings {
             [] => vec![pool(&of_samples())],
             pools => pools.iter().map(pool).collect(),
         };
-        let GatewayConfig { behind_tls, trusted_proxies, limits, timeouts, .. } = self.gateway.clone();
-        SiteConfig { pools, behind_tls, trusted_proxies, limits, timeouts }
+        let GatewayConfig { behind_tls, trusted_proxies, identity_headers, limits, timeouts, .. } =
+            self.gateway.clone();
+        SiteConfig { pools, behind_tls, trusted_proxies, identity_headers, limits, timeouts }
     }
 
     /// The servers of the user's own.

@@ -62,6 +62,28 @@ fn a_body_over_the_limit_is_answered_413() {
 }
 
 #[test]
+fn nobody_but_a_trusted_proxy_says_who_the_user_is() {
+    let lines = "Remote-User: root\r\nX_REMOTE_USER: root\r\nx-webauth-user: root\r\nX-Odd: root\r\n";
+    for (trusted, names, passed) in [
+        ("10.0.0.0/8", None, "X-Odd: root\r\n"),
+        ("127.0.0.0/8", None, lines),
+        ("10.0.0.0/8", Some("x-ODD"), "Remote-User: root\r\nX_REMOTE_USER: root\r\nx-webauth-user: root\r\n"),
+    ] {
+        let upstream = Upstream::ok();
+        let gateway = TestGateway::with(&[&upstream], |config| {
+            config.site.trusted_proxies = vec![trusted.parse().unwrap()];
+            if let Some(name) = names {
+                config.site.identity_headers = vec![name.to_owned()];
+            }
+        });
+        assert_eq!(gateway.get(lines).status, 200);
+        let head = upstream.request(0).head;
+        let own = head.find("X-Forwarded-For").unwrap();
+        assert_eq!(&head[..own], format!("GET / HTTP/1.1\r\nHost: a\r\n{passed}"), "{trusted} {names:?}");
+    }
+}
+
+#[test]
 fn trace_headers_pass_as_they_came() {
     let upstream = Upstream::ok();
     let gateway = TestGateway::new(&[&upstream]);
