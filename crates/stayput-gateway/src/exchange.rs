@@ -258,7 +258,10 @@ impl<'a> Exchange<'a> {
         let transfer = Transfer {
             request: self.request,
             set_cookie: self.pool.affinity.set_cookie(&self.request.route, self.home.unwrap_or(index)),
-            links: self.pool.affinity.links(&self.request.route, self.home.unwrap_or(index), || request::host_in(head)),
+            links: self
+                .pool
+                .affinity
+                .links(&self.request.route, self.home.unwrap_or(index), || request::host_in(head)),
             closing: &worker.closing,
             limits: &site.limits,
             timeouts: &site.timeouts,

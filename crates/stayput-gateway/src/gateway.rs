@@ -98,7 +98,6 @@ impl Gateway {
             workers: admin.transpose()?.into_iter().collect(),
             log_thread,
         };
-        let others = running.workers.len();
         let (started, starts) = mpsc::channel();
         let workers = self.listeners.len();
         for (index, listener) in self.listeners.into_iter().enumerate() {

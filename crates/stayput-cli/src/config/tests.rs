@@ -211,12 +211,12 @@ name = "X-Client"
     assert!(session.cookies == ["JSESSIONID"] && session.format == SessionFormat::Whole);
     let by_url = "[[pool]]\nupstreams = [\"127.0.0.1:1\"]\naffinity = [\"url\"]\n[pool.url]\n\
                   parameter = \"r\"\nin = \"path\"\nhtml = true\nidle_timeout = \"off\"\nabsolute_timeout = \"1d\"";
-    let pool = Config::parse(by_url).unwrap().pool.pool(Vec::new(), "pin", true, &names);
+    let pool = Config::parse(by_url).unwrap().pools[0].pool(true, &names);
     let [Rule::Url(url)] = pool.affinity.rules.as_slice() else { panic!("other rules") };
     assert_eq!((url.parameter.as_str(), url.place, url.html), ("r", UrlPlace::Path, true));
     assert_eq!((url.idle_timeout, url.absolute_timeout.map(|time| time.as_secs())), (None, Some(86_400)));
     let short = by_url.replace("idle_timeout = \"off\"\n", "").replace("1d", "1m");
-    let pool = Config::parse(&short).unwrap().pool.pool(Vec::new(), "pin", true, &names);
+    let pool = Config::parse(&short).unwrap().pools[0].pool(true, &names);
     let idle = pool.affinity.url().and_then(|url| url.idle_timeout);
     assert_eq!(idle.map(|time| time.as_secs()), Some(60), "what isn't said gives way");
 }

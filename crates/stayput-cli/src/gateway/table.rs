@@ -64,9 +64,18 @@ fn servers(upstreams: &Value) -> String {
 }
 
 fn state(upstream: &Value) -> String {
-    let up = if upstream["up"] == true { "up" } else { "down" };
+    let up = match upstream["ejected_for_seconds"].as_u64() {
+        _ if upstream["up"] != true => "down".to_owned(),
+        Some(left) => format!("ejected for {}", humantime::format_duration(Duration::from_secs(left))),
+        None if upstream["check"]["passing"] == false => {
+            let kept = if upstream["out"] == true { "" } else { ", used all the same" };
+            format!("check fails{kept}: {}", plain(&upstream["check"]["why"]))
+        }
+        None if upstream["out"] == true => "out".to_owned(),
+        None => "up".to_owned(),
+    };
     match (upstream["draining"] == true, upstream["drains_for_seconds"].as_u64()) {
-        (false, _) => up.to_owned(),
+        (false, _) => up,
         (true, None) => format!("{up}, draining"),
         (true, Some(left)) => {
             format!("{up}, draining for {}", humantime::format_duration(Duration::from_secs(left)))
@@ -79,6 +88,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_state_says_why_a_server_gets_no_requests() {
+        let check = |out, why| json!({"up": true, "out": out, "check": {"passing": false, "why": why}});
+        assert_eq!(state(&check(true, "it answered 500")), "check fails: it answered 500");
+        assert_eq!(state(&check(false, "late")), "check fails, used all the same: late");
+        let passing = json!({"passing": true, "why": null});
+        let ejected = json!({"up": true, "out": true, "check": passing, "ejected_for_seconds": 9});
+        assert_eq!(state(&ejected), "ejected for 9s");
+        assert_eq!(state(&json!({"up": true, "out": true, "check": null})), "out");
+        assert_eq!(state(&json!({"up": true, "out": false, "check": passing})), "up");
+    }
 
     #[test]
     fn columns_are_aligned_and_say_who_drains() {

@@ -18,6 +18,8 @@ struct PoolStatus {
     name: String,
     hosts: Vec<String>,
     paths: Vec<String>,
+    /// Whether all servers fail, so that they are used as if none did.
+    verdicts_ignored: bool,
     upstreams: Vec<Upstream>,
 }
 
@@ -27,6 +29,13 @@ pub(super) struct Upstream {
     address: String,
     weight: u16,
     up: bool,
+    /// Whether its check or its failures keep requests away from it.
+    out: bool,
+    /// `null` before the first one, or if there is none.
+    check: Option<Check>,
+    ejected_for_seconds: Option<u64>,
+    ejections: u64,
+    last_failure: Option<&'static str>,
     draining: bool,
     /// How long that goes on; `null` if there is no end to it.
     drains_for_seconds: Option<u64>,
@@ -39,12 +48,24 @@ pub(super) struct Upstream {
     spills: u64,
 }
 
+#[derive(Serialize)]
+struct Check {
+    passing: bool,
+    why: Option<String>,
+}
+
 impl Status {
     pub(super) fn of(control: &Control) -> Self {
         let upstreams = control.upstreams();
         let pool = |pool: crate::config::PoolConfig| {
-            let its = upstreams.iter().filter(|its| *its.pool == pool.name).map(Upstream::of).collect();
-            PoolStatus { name: pool.name, hosts: pool.hosts, paths: pool.paths, upstreams: its }
+            let its: Vec<_> = upstreams.iter().filter(|its| *its.pool == pool.name).collect();
+            PoolStatus {
+                name: pool.name,
+                hosts: pool.hosts,
+                paths: pool.paths,
+                verdicts_ignored: its.iter().any(|its| its.are_verdicts_ignored),
+                upstreams: its.into_iter().map(Upstream::of).collect(),
+            }
         };
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -67,6 +88,14 @@ impl Upstream {
             address: status.address.to_string(),
             weight: status.weight,
             up: !status.is_down,
+            out: status.is_out,
+            check: status
+                .check
+                .as_ref()
+                .map(|check| Check { passing: check.is_passing, why: check.why.clone() }),
+            ejected_for_seconds: status.ejected_for.map(|left| left.as_secs()),
+            ejections: status.ejections,
+            last_failure: status.last_failure,
             draining: status.is_draining,
             drains_for_seconds: status.drains_for.map(|left| left.as_secs()),
             in_flight: status.in_flight,

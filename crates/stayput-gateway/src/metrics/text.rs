@@ -15,8 +15,8 @@ pub(crate) fn render(control: &Control) -> String {
     let site = control.site();
     gateway(&mut text, control, control.tallies());
     let of = |pool: &Pool| {
-        let all = pool.upstreams.iter().map(|its| Measured::new(pool, its));
-        all.collect::<Vec<_>>()
+        let all = pool.upstreams.iter().zip(pool.status());
+        all.map(|(its, status)| Measured::new(pool, its, status)).collect::<Vec<_>>()
     };
     let all: Vec<_> = site.pools.iter().flat_map(of).collect();
     for (name, kind, help, value) in FAMILIES {
@@ -39,10 +39,9 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(pool: &Pool, upstream: &Arc<Upstream>) -> Self {
+    fn new(pool: &Pool, upstream: &Arc<Upstream>, status: UpstreamStatus) -> Self {
         let labels = format!("pool=\"{}\",upstream=\"{}\"", Escaped(&pool.name), Escaped(&upstream.name));
-        let (status, upstream) = (upstream.status(&pool.name), Arc::clone(upstream));
-        Self { labels, status, load: load(pool, &upstream), upstream }
+        Self { labels, status, load: load(pool, upstream), upstream: Arc::clone(upstream) }
     }
 }
 
@@ -59,9 +58,15 @@ fn load(pool: &Pool, upstream: &Upstream) -> f64 {
 type Family = (&'static str, &'static str, &'static str, fn(&Measured) -> f64);
 
 #[expect(clippy::cast_precision_loss, reason = "as Prometheus has them: whole up to 2⁵³")]
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 13] = [
     ("upstream_up", "gauge", "Whether it could be reached last time.", |its| {
         f64::from(u8::from(!its.status.is_down))
+    }),
+    ("upstream_out", "gauge", "Whether its check or its failures keep requests away from it.", |its| {
+        f64::from(u8::from(its.status.is_out))
+    }),
+    ("upstream_ejections_total", "counter", "How often it was ejected for requests that it failed.", |its| {
+        its.status.ejections as f64
     }),
     ("upstream_draining", "gauge", "Whether it gets no new clients.", |its| {
         f64::from(u8::from(its.status.is_draining))

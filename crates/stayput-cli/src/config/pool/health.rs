@@ -117,7 +117,7 @@ mod tests {
         let config = Config::parse(&format!("[[pool]]\nupstreams = [\"127.0.0.1:1\"]\n{rest}"));
         let names = ["a", "b"].map(str::to_owned);
         config
-            .map(|config| config.pool.pool(Vec::new(), "pin", false, &names))
+            .map(|config| config.pools[0].pool(false, &names))
             .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
 
