@@ -108,7 +108,7 @@ const BOUNDS: [u64; 16] = [
 ];
 
 /// The statuses of answers that the gateway gives itself.
-const REFUSALS: [u16; 10] = [400, 404, 408, 413, 431, 501, 502, 503, 504, 505];
+const REFUSALS: [u16; 11] = [400, 404, 408, 413, 414, 431, 501, 502, 503, 504, 505];
 
 #[cfg(test)]
 mod tests {
