@@ -162,7 +162,7 @@ const MEANINGS: &[Meaning] = &[
         code: "NOPERM",
         kind: StoreErrorKind::Refused,
         is_lasting: false,
-        hint: "its user may not run all commands that sessions take (+@read +@write +@scripting +info, with sentinels +role, with wait_replicas +wait, keys and their prefix)",
+        hint: "its user may not run all commands that sessions take (+@read +@write +@scripting +info, with near caches +client|tracking, with sentinels +role, with wait_replicas +wait, keys and their prefix)",
     },
     Meaning {
         code: "WRONGTYPE",

@@ -8,7 +8,7 @@ use stayput_core::Operation;
 use stayput_stores::MemoryStore;
 use stayput_testkit::{Fault, FaultyStore, ManualClock, TellingStore};
 
-use crate::support::{Browser, Server};
+use crate::support::{ANONYMOUS, Browser, SESSION, Server};
 
 /// Two servers with near caches over one store that tells of changes.
 struct Pair {
@@ -111,6 +111,27 @@ async fn who_waits_for_answers_reads_their_own_writes_on_every_server() {
         assert_eq!(browser.at(writer).post("/count").await.text, n.to_string());
         assert_eq!(browser.at(reader).get("/number/n").await.text, n.to_string());
     }
+}
+
+#[tokio::test]
+async fn who_shows_two_sessions_reads_their_own_writes_to_the_second() {
+    let pair = Pair::new();
+    let other = pair.logged_in().await;
+    let [session, version] = [SESSION, VERSION].map(|name| other.cookie(name).unwrap());
+    other.post("/logout").await;
+    let browser = pair.a.browser();
+    browser.post("/set/color/red").await;
+    heard().await;
+    pair.pulse().await;
+    browser.get("/read/color").await;
+    browser.at(&pair.b).get("/read/color").await;
+    heard().await;
+    // Nobody hears of the change.
+    pair.store.hold();
+    browser.post("/set/color/blue").await;
+    let anonymous = browser.cookie(ANONYMOUS).unwrap();
+    let both = [(SESSION, &*session), (ANONYMOUS, &*anonymous), (VERSION, &*version)];
+    assert_eq!(browser.sending(&both).at(&pair.b).get("/read/color").await.text, "blue");
 }
 
 #[tokio::test]
