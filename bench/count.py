@@ -46,7 +46,7 @@ def main():
             base, base_crypto = per_request(layer, "base", route)
             total, crypto = per_request(layer, "count", route)
             # The base's crypto is that of the library's start, which takes as long as it takes.
-            print(f"{route:8}{layer:16}{total - base:10.1f}{total - base - (crypto - base_crypto):16.1f}")
+            print(f"{route:8}{layer:16}{total - base:10.2f}{total - base - (crypto - base_crypto):16.2f}")
 
 
 main()

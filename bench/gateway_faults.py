@@ -276,6 +276,8 @@ def play(kind, users, phases, gateways=1, minutes=0):
     names = phases if gateways == 1 else ["before", "gateway killed"]
     names = itertools.chain(names, itertools.takewhile(lambda _: time.time() < until, itertools.cycle(names)))
     for name in names:
+        # What failed in the phase before is trusted again by then.
+        time.sleep(12 if holds else 0)
         print(f"  {kind}: {name}", file=sys.stderr, flush=True)
         load.process.stdin.write(f"{name}\n")
         load.process.stdin.flush()

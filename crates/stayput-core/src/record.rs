@@ -164,15 +164,9 @@ impl Header {
 
     /// Appends the bytes of the header, with `expires` as given.
     fn encode(&self, expires: Timestamp, out: &mut Encoded) {
-        out.push(&[FORMAT]);
         let remainder = if self.state == State::Remainder { REMAINDER } else { 0 };
         let remembered = if self.is_remembered { REMEMBERED } else { 0 };
-        out.push(&[remainder | remembered]);
-        out.push(&self.count.to_be_bytes());
-        for tag in self.tags {
-            out.push(&tag.0.to_be_bytes());
-        }
-        out.push(&self.generation.0.to_be_bytes());
+        let [first, second, third, fourth] = self.tags.map(|tag| tag.0);
         let times = [
             Some(self.renewed),
             self.presented,
@@ -181,11 +175,26 @@ impl Header {
             Some(self.absolute),
             Some(expires),
         ];
-        for time in times {
-            // The epoch stands for "never": no session lived in 1970.
-            out.push(&time.unwrap_or_default().as_millis().to_be_bytes());
+        // The epoch stands for "never": no session lived in 1970.
+        let [renewed, presented, created, authenticated, absolute, expires] =
+            times.map(|time| time.unwrap_or_default().as_millis());
+        // Of known length, since it is done for every record that is opened: places are not looked up one by one.
+        let mut header = [0; HEADER_LEN];
+        header[..2].copy_from_slice(&[FORMAT, remainder | remembered]);
+        let (numbers, rest) = header[2..].split_at_mut(5 * 8);
+        for (eight, number) in
+            numbers.as_chunks_mut().0.iter_mut().zip([self.count, first, second, third, fourth])
+        {
+            *eight = number.to_be_bytes();
         }
-        out.push(&[u8::from(self.subject.is_some())]);
+        let (generation, rest) = rest.split_at_mut(4);
+        generation.copy_from_slice(&self.generation.0.to_be_bytes());
+        let all = [renewed, presented, created, authenticated, absolute, expires];
+        for (eight, time) in rest.as_chunks_mut().0.iter_mut().zip(all) {
+            *eight = time.to_be_bytes();
+        }
+        header[HEADER_LEN - 1] = u8::from(self.subject.is_some());
+        out.push(&header);
         if let Some(subject) = &self.subject {
             out.push(subject.as_bytes());
         }
