@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Asking, Upstream};
-use crate::config::{Check, HealthConfig};
+use crate::config::{Check, CheckKind, HealthConfig};
 
 /// The data path's part, and behind the lock what it came from. Moments are in milliseconds since the upstream's birth.
 #[derive(Debug, Default)]
@@ -134,8 +134,16 @@ impl Upstream {
         } else if passed && checked.is_passing {
             checked.why = None;
         }
+        let answers = passed && checked.is_passing && matches!(check.kind, CheckKind::Http { .. });
         verdicts.check = Some(checked);
-        turns
+        // Its clients have pins to others by then, so a request may be long in coming.
+        turns || answers && self.is_over(&verdicts, now) && self.end_ejection(&mut verdicts, now)
+    }
+
+    /// Whether it may be tried again after an ejection.
+    fn is_over(&self, verdicts: &Verdicts, now: Instant) -> bool {
+        let ejection = verdicts.ejection.as_ref();
+        ejection.is_some_and(|its| !its.needs_sign && self.millisecond(now) >= its.until)
     }
 
     /// Forgets a check that is no longer made, and says whether it had been failing.
@@ -165,7 +173,10 @@ impl Upstream {
             let _ = self.health.failures.compare_exchange(failures, 0, Relaxed, Relaxed);
             return false;
         }
-        let mut verdicts = self.verdicts();
+        self.end_ejection(&mut self.verdicts(), now)
+    }
+
+    fn end_ejection(&self, verdicts: &mut Verdicts, now: Instant) -> bool {
         self.health.failures.store(0, Relaxed);
         let Some(Ejection { length, in_a_row, .. }) = verdicts.ejection.take() else { return false };
         verdicts.past = Some(Past { ended: self.millisecond(now), length, in_a_row });

@@ -56,6 +56,30 @@ fn failures_in_a_row_eject_and_any_answer_begins_anew() {
 }
 
 #[test]
+fn after_an_ejection_a_check_that_is_answered_brings_it_back_without_a_request() {
+    let check = |kind| Check { kind, ..Check::http("/") };
+    let passes = |upstream: &Upstream, kind, after| {
+        let now = upstream.born + SECOND * after;
+        let changes = upstream.checked(Ok(()), &check(kind), now);
+        if changes {
+            upstream.let_in(true, now);
+        }
+        changes
+    };
+    let upstream = upstream();
+    eject(&upstream, 0);
+    let http = || Check::http("/").kind;
+    assert!(!passes(&upstream, http(), 9), "not before its time");
+    assert!(!passes(&upstream, CheckKind::Tcp, 10), "who hangs can be connected to");
+    assert!(passes(&upstream, http(), 10) && !upstream.is_out());
+    assert!(!passes(&upstream, http(), 11), "only once");
+    eject(&upstream, 11);
+    assert!(!passes(&upstream, http(), 21), "twice as long this time");
+    upstream.eject("it hangs", true, &config(), upstream.born + SECOND * 40);
+    assert!(!passes(&upstream, http(), 100), "it has to give a sign of life");
+}
+
+#[test]
 fn after_an_ejection_one_request_finds_out_and_only_an_answer_brings_it_back() {
     let upstream = upstream();
     eject(&upstream, 0);
