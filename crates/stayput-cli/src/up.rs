@@ -16,7 +16,7 @@ use stayput_gateway::{AccessLog, AdminConfig, BindError, Config, Gateway, Runnin
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::admin::Note;
+pub(crate) use self::admin::Note;
 use self::children::{Children, Server};
 use self::reload::Reloader;
 pub(crate) use self::settings::Settings;

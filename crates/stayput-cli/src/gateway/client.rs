@@ -20,6 +20,7 @@ use crate::cli::{AdminArgs, TOKEN_VARIABLE};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
+use crate::up::Note;
 
 pub(super) struct Client {
     address: String,
@@ -122,7 +123,7 @@ impl Client {
 /// Where the gateway that uses this directory says that it is.
 fn noted_address(data_dir: &Path) -> Result<String, Failure> {
     let path = DataDir::admin_address_in(data_dir);
-    fs::read_to_string(&path).map(|text| text.trim().to_owned()).map_err(|_| {
+    Note::read(&path).map_err(|_| {
         Failure::other(format!(
             "no gateway with an admin interface runs with the data directory {}",
             data_dir.display()

@@ -2,8 +2,8 @@
 //!
 //! The token is in a file for its owner alone, or in the environment; it is never said.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -61,19 +61,46 @@ fn make(path: &Path) -> io::Result<()> {
 }
 
 /// The note in the data directory of where the admin interface is; gone when this is dropped.
-pub(super) struct Note {
+///
+/// It is locked for as long as this process lives. One that isn't was left by a process that was killed, and whoever listens
+/// there by now must not be told the token.
+pub(crate) struct Note {
     path: PathBuf,
     text: String,
+    _locked: Option<File>,
 }
 
 impl Note {
     pub(super) fn write(data_dir: &DataDir, address: SocketAddr) -> Self {
-        let note = Self { path: DataDir::admin_address_in(data_dir.path()), text: format!("{address}\n") };
-        if let Err(error) = fs::write(&note.path, &note.text) {
-            let path = note.path.display();
+        let (path, text) = (DataDir::admin_address_in(data_dir.path()), format!("{address}\n"));
+        let put = || {
+            // Locked before anybody can find it, and no other gateway's note: that one keeps its own lock.
+            let draft = path.with_extension(std::process::id().to_string());
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+            file.try_lock()?;
+            file.write_all(text.as_bytes())?;
+            fs::rename(&draft, &path)?;
+            io::Result::Ok(file)
+        };
+        let locked = put().inspect_err(|error| {
+            let path = path.display();
             tracing::warn!(%error, %path, "`stayput gateway` will need --admin: the address can't be noted");
+        });
+        Self { _locked: locked.ok(), path, text }
+    }
+
+    /// What the note at `path` says, unless nobody stands by it any more.
+    pub(crate) fn read(path: &Path) -> io::Result<String> {
+        let mut file = File::open(path)?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => return Err(io::ErrorKind::NotFound.into()),
         }
-        note
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(text.trim().to_owned())
     }
 }
 

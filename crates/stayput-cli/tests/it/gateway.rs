@@ -1,6 +1,7 @@
 //! `stayput gateway`, and reloading: as an operator meets them.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
@@ -98,6 +99,22 @@ fn what_cannot_be_asked_for_is_said_with_the_way_out() {
     assert!(!output.contains(token.trim()), "the token is nowhere to be read");
     assert!(!dir.join("admin-address").exists());
     fails(&gateway(dir, &["status"]), 1, &["no gateway with an admin interface runs"]);
+}
+
+#[test]
+fn nobody_else_gets_the_token_where_a_gateway_has_been_that_was_killed() {
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+    let up = Up::start(dir.path(), port, &["--sample-servers", "1"]);
+    let address = fs::read_to_string(dir.path().join("admin-address")).unwrap();
+    up.kill();
+    // Somebody else, by chance or on purpose.
+    let listener = TcpListener::bind(address.trim()).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    fails(&gateway(dir.path(), &["status"]), 1, &["no gateway with an admin interface runs"]);
+    assert!(listener.accept().is_err(), "the token is for the gateway alone");
+    let up = Up::start(dir.path(), port, &["--sample-servers", "1"]);
+    succeeds(&gateway(dir.path(), &["status"]));
+    drop(up);
 }
 
 #[test]
