@@ -206,6 +206,10 @@ impl<'a> Exchange<'a> {
             }
             // A connection that was idle may have been closed for that.
             Ended::Broken if is_used => return,
+            // It gave up on a client that is slow to send, who must not get servers ejected by that.
+            Ended::Broken | Ended::Refused(Refusal::UpstreamFailed) if self.progress.waits_for_client() => {
+                return;
+            }
             Ended::Broken | Ended::Refused(Refusal::UpstreamFailed) => "it broke off before an answer",
             Ended::Aborted if self.progress.is_half.get() => "it broke off amid an answer",
             Ended::Refused(Refusal::AnswerMalformed) => "its answer was malformed",

@@ -372,6 +372,11 @@ impl Progress {
     pub(crate) fn is_uploaded(&self) -> bool {
         self.is_uploaded.get()
     }
+
+    /// Whether it is the client that everybody waits for.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.waits_for_client.get()
+    }
 }
 
 /// Nobody is called once a transfer is over.
