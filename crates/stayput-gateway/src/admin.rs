@@ -8,6 +8,7 @@ mod routes;
 mod status;
 mod token;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -23,10 +24,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
+use self::gate::Known;
 pub use self::token::{AdminToken, BadToken};
 use crate::control::{Control, Undone};
 use crate::worker::Deadline;
@@ -89,22 +92,21 @@ pub(crate) fn start(
 }
 
 async fn serve(listener: &TcpListener, router: &Router, mut stop: watch::Receiver<Deadline>) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut visitors = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.changed() => return,
         };
-        match (accepted, Arc::clone(&places).try_acquire_owned()) {
-            (Ok((stream, peer)), Ok(place)) => {
-                let connection = connection(stream, peer, router.clone());
-                tokio::spawn(async move {
-                    let _ = timeout(LONGEST, connection).await;
-                    drop(place);
-                });
+        match accepted {
+            Ok((stream, peer)) if make_room(&mut visitors) => {
+                let known = Known::default();
+                let connection = connection(stream, peer, known.clone(), router.clone());
+                let task = tokio::spawn(timeout(LONGEST, connection)).abort_handle();
+                visitors.push_back(Visitor { known, task });
             }
-            (Ok(_), Err(_)) => tracing::warn!("the admin interface has too many connections"),
-            (Err(error), _) => {
+            Ok(_) => tracing::warn!("the admin interface has too many connections"),
+            Err(error) => {
                 tracing::warn!(%error, "the admin interface can't accept a connection");
                 sleep(ACCEPT_PAUSE).await;
             }
@@ -112,10 +114,29 @@ async fn serve(listener: &TcpListener, router: &Router, mut stop: watch::Receive
     }
 }
 
+/// A connection, and whether it has shown the token.
+struct Visitor {
+    known: Known,
+    task: AbortHandle,
+}
+
+/// Says whether there is room for one more. Whoever has not shown the token makes room, the longest there first: a crowd
+/// that says nothing keeps nobody out.
+fn make_room(visitors: &mut VecDeque<Visitor>) -> bool {
+    visitors.retain(|visitor| !visitor.task.is_finished());
+    if visitors.len() < MOST_CONNECTIONS {
+        return true;
+    }
+    let stranger = visitors.iter().position(|visitor| !visitor.known.is());
+    let stranger = stranger.and_then(|index| visitors.remove(index));
+    stranger.inspect(|stranger| stranger.task.abort()).is_some()
+}
+
 /// One request, then the end: nobody holds a place.
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router) {
+async fn connection(stream: TcpStream, peer: SocketAddr, known: Known, router: Router) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(gate::Peer(peer));
+        request.extensions_mut().insert(known.clone());
         router.clone().call(request.map(Body::new))
     });
     let served = http1::Builder::new()

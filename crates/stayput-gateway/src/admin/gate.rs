@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::extract::{Extension, Request, State};
@@ -20,6 +20,16 @@ use super::token::AdminToken;
 #[derive(Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
+/// Whether a connection has shown the token.
+#[derive(Clone, Default)]
+pub(super) struct Known(Arc<AtomicBool>);
+
+impl Known {
+    pub(super) fn is(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
 pub(super) struct Gate {
     token: AdminToken,
     /// How many wrong tokens wait for their answer.
@@ -32,26 +42,37 @@ impl Gate {
     }
 
     async fn turn_away(&self) -> Response {
-        if self.waiting.fetch_add(1, Relaxed) >= MOST_WAITING {
-            self.waiting.fetch_sub(1, Relaxed);
+        let others = self.waiting.fetch_add(1, Relaxed);
+        let _waits = Waits(&self.waiting);
+        if others >= MOST_WAITING {
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens");
             return ([(RETRY_AFTER, "1")], problem).into_response();
         }
         tokio::time::sleep(DELAY).await;
-        self.waiting.fetch_sub(1, Relaxed);
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "the admin token is missing or wrong")
             .way_out("send it as `Authorization: Bearer TOKEN`; `stayput up` keeps it in admin-token in its data directory");
         ([(WWW_AUTHENTICATE, "Bearer")], problem).into_response()
     }
 }
 
+/// One that waits, until it has its answer or leaves without.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
 pub(super) async fn guard(
     State(gate): State<Arc<Gate>>,
     Extension(Peer(peer)): Extension<Peer>,
+    Extension(Known(known)): Extension<Known>,
     request: Request,
     next: Next,
 ) -> Response {
     if bearer(request.headers()).is_some_and(|token| gate.token.is(token)) {
+        known.store(true, Relaxed);
         return next.run(request).await;
     }
     tracing::warn!(target: "stayput::audit", client = %peer, "refused: no or a wrong admin token");

@@ -25,6 +25,27 @@ fn told(gateway: &TestGateway, path: &str) -> Answer {
 }
 
 #[test]
+fn who_says_nothing_to_the_admin_interface_keeps_nobody_out_who_has_the_token() {
+    let upstream = Upstream::ok();
+    let gateway = TestGateway::with(&[&upstream], with_admin);
+    let address = gateway.running().admin_addr().unwrap();
+    let _silent: Vec<_> = (0..80).map(|_| Client::connect(address)).collect();
+    assert_eq!(told(&gateway, "/v1/status").status, 200);
+}
+
+#[test]
+fn wrong_tokens_whose_senders_leave_are_forgotten() {
+    let upstream = Upstream::ok();
+    let gateway = TestGateway::with(&[&upstream], with_admin);
+    let mut leaving: Vec<_> = (0..8).map(|_| asking(&gateway, "/", "a-token-that-is-wrong")).collect();
+    wait_until("all of them wait", || asking(&gateway, "/", "a-wrong-one-at-once").answer().status == 429);
+    leaving.clear();
+    wait_until("there is room again to be answered late", || {
+        asking(&gateway, "/", "a-token-that-is-wrong").answer().status == 401
+    });
+}
+
+#[test]
 fn a_client_that_keeps_servers_waiting_for_its_body_ejects_none() {
     // As those do that give up on a slow body without a word.
     let upstream = Upstream::custom(|mut connection| {
