@@ -125,6 +125,7 @@ impl SiteConfig {
         }
         pool::clashes(&self.pools, &mut mistakes);
         self.limits.mistakes(&mut mistakes);
+        self.timeouts.mistakes(&mut mistakes);
         mistakes
     }
 }

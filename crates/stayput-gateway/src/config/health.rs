@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::ConfigMistake;
+use super::limits::LONGEST;
 
 /// How failing servers are found, and how many of them are taken out.
 #[derive(Clone, Debug)]
@@ -97,6 +98,7 @@ impl Check {
         };
         expect(self.interval >= SHORTEST_INTERVAL, "the interval of checks is under 10 ms");
         expect(!self.timeout.is_zero(), "the timeout of checks is 0");
+        expect(self.interval <= LONGEST && self.timeout <= LONGEST, "checks are longer than a year");
         expect(self.rise > 0 && self.fall > 0, "the rise or the fall of checks is 0");
         if let CheckKind::Http { path, host, statuses } = &self.kind {
             let is_text = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
@@ -125,7 +127,9 @@ impl HealthConfig {
         };
         expect(self.failures != Some(0), "servers are ejected after 0 failures");
         expect(!self.ejection.is_zero(), "servers are ejected for no time");
+        expect(self.ejection <= LONGEST, "servers are ejected for more than a year");
         expect(self.silence.is_none_or(|silence| silence >= SHORTEST_SILENCE), "silence is under 1 s");
+        expect(self.silence.is_none_or(|silence| silence <= LONGEST), "silence is over a year");
         expect(self.floor <= 100, "the floor of a pool is more than 100%");
     }
 }

@@ -37,7 +37,7 @@ impl Default for Limits {
     }
 }
 
-/// How long anything may take.
+/// How long anything may take; at most a year each.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
     /// The whole head of a request, from its first byte; 408. Also the wait for a new connection's first byte, after
@@ -59,6 +59,17 @@ pub struct Timeouts {
     /// the connection break. Default: 5 s.
     pub linger: Duration,
 }
+
+impl Timeouts {
+    pub(super) fn mistakes(&self, mistakes: &mut Vec<ConfigMistake>) {
+        let Self { head, keep_alive, body, connect, answer, upstream_idle, down, linger } = *self;
+        let all = [head, keep_alive, body, connect, answer, upstream_idle, down, linger];
+        mistakes.extend(all.into_iter().filter(|its| *its > LONGEST).map(ConfigMistake::LongTimeout));
+    }
+}
+
+/// A moment further away may be beyond the end of time.
+pub(super) const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 impl Default for Timeouts {
     fn default() -> Self {

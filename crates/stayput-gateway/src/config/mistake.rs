@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::UpstreamConfig;
 use super::pool::MOST_UPSTREAMS;
@@ -62,6 +63,8 @@ pub enum ConfigMistake {
     OwnAddress(SocketAddr),
     /// No connection is allowed.
     NoConnections,
+    /// A timeout is this long, which is more than a year.
+    LongTimeout(Duration),
     /// Heads are allowed only this many bytes, which is too few for browsers.
     HeadBytes(usize),
 }
@@ -114,6 +117,7 @@ impl fmt::Display for ConfigMistake {
             Self::Health(text) => f.write_str(text),
             Self::OwnAddress(address) => write!(f, "the upstream {address} is the gateway itself"),
             Self::NoConnections => f.write_str("the limit of connections is 0"),
+            Self::LongTimeout(timeout) => write!(f, "a timeout is {timeout:?}, longer than a year"),
             Self::HeadBytes(bytes) => {
                 write!(f, "the limit of a head is {bytes} bytes, at least {SMALLEST_HEAD} are needed")
             }

@@ -65,3 +65,28 @@ fn a_client_that_keeps_servers_waiting_for_its_body_ejects_none() {
     let ejections: u64 = gateway.running().upstreams().iter().map(|its| its.ejections).sum();
     assert_eq!(ejections, 0);
 }
+
+#[test]
+fn time_outs_beyond_the_end_of_time_are_refused_and_not_a_panic_later() {
+    let upstream = Upstream::ok();
+    let set: [fn(&mut Config); 6] = [
+        |config| config.site.timeouts.answer = Duration::MAX,
+        |config| config.site.timeouts.down = Duration::MAX,
+        |config| config.site.timeouts.head = Duration::MAX,
+        |config| config.site.pools[0].health.silence = Some(Duration::MAX),
+        |config| config.site.pools[0].health.ejection = Duration::MAX,
+        |config| {
+            let check = stayput_gateway::Check { interval: Duration::MAX, ..stayput_gateway::Check::tcp() };
+            config.site.pools[0].health.check = Some(check);
+        },
+    ];
+    let gateway = TestGateway::new(&[&upstream]);
+    for (index, set) in set.into_iter().enumerate() {
+        let upstreams = crate::support::named(&[upstream.address]);
+        let mut config = Config::new(localhost(), upstreams);
+        set(&mut config);
+        let refused = gateway.control().reload(config.site, gateway.keyring());
+        assert!(refused.is_err_and(|mistakes| mistakes.len() == 1), "{index}");
+    }
+    assert_eq!(gateway.get("").status, 200);
+}
