@@ -39,6 +39,7 @@ impl Transfer<'_> {
             page.take(|bytes| self.put_chunk(bytes, has_ended, out));
             if self.progress.status.get().is_none() {
                 self.progress.status.set(Some(answer.status));
+                self.progress.headed.set(Some(self.clock.last_read()));
                 self.watch.set_at(self.clock.last_read() + self.timeouts.body);
             }
             self.send(to, out.filled()).await?;

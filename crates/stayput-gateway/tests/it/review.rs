@@ -25,6 +25,26 @@ fn told(gateway: &TestGateway, path: &str) -> Answer {
 }
 
 #[test]
+fn a_page_whose_links_carry_the_route_counts_as_an_answer() {
+    let page = "<a href=\"/b\">b</a>";
+    let length = page.len();
+    let upstream = Upstream::answering(format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{page}"
+    ));
+    let gateway = TestGateway::with(&[&upstream], |config| {
+        with_admin(config);
+        let rule = UrlRule { html: true, ..UrlRule::default() };
+        config.site.pools[0].affinity.rules = vec![Rule::Url(rule)];
+    });
+    let mut client = gateway.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert!(String::from_utf8(client.rest().unwrap()).unwrap().contains("stayput-route="));
+    let metrics = told(&gateway, "/metrics");
+    let line = "stayput_gateway_upstream_answers_total{pool=\"default\",upstream=\"s0\",code=\"2xx\"} 1";
+    assert!(metrics.text().lines().any(|its| its == line), "{}", metrics.text());
+}
+
+#[test]
 fn who_says_nothing_to_the_admin_interface_keeps_nobody_out_who_has_the_token() {
     let upstream = Upstream::ok();
     let gateway = TestGateway::with(&[&upstream], with_admin);
