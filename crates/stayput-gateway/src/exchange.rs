@@ -23,7 +23,7 @@ use crate::transfer::{Ended, Progress, Transfer, Upload};
 use crate::upstream::{Asking, count};
 use crate::worker::Worker;
 
-/// How often one request may be sent, and how many upstreams it may fail to reach.
+/// How often one request may be sent, and how many upstreams it may fail to reach that don't refuse at once.
 const MAX_SENT: usize = 4;
 const MAX_UNREACHABLE: usize = 8;
 
@@ -119,8 +119,8 @@ impl<'a> Exchange<'a> {
     async fn ask(&mut self, client: &mut Client, head: &[u8], mut body: Body) -> Ended {
         self.is_kept = body.is_complete();
         let mut plan = Plan::default();
-        let (mut sent, mut unreachable) = (0, 0);
-        while sent < MAX_SENT && unreachable < MAX_UNREACHABLE {
+        let (mut sent, mut unreachable, mut refused) = (0, 0, 0);
+        while sent < MAX_SENT && unreachable < MAX_UNREACHABLE && refused < self.pool.upstreams.len() {
             let Some(index) = self.pick(plan) else { break };
             let upstream = &self.pool.upstreams[index];
             let (mut stream, is_used) = match self.connection(index, plan.again.is_some()).await {
@@ -130,7 +130,9 @@ impl<'a> Exchange<'a> {
                     // A server that is just being started again refuses at once; asking it costs next to nothing.
                     let down = if is_refused { down / 10 } else { down };
                     self.pool.mark_down(index, self.worker.clock.read(), down);
-                    (unreachable, plan) = (unreachable + 1, Plan::default());
+                    unreachable += usize::from(!is_refused);
+                    refused += usize::from(is_refused);
+                    plan = Plan::default();
                     continue;
                 }
                 // Another upstream may have an idle connection, or an address that suits this machine.

@@ -1,5 +1,6 @@
 //! What a review found by trying to break it: each test stands for something that once went wrong.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use stayput_gateway::{AdminConfig, AdminToken, Config, Rule, UrlRule};
@@ -109,4 +110,15 @@ fn time_outs_beyond_the_end_of_time_are_refused_and_not_a_panic_later() {
         assert!(refused.is_err_and(|mistakes| mistakes.len() == 1), "{index}");
     }
     assert_eq!(gateway.get("").status, 200);
+}
+
+#[test]
+fn one_server_that_is_left_is_found_behind_any_number_that_refuse() {
+    let upstream = Upstream::ok();
+    let gone = || TcpListener::bind(localhost()).unwrap().local_addr().unwrap();
+    let addresses: Vec<_> = (0..24).map(|_| gone()).chain([upstream.address]).collect();
+    for _ in 0..10 {
+        let gateway = TestGateway::at(&addresses, |_| {});
+        assert_eq!(gateway.get("").status, 200);
+    }
 }
