@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use stayput_core::KeyId;
+use stayput_gateway::UpstreamAddress;
 use stayput_stores::{StoreUrl, StoreUrlError};
 
 use crate::config;
@@ -77,7 +78,7 @@ pub(crate) enum GatewayCommand {
     Add {
         #[command(flatten)]
         server: ServerArgs,
-        /// Where it listens.
+        /// Where it listens: an address, or a name, with a port.
         address: String,
         /// Its share of clients beside the others' weights [default: 1, or as it was].
         #[arg(long)]
@@ -217,9 +218,9 @@ pub(crate) struct UpArgs {
     /// How many sample servers to start [default: 3].
     #[arg(long, value_name = "N", conflicts_with = "upstream", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) sample_servers: Option<u8>,
-    /// A server of yours to put the gateway in front of, instead of sample servers; may be repeated.
+    /// A server of yours (an address, or a name, with a port) to put the gateway in front of, instead of sample servers; may be repeated.
     #[arg(long, value_name = "ADDR", value_parser = config::server)]
-    pub(crate) upstream: Vec<SocketAddr>,
+    pub(crate) upstream: Vec<UpstreamAddress>,
 }
 
 #[derive(Debug, Args)]

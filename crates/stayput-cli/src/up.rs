@@ -59,7 +59,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
             for server in children.servers() {
                 gateway.locate(&server.name, server.address);
             }
-            let at = |server: &Server| UpstreamConfig::new(&server.name, server.address);
+            let at = |server: &Server| UpstreamConfig::new(&server.name, server.address.into());
             reloader.samples_are(children.servers().iter().map(at).collect());
             let failed = |error| Failure::other("cannot start the gateway").because(error);
             gateway.start().map_err(failed)?
@@ -100,7 +100,8 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
 async fn listening(servers: impl Iterator<Item = &UpstreamConfig>) -> Vec<(UpstreamConfig, bool)> {
     let mut answers = Vec::new();
     for server in servers {
-        let connect = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(server.address));
+        let connect =
+            tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(server.address.to_string()));
         answers.push((server.clone(), matches!(connect.await, Ok(Ok(_)))));
     }
     answers

@@ -2,6 +2,7 @@
 //!
 //! It reads no files: whoever starts a gateway fills these in. All mistakes are reported together.
 
+mod address;
 mod affinity;
 mod health;
 mod limits;
@@ -11,12 +12,15 @@ mod pool;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use stayput_core::{Clock, SystemClock};
 
 use crate::admin::AdminConfig;
+use crate::names::{Resolve, SystemResolver};
 
+pub use self::address::{BadAddress, UpstreamAddress};
 pub use self::affinity::{AffinityConfig, CookieRule, Rule, SessionFormat, SessionRule, UrlPlace, UrlRule};
 pub use self::health::{Check, CheckKind, HealthConfig, OnReturn};
 pub use self::limits::{Limits, Timeouts};
@@ -39,6 +43,8 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     /// What a pin's age is told by. Default: the system's clock.
     pub clock: Arc<dyn Clock>,
+    /// Who is asked for the addresses of upstreams that are given by name. Default: the system.
+    pub resolver: Arc<dyn Resolve>,
 }
 
 impl Config {
@@ -51,6 +57,7 @@ impl Config {
             access_log: None,
             admin: None,
             clock: Arc::new(SystemClock),
+            resolver: Arc::new(SystemResolver),
         }
     }
 }
@@ -70,6 +77,8 @@ pub struct SiteConfig {
     /// and with dashes or underscores. Default: [`SiteConfig::IDENTITY_HEADERS`]. (`X-Forwarded-…`, `Forwarded` and
     /// `X-Real-IP` are taken off in any case.)
     pub identity_headers: Vec<String>,
+    /// How often upstreams' names are looked up. Default: 10 s.
+    pub resolve: Duration,
     /// How much of anything is allowed.
     pub limits: Limits,
     /// How long anything may take.
@@ -103,6 +112,7 @@ impl SiteConfig {
             behind_tls: false,
             trusted_proxies: Vec::new(),
             identity_headers: Self::IDENTITY_HEADERS.map(str::to_owned).into(),
+            resolve: Duration::from_secs(10),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }

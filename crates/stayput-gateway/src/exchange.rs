@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::access_log::Entry;
 use crate::body::Body;
@@ -40,6 +39,8 @@ pub(crate) struct Exchange<'a> {
     upstream: Option<usize>,
     /// The one that the client's cookie names from now on: that one, unless it only stands in.
     home: Option<usize>,
+    /// The generation of its addresses before it was connected to.
+    addresses: u64,
     /// How often that one had fallen when it was sent the request.
     falls: u64,
     retries: u32,
@@ -76,6 +77,7 @@ impl<'a> Exchange<'a> {
             is_kept: false,
             upstream: None,
             home: None,
+            addresses: 0,
             falls: 0,
             retries: 0,
         }
@@ -123,6 +125,7 @@ impl<'a> Exchange<'a> {
         while sent < MAX_SENT && unreachable < MAX_UNREACHABLE && refused < self.pool.upstreams.len() {
             let Some(index) = self.pick(plan) else { break };
             let upstream = &self.pool.upstreams[index];
+            self.addresses = upstream.addresses.generation();
             let (mut stream, is_used) = match self.connection(index, plan.again.is_some()).await {
                 Ok(connection) => connection,
                 Err(Unconnected::Unreachable { is_refused }) => {
@@ -168,7 +171,7 @@ impl<'a> Exchange<'a> {
                 Ended::Broken => return Ended::Refused(Refusal::UpstreamFailed),
                 Ended::Delivered { upstream_keeps: true, .. } => {
                     let most = self.site.shared.limits.idle_connections;
-                    self.local(index).idle.put(stream, self.worker.clock.last_read(), most);
+                    self.local(index).put(stream, self.addresses, self.worker.clock.last_read(), most);
                     return ended;
                 }
                 _ => return ended,
@@ -231,23 +234,22 @@ impl<'a> Exchange<'a> {
             && !upstream.is_down()
             && !upstream.is_out()
             && let Some(stream) =
-                self.local(index).idle.take(self.worker.clock.last_read(), timeouts.upstream_idle)
+                self.local(index).take(self.worker.clock.last_read(), timeouts.upstream_idle)
         {
             return Ok((stream, true));
         }
-        match timeout(timeouts.connect, connect(upstream.address)).await {
-            Ok(Ok(stream)) => {
+        match connect(&upstream.addresses, timeouts.connect).await {
+            Ok(stream) => {
                 self.pool.mark_up(index, self.worker.clock.read());
                 Ok((stream, false))
             }
-            Ok(Err(error)) if is_ours(&error) => {
+            Err(error) if is_ours(&error) => {
                 tracing::warn!(%error, upstream = %upstream.name, "no connection can be made from here");
                 Err(Unconnected::NotFromHere)
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 Err(Unconnected::Unreachable { is_refused: error.kind() == ErrorKind::ConnectionRefused })
             }
-            Err(_) => Err(Unconnected::Unreachable { is_refused: false }),
         }
     }
 

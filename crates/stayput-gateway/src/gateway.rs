@@ -11,11 +11,12 @@ use std::{fmt, io};
 use stayput_core::Keyring;
 use tokio::sync::watch;
 
-use crate::config::{Config, ConfigMistake};
+use crate::config::{Config, ConfigMistake, UpstreamAddress};
 use crate::control::Control;
 use crate::health;
 use crate::listener;
 use crate::metrics::Tallies;
+use crate::names::AddressBook;
 use crate::site::{Published, Site};
 use crate::upstream::UpstreamStatus;
 use crate::worker::{self, Deadline, Shared};
@@ -65,22 +66,26 @@ impl Gateway {
     }
 
     /// Says that the upstream `name` listens at `address`, where that was not known yet when the sockets were bound.
-    pub fn locate(&mut self, name: &str, address: SocketAddr) {
+    pub fn locate(&mut self, name: &str, address: impl Into<UpstreamAddress>) {
+        let address = address.into();
         let all = self.config.site.pools.iter_mut().flat_map(|pool| &mut pool.upstreams);
-        all.filter(|upstream| upstream.name == name).for_each(|upstream| upstream.address = address);
+        all.filter(|upstream| upstream.name == name).for_each(|upstream| upstream.address = address.clone());
     }
 
-    /// Starts the threads.
+    /// Looks up the names of upstreams, which takes three seconds at most, and starts the threads.
     ///
     /// # Errors
     ///
     /// The operating system's, if it refuses a thread or what a thread needs; then none is left running.
     pub fn start(self) -> io::Result<Running> {
-        let Config { site, clock, access_log, admin, .. } = self.config;
+        let Config { site, clock, resolver, access_log, admin, .. } = self.config;
         let (log, log_thread) = access_log.map(access_log::start).transpose()?.unzip();
         let first = Site::new(&site, &self.keyring, &clock, None);
+        let book = AddressBook { resolver, own: self.address };
+        book.look_up_new(&first)?;
         let shared = Arc::new(Shared {
             site: Published::new(first),
+            book,
             host: self.address.to_string(),
             tallies: Tallies::default(),
         });

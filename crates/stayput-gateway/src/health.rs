@@ -1,6 +1,6 @@
 //! Finding out who fails without being asked: checks at regular intervals, and whether who is silent hangs.
 //!
-//! One thread does that for the whole gateway, so that no request ever waits for a check. It decides nothing: verdicts
+//! One thread does that for the whole gateway, and looks up names, so that no request ever waits for either. It decides nothing: verdicts
 //! stay with the upstreams, and pools weigh them.
 
 mod check;
@@ -11,13 +11,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, iter};
 
-use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use self::check::{Found, ask, is_alive};
 use crate::config::Check;
+use crate::names;
 use crate::pool::{Chance, Load, Pool};
 use crate::site::Site;
 use crate::upstream::Upstream;
@@ -30,10 +30,11 @@ const SIGN: Duration = Duration::from_secs(1);
 
 /// Starts the thread; it ends when `stop` says when everything ends, or when nobody is left to say so.
 pub(crate) fn start(shared: Arc<Shared>, stop: watch::Receiver<Deadline>) -> io::Result<JoinHandle<()>> {
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = names::runtime()?;
     thread::Builder::new().name("gateway-checks".into()).spawn(move || {
         runtime.block_on(async { Watchman::new(shared).serve(stop).await });
-        // Dropping the runtime ends the checks.
+        // That ends the checks. A look-up that hangs is left to itself.
+        runtime.shutdown_background();
     })
 }
 
@@ -47,6 +48,9 @@ struct Watchman {
     checked: HashMap<*const Upstream, Rounds>,
     /// Who is being asked for a sign of life.
     asked: HashMap<*const Upstream, (Arc<Upstream>, AbortHandle)>,
+    /// Names being looked up, and when they were last.
+    looks: Option<AbortHandle>,
+    looked: Instant,
     chance: Chance,
 }
 
@@ -66,6 +70,8 @@ impl Watchman {
             tasks: JoinSet::new(),
             checked: HashMap::new(),
             asked: HashMap::new(),
+            looks: None,
+            looked: Instant::now(),
             chance: Chance::from_system(),
         };
         watchman.check_all();
@@ -93,6 +99,7 @@ impl Watchman {
             self.check_all();
         }
         let (site, now) = (Arc::clone(&self.site), Instant::now());
+        self.look_up(now);
         for pool in &site.pools {
             self.ask_suspects(pool, now);
             pool.load.judge_again(now);
@@ -133,6 +140,21 @@ impl Watchman {
         Rounds { check: check.clone(), _upstream: Arc::clone(upstream), task: self.tasks.spawn(rounds) }
     }
 
+    /// Looks up all names, if it is time to and the last time is over.
+    fn look_up(&mut self, now: Instant) {
+        let is_over = self.looks.as_ref().is_none_or(AbortHandle::is_finished);
+        if !is_over || now.duration_since(self.looked) < self.site.resolve {
+            return;
+        }
+        self.looked = now;
+        let (site, book) = (Arc::clone(&self.site), self.shared.book.clone());
+        self.looks = Some(self.tasks.spawn(async move {
+            let all = site.pools.iter().flat_map(|pool| &pool.upstreams);
+            book.look_up_all(all.filter(|its| its.has_name()).cloned().collect()).await;
+            names::mark_lost(&site, Instant::now());
+        }));
+    }
+
     fn ask_suspects(&mut self, pool: &Pool, now: Instant) {
         // Whoever was ejected for silence is asked, too, if a reload has made silence no reason since.
         let silence = pool.health.silence.unwrap_or(Duration::MAX);
@@ -142,7 +164,7 @@ impl Watchman {
                 let (load, config) = (Arc::clone(&pool.load), pool.health.clone());
                 let asked = Arc::clone(upstream);
                 let task = self.tasks.spawn(async move {
-                    let is_alive = is_alive(asked.address, SIGN).await;
+                    let is_alive = is_alive(&asked, SIGN).await;
                     let now = Instant::now();
                     let changes = if is_alive {
                         asked.is_alive(now)
@@ -170,7 +192,7 @@ async fn rounds(check: Check, upstream: Arc<Upstream>, load: Arc<Load>, first: I
     loop {
         sleep_until(next.into()).await;
         next = Instant::now() + check.interval;
-        let result = match ask(&check, upstream.address).await {
+        let result = match ask(&check, &upstream).await {
             Found::Pass => Ok(()),
             Found::Fail(why) => Err(why),
             Found::Nothing => continue,

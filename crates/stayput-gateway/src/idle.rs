@@ -41,6 +41,11 @@ impl IdleConnections {
         }
     }
 
+    /// Closes all but these.
+    pub(crate) fn retain(&self, stays: impl Fn(&TcpStream) -> bool) {
+        self.list.borrow_mut().retain(|idle| stays(&idle.stream));
+    }
+
     /// Closes all that would not be given out any more.
     pub(crate) fn sweep(&self, now: Instant, limit: Duration) {
         self.list.borrow_mut().retain(|idle| idle.is_good(now, limit));

@@ -22,6 +22,7 @@
 //! | when a request is sent again | `exchange`, `retry`, `waiting` |
 //! | who fails, and who is taken out for it | `health`, `upstream::health`, `pool::floor` |
 //! | how bytes move, both ways at once | `transfer`, `body`, `buffer`, `io` |
+//! | where upstreams are | `names`, `upstream::addresses`, `connect` |
 //! | how connections live and end | `client`, `idle`, `closing`, `watch` |
 //! | what can change while it runs, and how | `site`, `control`, `admin` |
 //! | what is counted, and how it is told | `metrics`, `access_log` |
@@ -72,6 +73,7 @@ mod io;
 mod links;
 mod listener;
 mod metrics;
+mod names;
 mod origin;
 mod pool;
 mod refusal;
@@ -86,10 +88,11 @@ mod worker;
 
 pub use admin::{AdminConfig, AdminToken, BadToken, Reload, ReloadError, Reloaded};
 pub use config::{
-    AccessLog, AffinityConfig, Check, CheckKind, Config, ConfigMistake, CookieRule, HealthConfig, Limits,
-    LogFormat, OnReturn, PoolConfig, Rule, SessionFormat, SessionRule, SiteConfig, Timeouts, UpstreamConfig,
-    UrlPlace, UrlRule,
+    AccessLog, AffinityConfig, BadAddress, Check, CheckKind, Config, ConfigMistake, CookieRule, HealthConfig,
+    Limits, LogFormat, OnReturn, PoolConfig, Rule, SessionFormat, SessionRule, SiteConfig, Timeouts,
+    UpstreamAddress, UpstreamConfig, UrlPlace, UrlRule,
 };
 pub use control::{ChangeError, Control, Undoing, Undone, UnknownUpstream};
 pub use gateway::{BindError, Gateway, Running};
+pub use names::{Resolve, SystemResolver};
 pub use upstream::{CheckStatus, UpstreamStatus};

@@ -7,7 +7,7 @@ mod local;
 mod published;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use stayput_core::{Clock, Keyring};
@@ -25,6 +25,8 @@ pub(crate) struct Site {
     pub(crate) pools: Vec<Pool>,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) identity_headers: Names,
+    /// How often names are looked up.
+    pub(crate) resolve: Duration,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     /// Whether clients speak https to whatever stands before the gateway.
@@ -51,6 +53,7 @@ impl Site {
             pools: config.pools.iter().map(pool).collect(),
             trusted_proxies: config.trusted_proxies.clone(),
             identity_headers: Names::new(&config.identity_headers),
+            resolve: config.resolve,
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             behind_tls: config.behind_tls,

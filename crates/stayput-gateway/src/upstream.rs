@@ -1,19 +1,21 @@
 //! An upstream as all workers see it: its load, its health, its counters.
 //!
-//! Nothing here locks: everything is an atomic of its own, and a number that is read a moment late does no harm.
+//! Requests lock nothing here: everything they need is an atomic of its own, and a number that is read a moment late does no
+//! harm.
 
+mod addresses;
 mod health;
 mod status;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+pub(crate) use self::addresses::{Addresses, News};
 use self::health::Health;
 pub use self::status::{CheckStatus, UpstreamStatus};
 pub(crate) use self::status::{Counts, count};
-use crate::config::UpstreamConfig;
+use crate::config::{UpstreamAddress, UpstreamConfig};
 use crate::metrics::{Tallies, UpstreamTally};
 
 /// In how many seconds the weight of an assigned client halves. Its requests count for themselves by then.
@@ -24,7 +26,10 @@ const HALF_LIFE: f32 = 60.0;
 #[repr(align(128))]
 pub(crate) struct Upstream {
     pub(crate) name: Arc<str>,
-    pub(crate) address: SocketAddr,
+    /// As the configuration has it.
+    pub(crate) address: UpstreamAddress,
+    /// Where that is.
+    pub(crate) addresses: Addresses,
     weight: AtomicU16,
     born: Instant,
     in_flight: AtomicU64,
@@ -68,6 +73,7 @@ impl Upstream {
     pub(crate) fn new(config: UpstreamConfig) -> Self {
         Self {
             name: config.name.into(),
+            addresses: Addresses::new(&config.address),
             address: config.address,
             weight: AtomicU16::new(config.weight),
             born: Instant::now(),
@@ -81,6 +87,11 @@ impl Upstream {
             draining: AtomicU64::new(0),
             health: Health::default(),
         }
+    }
+
+    /// Whether its addresses are looked up.
+    pub(crate) fn has_name(&self) -> bool {
+        self.address.socket().is_none()
     }
 
     /// Its share of the load, beside the others' weights.

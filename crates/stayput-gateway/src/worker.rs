@@ -21,6 +21,7 @@ use crate::buffer::Buffers;
 use crate::client;
 use crate::closing::{Closing, Place};
 use crate::metrics::{Tallies, WorkerTally};
+use crate::names::AddressBook;
 use crate::pool::{Chance, Pool};
 use crate::retry::RetryBudget;
 use crate::site::{LocalSite, Published};
@@ -37,6 +38,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What all workers share.
 pub(crate) struct Shared {
     pub(crate) site: Published,
+    pub(crate) book: AddressBook,
     /// The gateway's own address, as a `Host`.
     pub(crate) host: String,
     /// What each worker has counted for itself.

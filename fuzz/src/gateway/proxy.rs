@@ -27,7 +27,7 @@ struct World {
 /// One gateway for all inputs, used by one at a time.
 static WORLD: LazyLock<Mutex<World>> = LazyLock::new(|| {
     let recorder = Recorder::start();
-    let upstreams = vec![UpstreamConfig::new("recorder", recorder.address)];
+    let upstreams = vec![UpstreamConfig::new("recorder", recorder.address.into())];
     let mut config = Config::new(([127, 0, 0, 1], 0).into(), upstreams);
     config.workers = 1;
     config.site.pools[0].affinity.rules.clear();

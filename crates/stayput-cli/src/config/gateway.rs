@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use stayput_gateway::{Limits, LogFormat, SiteConfig, Timeouts};
@@ -16,6 +17,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) behind_tls: bool,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) identity_headers: Vec<String>,
+    /// How often servers' names are looked up.
+    pub(crate) resolve: Duration,
     pub(crate) workers: usize,
     pub(crate) access_log: Option<LogFormat>,
     pub(crate) affinity_cookie: String,
@@ -30,6 +33,7 @@ impl Default for GatewayConfig {
             behind_tls: false,
             trusted_proxies: Vec::new(),
             identity_headers: SiteConfig::IDENTITY_HEADERS.map(str::to_owned).into(),
+            resolve: Duration::from_secs(10),
             workers: 0,
             access_log: None,
             affinity_cookie: "stayput-affinity".to_owned(),
@@ -46,6 +50,7 @@ impl GatewayConfig {
         section.read(reader, "behind_tls", &mut self.behind_tls, values::boolean);
         section.read(reader, "trusted_proxies", &mut self.trusted_proxies, values::networks);
         section.read(reader, "identity_headers", &mut self.identity_headers, values::field_names);
+        section.read(reader, "resolve", &mut self.resolve, values::some_duration);
         section.read(reader, "workers", &mut self.workers, values::within(0, 1024));
         section.read(reader, "access_log", &mut self.access_log, values::access_log);
         let place =

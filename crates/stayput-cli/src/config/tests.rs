@@ -92,6 +92,12 @@ fn settings_that_could_not_work_together_are_mistakes() {
             "2:14: an upstream must be an address with a port above 0",
         ),
         ("[[pool]]\nupstreams = [\"http://127.0.0.1:80\"]", "2:14: an upstream must be an IP address"),
+        ("[[pool]]\nupstreams = [\"app.internal\"]", "2:14: an upstream must be an IP address or a name"),
+        ("[[pool]]\nupstreams = [\"10.0.0.300:80\"]", "2:14: an upstream must be an IP address or a name"),
+        (
+            "[[pool]]\nupstreams = [{ name = \"a\", address = \"app.internal:0\" }]",
+            "2:14: an upstream must be a name with a port above 0",
+        ),
         (
             "[[pool]]\nupstreams = [{ name = \"a\", adress = \"127.0.0.1:1\" }]",
             "2:14: an upstream has `name`, `address` and",
@@ -168,6 +174,27 @@ fn the_examples_in_the_gateways_documentation_are_right() {
         let config = Config::parse(example);
         assert!(config.is_ok_and(|config| !config.pools.is_empty()), "{example}");
     }
+}
+
+#[test]
+fn servers_have_addresses_or_names() {
+    let text = r#"
+[gateway]
+resolve = "3s"
+[[pool]]
+upstreams = ["app.internal:3000", { name = "a", address = "App.internal:3001" }, "localhost:3002"]
+"#;
+    let config = Config::parse(text).unwrap();
+    let upstreams = config.pools[0].upstreams.iter();
+    let upstreams: Vec<_> = upstreams.map(|its| (its.name.clone(), its.address.to_string())).collect();
+    let pair = |name: &str, address: &str| (name.to_owned(), address.to_owned());
+    let expected = [
+        pair("app.internal:3000", "app.internal:3000"),
+        pair("a", "app.internal:3001"),
+        pair("127.0.0.1:3002", "127.0.0.1:3002"),
+    ];
+    assert_eq!(upstreams, expected);
+    assert_eq!(config.gateway.resolve.as_secs(), 3);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use stayput::{Activity, OnWiped, Outage, Overflow, Policy, SameSite};
-use stayput_gateway::{LogFormat, PoolConfig, Rule, SessionFormat};
+use stayput_gateway::{BadAddress, LogFormat, PoolConfig, Rule, SessionFormat, UpstreamAddress};
 use stayput_stores::StoreUrl;
 use toml::de::DeValue;
 
@@ -18,11 +18,21 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// The address of a server.
-pub(crate) fn server(text: &str) -> Result<SocketAddr, String> {
-    match address(text)? {
-        address if address.port() == 0 => Err("an address with a port above 0".to_owned()),
-        address => Ok(address),
+/// The address of a server, or its name; `localhost` stands for 127.0.0.1.
+pub(crate) fn server(text: &str) -> Result<UpstreamAddress, String> {
+    let known = address(text).map(UpstreamAddress::Socket);
+    match known.or_else(|_| text.parse()) {
+        Ok(UpstreamAddress::Name { port: 0, .. }) => Err("a name with a port above 0".to_owned()),
+        Ok(address) if address.socket().is_some_and(|socket| socket.port() == 0) => {
+            Err("an address with a port above 0".to_owned())
+        }
+        Ok(address) => Ok(address),
+        Err(BadAddress) => {
+            let hint = if text.contains("://") { "; leave the scheme out" } else { "" };
+            Err(format!(
+                "an IP address or a name, and a port, such as 127.0.0.1:3000 or app.internal:3000{hint}"
+            ))
+        }
     }
 }
 

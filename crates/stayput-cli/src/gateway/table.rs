@@ -29,12 +29,22 @@ fn list(values: &Value) -> String {
     all.join(" ")
 }
 
+/// An address, or a name with what it stands for.
+fn address(upstream: &Value) -> String {
+    let (address, all) = (plain(&upstream["address"]), list(&upstream["addresses"]));
+    match upstream["addresses"].as_array() {
+        Some(_) if all.is_empty() => format!("{address} (unknown)"),
+        Some(_) if all != address => format!("{address} ({all})"),
+        _ => address,
+    }
+}
+
 fn servers(upstreams: &Value) -> String {
     let head = ["server", "address", "weight", "state", "in flight", "requests", "retries", "pins", "remaps"];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(upstreams.as_array().into_iter().flatten().map(|its| {
         let number = |key: &str| plain(&its[key]);
-        let (name, address) = (plain(&its["name"]), plain(&its["address"]));
+        let (name, address) = (plain(&its["name"]), address(its));
         [
             name,
             address,
@@ -99,6 +109,14 @@ mod tests {
         assert_eq!(state(&ejected), "ejected for 9s");
         assert_eq!(state(&json!({"up": true, "out": true, "check": null})), "out");
         assert_eq!(state(&json!({"up": true, "out": false, "check": passing})), "up");
+    }
+
+    #[test]
+    fn a_name_is_shown_with_what_it_stands_for() {
+        let shown = |all: &[&str]| address(&json!({"address": "app:80", "addresses": all}));
+        assert_eq!(shown(&["10.0.0.1:80", "10.0.0.2:80"]), "app:80 (10.0.0.1:80 10.0.0.2:80)");
+        assert_eq!(shown(&[]), "app:80 (unknown)");
+        assert_eq!(address(&json!({"address": "10.0.0.1:80", "addresses": ["10.0.0.1:80"]})), "10.0.0.1:80");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use stayput::Policy;
-use stayput_gateway::{SiteConfig, UpstreamConfig};
+use stayput_gateway::{SiteConfig, UpstreamAddress, UpstreamConfig};
 use stayput_stores::StoreUrl;
 
 use crate::cli::{ReachedBy, SampleServerArgs, UpArgs};
@@ -85,7 +85,7 @@ impl Settings {
     /// Where sample servers are to listen: on free ports.
     pub(crate) fn samples(&self) -> Result<Vec<UpstreamConfig>, Failure> {
         let mut ports = FreePorts::after(self.gateway.listen.port());
-        let sample = |number| Ok(UpstreamConfig::new(format!("sample-{number}"), ports.next()?));
+        let sample = |number| Ok(UpstreamConfig::new(format!("sample-{number}"), ports.next()?.into()));
         (1..=self.samples).map(sample).collect()
     }
 
@@ -99,9 +99,10 @@ impl Settings {
             [] => vec![pool(&of_samples())],
             pools => pools.iter().map(pool).collect(),
         };
-        let GatewayConfig { behind_tls, trusted_proxies, identity_headers, limits, timeouts, .. } =
-            self.gateway.clone();
-        SiteConfig { pools, behind_tls, trusted_proxies, identity_headers, limits, timeouts }
+        let GatewayConfig {
+            behind_tls, trusted_proxies, identity_headers, resolve, limits, timeouts, ..
+        } = self.gateway.clone();
+        SiteConfig { pools, behind_tls, trusted_proxies, identity_headers, resolve, limits, timeouts }
     }
 
     /// The servers of the user's own.
@@ -113,7 +114,7 @@ impl Settings {
     pub(crate) fn sample(&self, upstream: &UpstreamConfig) -> SampleServerArgs {
         SampleServerArgs {
             name: upstream.name.clone(),
-            listen: upstream.address,
+            listen: upstream.address.socket().expect("sample servers are on this machine"),
             or_any_port: true,
             store: self.store.clone().into(),
             data_dir: self.data_dir.clone(),
@@ -125,7 +126,7 @@ impl Settings {
 
 /// The configured pools; servers named by flags take the place of those in the only one.
 fn pools(
-    flags: Vec<SocketAddr>,
+    flags: Vec<UpstreamAddress>,
     mut configured: Vec<PoolSettings>,
     affinity_cookie: &str,
 ) -> Result<Vec<PoolSettings>, Failure> {

@@ -17,7 +17,7 @@ use super::answer::Problem;
 use super::gate::{self, Gate, Peer};
 use super::status::{Status, Upstream};
 use super::{AdminToken, LARGEST_BODY, Reload, ReloadError};
-use crate::config::UpstreamConfig;
+use crate::config::{UpstreamAddress, UpstreamConfig};
 use crate::control::Control;
 use crate::metrics;
 
@@ -92,15 +92,19 @@ async fn put_upstream(
     body: Body,
 ) -> Result<Response, Problem> {
     let wanted: Put = read(body, PUT)?;
-    let address = wanted.address.parse().map_err(|_| {
+    let address: UpstreamAddress = wanted.address.parse().map_err(|_| {
         let error = format!("{:?} is no address", wanted.address);
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error).way_out(PUT)
     })?;
     let before = admin.control.upstreams().into_iter().find(|its| *its.pool == *pool && *its.name == *name);
     let weight = wanted.weight.or(before.map(|before| before.weight)).unwrap_or(1);
+    let what = format!("{pool}/{name} at {address}, weight {weight}");
     let upstream = UpstreamConfig { weight, ..UpstreamConfig::new(&name, address) };
-    let is_new = admin.control.put_upstream(&pool, upstream)?;
-    audit(client, "put", &format!("{pool}/{name} at {address}, weight {weight}"));
+    let (control, of) = (admin.control.clone(), pool.clone());
+    // It may look up a name.
+    let put = tokio::task::spawn_blocking(move || control.put_upstream(&of, upstream)).await;
+    let is_new = put.expect("changing a gateway does not panic")?;
+    audit(client, "put", &what);
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, upstream_now(&admin, &pool, &name)).into_response())
 }

@@ -27,6 +27,8 @@ struct PoolStatus {
 pub(super) struct Upstream {
     name: String,
     address: String,
+    /// What that stands for now; empty if it is a name that can't be resolved.
+    addresses: Vec<String>,
     weight: u16,
     up: bool,
     /// Whether its check or its failures keep requests away from it.
@@ -86,6 +88,7 @@ impl Upstream {
         Self {
             name: status.name.to_string(),
             address: status.address.to_string(),
+            addresses: status.addresses.iter().map(ToString::to_string).collect(),
             weight: status.weight,
             up: !status.is_down,
             out: status.is_out,

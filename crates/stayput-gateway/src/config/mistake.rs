@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::UpstreamConfig;
 use super::pool::MOST_UPSTREAMS;
+use super::{UpstreamAddress, UpstreamConfig};
 
 /// One mistake in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum ConfigMistake {
     TooManyUpstreams(usize),
     /// An upstream's name is empty or has a control character.
     UpstreamName(String),
+    /// The upstream of that name has this address, which can't be one.
+    UpstreamAddress(String, UpstreamAddress),
     /// The upstream of that name has this weight, which is out of range.
     Weight(String, u16),
     /// This can't be a cookie's name.
@@ -94,6 +96,9 @@ impl fmt::Display for ConfigMistake {
             }
             Self::UpstreamName(name) => {
                 write!(f, "{name:?} is no name for an upstream: it is empty or has a control character")
+            }
+            Self::UpstreamAddress(name, address) => {
+                write!(f, "the upstream {name:?} has {address} for an address, which is no name of a host")
             }
             Self::Weight(name, weight) => {
                 let most = UpstreamConfig::MOST_WEIGHT;

@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{AffinityConfig, ConfigMistake, CookieRule, HealthConfig, OnReturn};
+use super::{AffinityConfig, ConfigMistake, CookieRule, HealthConfig, OnReturn, UpstreamAddress};
 
 /// The servers of one application, and how clients are shared out among them.
 #[derive(Clone, Debug)]
@@ -81,7 +81,8 @@ impl PoolConfig {
         for upstream in &self.upstreams {
             upstream.mistakes(mistakes);
         }
-        let own = own.filter(|&own| self.upstreams.iter().any(|upstream| upstream.address == own));
+        let own =
+            own.filter(|&own| self.upstreams.iter().any(|upstream| upstream.address.socket() == Some(own)));
         mistakes.extend(own.map(ConfigMistake::OwnAddress));
         self.affinity.mistakes(mistakes);
         self.health.mistakes(mistakes);
@@ -135,7 +136,7 @@ pub struct UpstreamConfig {
     /// tag, so that a server may change its address and keep its clients, and all gateways agree.
     pub name: String,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: UpstreamAddress,
     /// How much of the load is its share, beside the others' weights; 1 to [`UpstreamConfig::MOST_WEIGHT`].
     pub weight: u16,
 }
@@ -145,13 +146,16 @@ impl UpstreamConfig {
     pub const MOST_WEIGHT: u16 = 256;
 
     /// An upstream of weight 1.
-    pub fn new(name: impl Into<String>, address: SocketAddr) -> Self {
+    pub fn new(name: impl Into<String>, address: UpstreamAddress) -> Self {
         Self { name: name.into(), address, weight: 1 }
     }
 
     fn mistakes(&self, mistakes: &mut Vec<ConfigMistake>) {
         if self.name.is_empty() || self.name.chars().any(char::is_control) {
             mistakes.push(ConfigMistake::UpstreamName(self.name.clone()));
+        }
+        if !self.address.is_possible() {
+            mistakes.push(ConfigMistake::UpstreamAddress(self.name.clone(), self.address.clone()));
         }
         if !(1..=Self::MOST_WEIGHT).contains(&self.weight) {
             mistakes.push(ConfigMistake::Weight(self.name.clone(), self.weight));

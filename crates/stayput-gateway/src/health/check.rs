@@ -2,7 +2,6 @@
 //!
 //! It keeps no connection, reads no body, and never more than a head's worth: what it talks to may be broken in any way.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -12,6 +11,7 @@ use crate::buffer::Buffer;
 use crate::config::{Check, CheckKind};
 use crate::connect::{connect, is_ours};
 use crate::io;
+use crate::upstream::Upstream;
 
 /// What a check found.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,17 +26,17 @@ pub(super) enum Found {
 const LARGEST_HEAD: usize = 16 * 1024;
 const MOST_FIELDS: usize = 128;
 
-/// Asks the server at `address`.
-pub(super) async fn ask(check: &Check, address: SocketAddr) -> Found {
+/// Asks a server, where requests ask it, too.
+pub(super) async fn ask(check: &Check, upstream: &Upstream) -> Found {
     let late = |_| Found::Fail(format!("it did not answer within {:?}", check.timeout));
-    timeout(check.timeout, put(&check.kind, address)).await.unwrap_or_else(late)
+    timeout(check.timeout, put(check, upstream)).await.unwrap_or_else(late)
 }
 
 /// Whether the server reacts at all to being asked whether it is there.
-pub(super) async fn is_alive(address: SocketAddr, limit: Duration) -> bool {
+pub(super) async fn is_alive(upstream: &Upstream, limit: Duration) -> bool {
     let ping = async {
-        let Ok(mut stream) = connect(address).await else { return };
-        let question = format!("OPTIONS * HTTP/1.1\r\nHost: {address}\r\n{REST}");
+        let Ok(mut stream) = connect(&upstream.addresses, limit).await else { return };
+        let question = format!("OPTIONS * HTTP/1.1\r\nHost: {}\r\n{REST}", upstream.address);
         let (mut from, mut to) = stream.split();
         if io::write_all(&mut to, question.as_bytes(), |_| {}).await.is_ok() {
             // Whatever comes, and be it the end: whoever hangs sends nothing.
@@ -46,17 +46,17 @@ pub(super) async fn is_alive(address: SocketAddr, limit: Duration) -> bool {
     timeout(limit, ping).await.is_ok()
 }
 
-async fn put(kind: &CheckKind, address: SocketAddr) -> Found {
-    let stream = match connect(address).await {
+async fn put(check: &Check, upstream: &Upstream) -> Found {
+    let stream = match connect(&upstream.addresses, check.timeout).await {
         Ok(stream) => stream,
         Err(error) if is_ours(&error) => {
-            tracing::warn!(%error, %address, "a check can't be made from here");
+            tracing::warn!(%error, address = %upstream.address, "a check can't be made from here");
             return Found::Nothing;
         }
         Err(error) => return Found::Fail(format!("it can't be reached: {error}")),
     };
-    let CheckKind::Http { path, host, statuses } = kind else { return Found::Pass };
-    let host = host.clone().unwrap_or_else(|| address.to_string());
+    let CheckKind::Http { path, host, statuses } = &check.kind else { return Found::Pass };
+    let host = host.clone().unwrap_or_else(|| upstream.address.to_string());
     match get(stream, path, &host).await {
         Ok(status) if statuses.contains(&status) => Found::Pass,
         Ok(status) => Found::Fail(format!("it answered {status}")),

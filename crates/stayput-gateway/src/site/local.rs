@@ -1,9 +1,13 @@
 //! The site as one worker has it: with the connections that it keeps for itself.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
 
 use super::Site;
 use crate::idle::IdleConnections;
@@ -20,13 +24,44 @@ pub(crate) struct LocalSite {
 
 pub(crate) struct LocalUpstream {
     shared: Arc<Upstream>,
-    pub(crate) idle: IdleConnections,
+    idle: IdleConnections,
+    /// The generation of addresses that the idle connections lead to.
+    addresses: Cell<u64>,
     pub(crate) tally: Arc<UpstreamTally>,
 }
 
 impl LocalUpstream {
     fn new(shared: &Arc<Upstream>) -> Self {
-        Self { shared: Arc::clone(shared), idle: IdleConnections::default(), tally: shared.tallies.join() }
+        Self {
+            shared: Arc::clone(shared),
+            idle: IdleConnections::default(),
+            addresses: Cell::new(shared.addresses.generation()),
+            tally: shared.tallies.join(),
+        }
+    }
+
+    /// An idle connection that is good, and leads to where the upstream is now.
+    pub(crate) fn take(&self, now: Instant, limit: Duration) -> Option<TcpStream> {
+        self.follow();
+        self.idle.take(now, limit)
+    }
+
+    /// Keeps a connection that was made, or taken, when the addresses were of this generation; unless there are `most`
+    /// already, or it leads to where the upstream no longer is.
+    pub(crate) fn put(&self, stream: TcpStream, addresses: u64, now: Instant, most: usize) {
+        let generation = self.shared.addresses.generation();
+        if generation == addresses || leads_to(&stream, &self.shared.addresses.all()) {
+            self.idle.put(stream, now, most);
+        }
+    }
+
+    /// Closes idle connections to addresses that are gone.
+    fn follow(&self) {
+        let generation = self.shared.addresses.generation();
+        if self.addresses.replace(generation) != generation {
+            let all = self.shared.addresses.all();
+            self.idle.retain(|stream| leads_to(stream, &all));
+        }
     }
 }
 
@@ -61,6 +96,13 @@ impl LocalSite {
     /// Closes connections that would not be used any more.
     pub(crate) fn sweep(&self, now: Instant) {
         let limit = self.shared.timeouts.upstream_idle;
-        self.upstreams.iter().flatten().for_each(|upstream| upstream.idle.sweep(now, limit));
+        for upstream in self.upstreams.iter().flatten() {
+            upstream.follow();
+            upstream.idle.sweep(now, limit);
+        }
     }
+}
+
+fn leads_to(stream: &TcpStream, addresses: &[SocketAddr]) -> bool {
+    stream.peer_addr().is_ok_and(|peer| addresses.contains(&peer))
 }

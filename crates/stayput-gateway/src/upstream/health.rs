@@ -122,7 +122,7 @@ impl Upstream {
         if turns {
             checked.is_passing = passed;
             checked.against = 0;
-            let (name, address) = (&self.name, self.address);
+            let (name, address) = (&self.name, &self.address);
             if passed {
                 checked.why = None;
                 tracing::info!(upstream = %name, %address, "upstream passes its check again");
@@ -205,7 +205,7 @@ impl Upstream {
         verdicts.ejection = Some(Ejection { until, length, in_a_row, needs_sign: hangs });
         verdicts.ejections += 1;
         self.health.failures.fetch_or(EJECTED, Relaxed);
-        let (name, address) = (&self.name, self.address);
+        let (name, address) = (&self.name, &self.address);
         tracing::warn!(upstream = %name, %address, why, seconds = length.as_secs_f32(), "upstream is ejected");
         true
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::Upstream;
+use crate::config::UpstreamAddress;
 
 /// How often something happened here.
 #[derive(Debug, Default)]
@@ -34,8 +35,10 @@ pub struct UpstreamStatus {
     pub pool: Arc<str>,
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens, as the configuration has it.
+    pub address: UpstreamAddress,
+    /// The addresses that are known for that now, in the order in which they are tried. None: its name can't be resolved.
+    pub addresses: Arc<[SocketAddr]>,
     /// Its share of the load, beside the others' weights.
     pub weight: u16,
     /// Requests sent to it, repeated ones included.
@@ -92,7 +95,8 @@ impl Upstream {
         UpstreamStatus {
             pool: Arc::clone(pool),
             name: Arc::clone(&self.name),
-            address: self.address,
+            address: self.address.clone(),
+            addresses: self.addresses.all(),
             weight: self.weight(),
             requests: counts.requests.load(Relaxed),
             retries: counts.retries.load(Relaxed),

@@ -70,7 +70,7 @@ fn a_configuration_with_mistakes_changes_nothing_and_names_them_all() {
     let gateway = TestGateway::new(&[&servers[0]]);
     let mut wrong = site(&[&servers[1], &servers[2]]);
     wrong.pools[0].upstreams[0].weight = 0;
-    wrong.pools[0].upstreams[1].address = gateway.address;
+    wrong.pools[0].upstreams[1].address = gateway.address.into();
     let mistakes = gateway.control().reload(wrong, gateway.keyring()).unwrap_err();
     assert_eq!(mistakes.len(), 2, "{mistakes:?}");
     assert_eq!(gateway.get("").text(), "s0");
@@ -128,7 +128,7 @@ fn a_reload_does_not_end_draining() {
 fn pool(name: &str, hosts: &[&str], paths: &[&str], upstream: &Upstream) -> PoolConfig {
     let list = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
     let cookie = CookieRule { name: format!("affinity-{name}"), ..CookieRule::default() };
-    let mut pool = PoolConfig::new(vec![UpstreamConfig::new("s", upstream.address)]);
+    let mut pool = PoolConfig::new(vec![UpstreamConfig::new("s", upstream.address.into())]);
     (pool.name, pool.hosts, pool.paths) = (name.into(), list(hosts), list(paths));
     pool.affinity.rules = vec![Rule::Cookie(cookie)];
     pool

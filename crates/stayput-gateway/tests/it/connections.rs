@@ -209,7 +209,7 @@ fn all_mistakes_of_a_configuration_are_reported_together() {
     config.site.pools[0].upstreams[0].weight = 0;
     config.site.pools[0]
         .upstreams
-        .push(UpstreamConfig { weight: 257, ..UpstreamConfig::new("a\0", localhost()) });
+        .push(UpstreamConfig { weight: 257, ..UpstreamConfig::new("a\0", localhost().into()) });
     let cookie = |name: &str, idle, absolute| {
         let [idle_timeout, absolute_timeout] = [idle, absolute].map(|limit| Some(Duration::from_secs(limit)));
         Rule::Cookie(CookieRule {

@@ -12,6 +12,7 @@ mod failure;
 mod framing;
 mod health;
 mod limits;
+mod names;
 mod review;
 mod rules;
 mod support;

@@ -33,8 +33,11 @@ fn every_gateway_has_the_same_first_choice_whatever_the_order_in_its_configurati
     let servers = servers(5);
     let rules = || vec![session(SessionFormat::Whole), Rule::Header("X-Client".into()), Rule::Ip];
     let one = with_rules(&servers, rules());
-    let mut turned: Vec<_> =
-        servers.iter().enumerate().map(|(n, s)| UpstreamConfig::new(format!("s{n}"), s.address)).collect();
+    let mut turned: Vec<_> = servers
+        .iter()
+        .enumerate()
+        .map(|(n, s)| UpstreamConfig::new(format!("s{n}"), s.address.into()))
+        .collect();
     turned.reverse();
     turned.swap(1, 3);
     // Another keyring, too: what is hashed is hashed without a key.
@@ -242,7 +245,7 @@ fn a_pin_ends_at_its_absolute_timeout_though_it_is_used_all_the_time() {
 fn a_token_of_a_gateway_that_knows_more_servers_is_served_and_rewritten() {
     let servers = servers(3);
     let gateway = TestGateway::new(&servers[..2].iter().collect::<Vec<_>>());
-    let all = servers.iter().enumerate().map(|(n, s)| UpstreamConfig::new(format!("s{n}"), s.address));
+    let all = servers.iter().enumerate().map(|(n, s)| UpstreamConfig::new(format!("s{n}"), s.address.into()));
     let newer = gateway.sibling(all.collect(), |_| {});
     let cookie = newer.cookie("s2");
     assert_eq!(newer.get(&cookie).text(), "s2");

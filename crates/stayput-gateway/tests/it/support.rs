@@ -118,7 +118,7 @@ impl TestGateway {
     /// What a gateway says that knows no other upstream.
     fn cookie_under(keys: Vec<String>, name: &str) -> String {
         let upstream = Upstream::ok();
-        let upstreams = vec![UpstreamConfig::new(name, upstream.address)];
+        let upstreams = vec![UpstreamConfig::new(name, upstream.address.into())];
         Self::with_keys(keys, upstreams, |_| {}).get("").set_cookie().unwrap()
     }
 
@@ -133,7 +133,8 @@ impl TestGateway {
 }
 
 pub(crate) fn named(addresses: &[SocketAddr]) -> Vec<UpstreamConfig> {
-    let named = |(index, &address)| UpstreamConfig::new(format!("s{index}"), address);
+    let named =
+        |(index, &address): (usize, &SocketAddr)| UpstreamConfig::new(format!("s{index}"), address.into());
     addresses.iter().enumerate().map(named).collect()
 }
 
