@@ -288,6 +288,7 @@ def play(kind, users, phases, gateways=1, minutes=0):
         for seconds in (PHASES.get(name) or two_gateways)(running[0], servers):
             time.sleep(seconds)
         holds.append((time.time(), *held(running[0].process.process)))
+        print(f"    {holds[-1][1]:,} kB, {holds[-1][2]} descriptors", file=sys.stderr, flush=True)
     load.process.stdin.close()
     figures.append(json.loads(load.process.stdout.readline()))
     load.process.wait()
