@@ -1,6 +1,6 @@
 //! The contract as simply as it can be said: a plain map that every store must be indistinguishable from.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stayput_core::{
@@ -22,10 +22,10 @@ pub struct ModelState(Entries);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entries {
     /// What is under each key, with its deadline; `None` is a tombstone.
-    pub(crate) records: HashMap<StorageKey, (Timestamp, Option<Record>)>,
+    pub(crate) records: BTreeMap<StorageKey, (Timestamp, Option<Record>)>,
     /// In the order of their admission.
     pub(crate) admitted: Vec<StorageKey>,
-    epochs: HashMap<SubjectKey, Epoch>,
+    epochs: BTreeMap<SubjectKey, Epoch>,
 }
 
 impl ModelStore {
@@ -70,9 +70,9 @@ impl Entries {
     }
 
     fn sweep(&mut self, limit: usize, deadline: Timestamp) -> usize {
-        let records = self.records.extract_if(|_, (expires, _)| *expires <= deadline);
+        let records = self.records.extract_if(.., |_, (expires, _)| *expires <= deadline);
         let swept = records.take(limit).count();
-        let epochs = self.epochs.extract_if(|_, epoch| epoch.expires() <= deadline);
+        let epochs = self.epochs.extract_if(.., |_, epoch| epoch.expires() <= deadline);
         swept + epochs.take(limit - swept).count()
     }
 

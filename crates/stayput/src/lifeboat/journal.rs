@@ -6,9 +6,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, thread};
 
 use stayput_core::{Keyring, Random};
@@ -25,13 +25,21 @@ use super::entry::Entry;
 pub struct Journal {
     path: PathBuf,
     file: File,
+    has_thread: bool,
 }
 
-/// A journal with the thread that writes it.
+/// A journal with what writes it.
 pub(crate) struct Writer {
-    jobs: SyncSender<Job>,
+    jobs: Jobs,
     /// Bytes in the file, with those that are on their way into it.
     length: Arc<AtomicU64>,
+}
+
+/// To whom jobs are given.
+enum Jobs {
+    Thread(SyncSender<Job>),
+    /// Each is done by who gives it.
+    Caller(Mutex<File>),
 }
 
 enum Job {
@@ -59,19 +67,30 @@ impl Journal {
             }
             std::fs::TryLockError::Error(error) => error,
         })?;
-        Ok(Self { path, file })
+        Ok(Self { path, file, has_thread: true })
+    }
+
+    /// Has each line written by the task that notes it: for simulations, in which nothing may depend on another thread's pace.
+    #[doc(hidden)]
+    pub fn without_thread(self) -> Self {
+        Self { has_thread: false, ..self }
     }
 
     /// What is in it, and its writer.
     pub(crate) fn start(mut self, keyring: &Keyring) -> io::Result<(Vec<Entry>, Writer)> {
         let entries = self.read(keyring)?;
         let length = Arc::new(AtomicU64::new(self.file.metadata()?.len()));
+        if !self.has_thread {
+            return Ok((entries, Writer { jobs: Jobs::Caller(Mutex::new(self.file)), length }));
+        }
         let (jobs, queue) = sync_channel(QUEUE);
         let counted = Arc::clone(&length);
         thread::Builder::new().name("stayput-journal".to_owned()).spawn(move || {
-            work(&mut self.file, &queue, &counted);
+            while let Ok(first) = queue.recv() {
+                work(&mut self.file, std::iter::once(first).chain(queue.try_iter().take(QUEUE)), &counted);
+            }
         })?;
-        Ok((entries, Writer { jobs, length }))
+        Ok((entries, Writer { jobs: Jobs::Thread(jobs), length }))
     }
 
     fn read(&mut self, keyring: &Keyring) -> io::Result<Vec<Entry>> {
@@ -115,10 +134,7 @@ impl Writer {
         let sent = if self.length.fetch_add(len, Ordering::AcqRel) + len > most {
             Err(io::Error::new(io::ErrorKind::FileTooLarge, "journal is full"))
         } else {
-            self.jobs.try_send(Job::Append { line, is_synced, done }).map_err(|failed| match failed {
-                TrySendError::Full(_) => io::Error::new(io::ErrorKind::ResourceBusy, "journal is too slow"),
-                TrySendError::Disconnected(_) => io::Error::other("journal has ended"),
-            })
+            self.give(Job::Append { line, is_synced, done })
         };
         if sent.is_err() {
             self.length.fetch_sub(len, Ordering::AcqRel);
@@ -131,7 +147,21 @@ impl Writer {
 
     /// Empties the journal: all of it has reached the store. If it is too busy for that, another time.
     pub(crate) fn clear(&self) {
-        let _ = self.jobs.try_send(Job::Clear);
+        let _ = self.give(Job::Clear);
+    }
+
+    fn give(&self, job: Job) -> io::Result<()> {
+        match &self.jobs {
+            Jobs::Thread(jobs) => jobs.try_send(job).map_err(|failed| match failed {
+                TrySendError::Full(_) => io::Error::new(io::ErrorKind::ResourceBusy, "journal is too slow"),
+                TrySendError::Disconnected(_) => io::Error::other("journal has ended"),
+            }),
+            Jobs::Caller(file) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                work(&mut file, std::iter::once(job), &self.length);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -141,26 +171,24 @@ impl fmt::Debug for Writer {
     }
 }
 
-/// Does the jobs in their order; those that wait together share one write, and one wait for the disk.
-fn work(file: &mut File, queue: &Receiver<Job>, length: &AtomicU64) {
-    while let Ok(first) = queue.recv() {
-        let (mut lines, mut is_synced, mut waiting) = (Vec::new(), false, Vec::new());
-        for job in std::iter::once(first).chain(queue.try_iter().take(QUEUE)) {
-            match job {
-                Job::Append { line, is_synced: synced, done } => {
-                    lines.extend_from_slice(&line);
-                    is_synced |= synced;
-                    waiting.push(done);
-                }
-                Job::Clear => {
-                    answer(&mut waiting, &write(file, &lines, is_synced, length));
-                    (lines, is_synced) = (Vec::new(), false);
-                    clear(file, length);
-                }
+/// Does jobs in their order; together they share one write, and one wait for the disk.
+fn work(file: &mut File, jobs: impl Iterator<Item = Job>, length: &AtomicU64) {
+    let (mut lines, mut is_synced, mut waiting) = (Vec::new(), false, Vec::new());
+    for job in jobs {
+        match job {
+            Job::Append { line, is_synced: synced, done } => {
+                lines.extend_from_slice(&line);
+                is_synced |= synced;
+                waiting.push(done);
+            }
+            Job::Clear => {
+                answer(&mut waiting, &write(file, &lines, is_synced, length));
+                (lines, is_synced) = (Vec::new(), false);
+                clear(file, length);
             }
         }
-        answer(&mut waiting, &write(file, &lines, is_synced, length));
     }
+    answer(&mut waiting, &write(file, &lines, is_synced, length));
 }
 
 fn write(file: &mut File, lines: &[u8], is_synced: bool, length: &AtomicU64) -> io::Result<()> {

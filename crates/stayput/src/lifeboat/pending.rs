@@ -2,7 +2,7 @@
 //!
 //! Only the server that accepted a write replays it, so that none is made twice.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +22,8 @@ pub(crate) struct Pending {
 
 #[derive(Default)]
 struct Table {
-    sessions: HashMap<StorageKey, Waiting>,
+    /// In an order of its own, so that a simulation replays in the same one each time.
+    sessions: BTreeMap<StorageKey, Waiting>,
     bytes: usize,
 }
 

@@ -126,9 +126,11 @@ fn histories_go_the_same_way_over_a_database() {
 
 #[test]
 fn a_seed_replays_its_history() {
+    let near = Temper { told: Some(Told::Truth), ..FAILING };
+    let afloat = Temper { lifeboats: true, store: Ills::Failovers, ..near };
+    let wiped = Temper { store: Ills::Wipes, ..afloat };
     for seed in seeds(Seed::announce()).take(20) {
-        for told in [None, Some(Told::Truth)] {
-            let temper = Temper { told, ..FAILING };
+        for temper in [FAILING, near, afloat, wiped] {
             assert_eq!(play_in_memory(seed, temper), play_in_memory(seed, temper), "{seed}");
         }
     }

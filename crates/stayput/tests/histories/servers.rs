@@ -141,6 +141,7 @@ impl Servers {
         self.gates.kill(self.running[at].process);
         let idle = Sessions::builder_shared(self.store.clone())
             .policy(Policy::web())
+            .random(self.random.clone())
             .build()
             .expect("the rules are sound");
         self.running[at].service = server(&idle, self.gates.clone());
@@ -153,7 +154,7 @@ impl Servers {
         Journal::open(journals.path().join(at.to_string())).is_ok()
     }
 
-    /// Whether some servers write journals, by threads of their own.
+    /// Whether some servers write journals.
     pub(crate) fn keep_journals(&self) -> bool {
         self.journals.is_some()
     }
@@ -267,5 +268,5 @@ fn journals() -> tempfile::TempDir {
 
 /// The journal of a server.
 fn open(path: &std::path::Path) -> Journal {
-    Journal::open(path).expect("the process before has let it go")
+    Journal::open(path).expect("the process before has let it go").without_thread()
 }

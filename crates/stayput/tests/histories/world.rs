@@ -104,9 +104,6 @@ impl World {
     pub(crate) async fn settle(&mut self) -> Result<Vec<Answer>, String> {
         // Time is paused: it jumps when nothing else can be done.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        if self.servers.keep_journals() {
-            self.await_journals().await;
-        }
         // Several requests may share a read, and one of them come when its failure is on its way already.
         self.log.wary.extend(self.gates.failures());
         self.gates.count_step();
@@ -124,18 +121,6 @@ impl World {
             verdict.map_err(|broken| format!("#{number} {broken}"))?;
         }
         Ok(answers)
-    }
-
-    /// Waits for the threads that write journals, for which no gate stands: while this one sleeps, time does, too.
-    pub(crate) async fn await_journals(&self) {
-        for pause in [20, 100] {
-            let unfinished = self.running.iter().filter(|(_, run)| !run.is_finished()).count();
-            if self.log.silences.is_empty() || unfinished <= self.gates.places().len() {
-                return;
-            }
-            std::thread::sleep(Duration::from_micros(pause));
-            tokio::task::yield_now().await;
-        }
     }
 
     /// Lets on who waits at a gate.
@@ -180,7 +165,6 @@ impl World {
                 if self.servers.has_let_go(server) {
                     break;
                 }
-                std::thread::sleep(Duration::from_micros(100));
             }
         }
         self.servers.restart(server);

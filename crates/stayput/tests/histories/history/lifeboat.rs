@@ -40,8 +40,6 @@ impl History {
             if round >= 30 && self.world.servers.have_empty_journals() {
                 break;
             }
-            // Threads that write journals have their own time.
-            std::thread::sleep(Duration::from_micros(50));
             self.world.wait(Duration::from_millis(250)).await;
         }
         self.come_to_rest().await
