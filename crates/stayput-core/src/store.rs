@@ -142,6 +142,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         true
     }
 
+    /// Within what time each of its calls ends by itself, whatever its server does or doesn't do. Where this isn't promised,
+    /// callers have a timer for each call.
+    fn time_limit(&self) -> Option<Duration> {
+        None
+    }
+
     /// Whether a call of it goes to another process, so that copies near to the application are worth keeping.
     fn is_remote(&self) -> bool {
         false

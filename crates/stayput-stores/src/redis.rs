@@ -29,6 +29,7 @@ mod together;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stayput_core::{
     Admission, Admitted, Created, Epoch, Invalidations, Marker, Operation, Record, Replaced, SessionStore,
@@ -138,6 +139,11 @@ impl SessionStore for RedisStore {
     /// By a connection of its own to each primary. A server that refuses to tell has a stream on which nothing comes.
     fn invalidations(&self) -> Option<Invalidations> {
         Some(Box::pin(self.listen()))
+    }
+
+    /// Each call has one deadline for all its round trips, connecting included.
+    fn time_limit(&self) -> Option<Duration> {
+        Some(self.client.timeout())
     }
 
     fn is_remote(&self) -> bool {

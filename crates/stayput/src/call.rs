@@ -18,7 +18,7 @@ pub(crate) struct StoreCall<'a, T> {
     sessions: &'a Sessions,
     operation: Operation,
     call: StoreFuture<'a, T>,
-    /// Many calls are done at once, and need no timer.
+    /// Many calls are done at once, or end by themselves, and need no timer.
     limit: Option<Pin<Box<Sleep>>>,
     metered: meter::StoreCall,
     /// `None` if it isn't sent.
@@ -74,7 +74,11 @@ impl<T> Future for StoreCall<'_, T> {
         let outcome = match Pin::new(&mut this.call).poll(context) {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => {
-                let limit = this.sessions.inner.policy.store_timeout;
+                let inner = &this.sessions.inner;
+                let limit = inner.policy.store_timeout;
+                if inner.store.time_limit().is_some_and(|own| own <= limit) {
+                    return Poll::Pending;
+                }
                 let timer = this.limit.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
                 match timer.as_mut().poll(context) {
                     Poll::Pending => return Poll::Pending,

@@ -52,6 +52,11 @@ impl Client {
         Ok(Self { servers, replicas, barrier, nodes_wait, waits_for_writes, timeout, permits })
     }
 
+    /// Within what time each call ends.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// What calls go to.
     pub(super) fn servers(&self) -> &Servers {
         &self.servers

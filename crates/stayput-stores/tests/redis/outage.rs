@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stayput_core::{Created, Replaced, SessionStore, StorageKey, StoreErrorKind};
+use stayput_core::{
+    Admission, Created, Epoch, Replaced, SessionStore, StorageKey, StoreErrorKind, StoreFuture, Subject,
+};
 use stayput_stores::{RedisConfig, RedisStore};
-use stayput_testkit::Weather;
-use stayput_testkit::servers::{RedisServer, RedisServerOptions};
+use stayput_testkit::servers::{RedisCluster, RedisServer, RedisServerOptions};
+use stayput_testkit::{FaultProxy, Weather};
 use tokio::runtime::Handle;
 
-use crate::support::{behind_proxy, connect, records, story, url};
+use crate::support::{behind_proxies, behind_proxy, connect, records, story, url};
 
 const TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -147,6 +149,48 @@ async fn a_network_that_hangs_is_left_for_another_connection_but_not_for_many() 
     proxy.set(Weather::Fair);
     let took = resumes(&store, key).await;
     assert!(took < Duration::from_secs(1) + SLACK, "{took:?}");
+}
+
+/// Callers have no timers of their own for a store that says this of itself.
+#[tokio::test]
+async fn every_call_of_a_network_that_hangs_ends_within_the_time_that_the_store_says() {
+    let server = RedisServer::plain();
+    let (store, proxy) = behind_proxy(&server, TIMEOUT).await;
+    assert_eq!(store.time_limit(), Some(TIMEOUT));
+    every_call_ends(&*store, &[proxy]).await;
+    let cluster = RedisCluster::plain();
+    let (store, proxies) = behind_proxies(&cluster, TIMEOUT).await;
+    every_call_ends(&*store, &proxies).await;
+}
+
+async fn every_call_ends(store: &dyn SessionStore, proxies: &[FaultProxy]) {
+    let records = records();
+    let subject = Subject::new("ada");
+    let (key, record) = records.logged_in(&subject, b"");
+    assert_eq!(store.create(key, record.clone()).await.unwrap(), Created::Created);
+    for proxy in proxies {
+        proxy.set(Weather::Hang);
+    }
+    let (other, new) = records.logged_in(&subject, b"");
+    let next = records.next(&key, &record, b"next");
+    let (version, subject) = (record.header.version(), subject.key());
+    let admission = Admission { epoch: Epoch::default(), limit: None, replaces: None };
+    ends(store.load(key)).await;
+    ends(store.create(other, new)).await;
+    ends(store.replace(key, next, version)).await;
+    ends(store.touch(key, record.header.absolute)).await;
+    ends(store.remove(key)).await;
+    ends(store.admit(subject, key, admission)).await;
+    ends(store.subject_sessions(subject)).await;
+    ends(store.end_subject(subject, None)).await;
+    ends(store.subject_epoch(subject)).await;
+    ends(store.marker()).await;
+}
+
+/// By itself, and with an error.
+async fn ends<T>(call: StoreFuture<'_, T>) {
+    let outcome = tokio::time::timeout(TIMEOUT + SLACK, call).await.expect("the store ends its calls");
+    assert!(outcome.is_err());
 }
 
 #[tokio::test]

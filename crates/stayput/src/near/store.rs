@@ -3,6 +3,7 @@
 //! Nothing is answered from a copy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stayput_core::{
     Admission, Admitted, Created, Epoch, Invalidations, Marker, Record, Replaced, SessionStore, StorageKey,
@@ -116,6 +117,11 @@ impl SessionStore for Near {
 
     fn keeps_tombstones(&self) -> bool {
         self.store.keeps_tombstones()
+    }
+
+    /// That of two calls of the store behind it: none is made of more.
+    fn time_limit(&self) -> Option<Duration> {
+        self.store.time_limit().map(|limit| limit * 2)
     }
 
     fn is_remote(&self) -> bool {
