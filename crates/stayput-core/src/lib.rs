@@ -28,7 +28,7 @@ pub use policy::{
     Activity, CookiePolicy, LifeboatKey, Merge, OnWiped, Outage, Policy, PolicyError, Remember, SameSite,
 };
 pub use random::{Random, SystemRandom};
-pub use record::{Header, Record, RecordError, State, Version, WriteTag, layout};
+pub use record::{Header, Record, RecordError, RecordFormat, State, Version, WriteTag, layout};
 pub use seal::OpenError;
 pub use store::{
     Admission, Admitted, Created, Epoch, Invalidation, Invalidations, Marker, Operation, Overflow,

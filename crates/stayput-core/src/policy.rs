@@ -13,7 +13,7 @@ mod validate;
 use std::time::Duration;
 
 use crate::clock::{Timestamp, millis};
-use crate::record::Header;
+use crate::record::{Header, RecordFormat};
 use crate::store::SessionLimit;
 
 pub use cookie::{CookiePolicy, SameSite};
@@ -47,6 +47,9 @@ pub struct Policy {
     pub max_data: usize,
     /// Most values that a session may hold.
     pub max_values: usize,
+    /// How sessions are written; every format up to the newest is read. A newer one than the default is for when all servers read
+    /// it, and none is to be taken back to a Stayput that doesn't.
+    pub record_format: RecordFormat,
     /// The longest that a store may take for one operation.
     pub store_timeout: Duration,
     /// What requests get while the store is out.

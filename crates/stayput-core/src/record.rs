@@ -2,6 +2,7 @@
 //!
 //! The encoding is versioned; a record of an unknown version is an error, never a missing session.
 
+mod format;
 pub mod layout;
 
 use std::fmt;
@@ -15,6 +16,8 @@ use crate::keyring::{Keyring, first_chunk};
 use crate::random::{self, Random};
 use crate::seal::OpenError;
 use crate::subject::SubjectKey;
+
+pub use format::RecordFormat;
 
 /// Names one write: random, so that a writer in doubt can tell its own from anybody else's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -50,6 +53,10 @@ pub enum State {
 /// The part of a record that a store may read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Header {
+    /// As it is encoded, with its record.
+    format: RecordFormat,
+    /// Whether the record's data is compressed.
+    is_compressed: bool,
     /// The last four writes, the newest first.
     tags: [WriteTag; 4],
     count: u64,
@@ -79,6 +86,8 @@ impl Header {
     /// The header of a session that begins now: anonymous, live, at its first version.
     pub fn new(now: Timestamp, absolute: Timestamp, expires: Timestamp, tag: WriteTag) -> Self {
         Self {
+            format: RecordFormat::V1,
+            is_compressed: false,
             tags: [tag; 4],
             count: 1,
             state: State::Live,
@@ -144,10 +153,10 @@ impl Header {
         self.expires <= now
     }
 
-    /// The bytes of the header, all of it, for who seals it into something else.
+    /// The bytes of the header, all of it, for who seals it into something else; in the format that every Stayput reads.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Encoded::default();
-        self.encode(self.expires, &mut bytes);
+        self.plain().encode(self.expires, &mut bytes);
         bytes.as_slice().to_vec()
     }
 
@@ -162,10 +171,16 @@ impl Header {
         Ok((header, reader.0))
     }
 
+    /// The same without a record.
+    fn plain(&self) -> Self {
+        Self { format: RecordFormat::V1, is_compressed: false, ..self.clone() }
+    }
+
     /// Appends the bytes of the header, with `expires` as given.
     fn encode(&self, expires: Timestamp, out: &mut Encoded) {
         let remainder = if self.state == State::Remainder { REMAINDER } else { 0 };
         let remembered = if self.is_remembered { REMEMBERED } else { 0 };
+        let compressed = if self.is_compressed { COMPRESSED } else { 0 };
         let [first, second, third, fourth] = self.tags.map(|tag| tag.0);
         let times = [
             Some(self.renewed),
@@ -180,7 +195,7 @@ impl Header {
             times.map(|time| time.unwrap_or_default().as_millis());
         // Of known length, since it is done for every record that is opened: places are not looked up one by one.
         let mut header = [0; HEADER_LEN];
-        header[..2].copy_from_slice(&[FORMAT, remainder | remembered]);
+        header[..2].copy_from_slice(&[self.format.number(), remainder | remembered | compressed]);
         let (numbers, rest) = header[2..].split_at_mut(5 * 8);
         for (eight, number) in
             numbers.as_chunks_mut().0.iter_mut().zip([self.count, first, second, third, fourth])
@@ -201,12 +216,14 @@ impl Header {
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, RecordError> {
-        match reader.byte()? {
-            FORMAT => {}
-            format => return Err(RecordError::UnknownFormat(format)),
-        }
+        let format = RecordFormat::from_number(reader.byte()?)?;
         let flags = reader.byte()?;
-        if flags & !(REMAINDER | REMEMBERED) != 0 {
+        let known = if format == RecordFormat::V1 {
+            REMAINDER | REMEMBERED
+        } else {
+            REMAINDER | REMEMBERED | COMPRESSED
+        };
+        if flags & !known != 0 {
             return Err(RecordError::Malformed);
         }
         let state = if flags & REMAINDER == 0 { State::Live } else { State::Remainder };
@@ -227,6 +244,8 @@ impl Header {
             _ => return Err(RecordError::Malformed),
         };
         Ok(Self {
+            format,
+            is_compressed: flags & COMPRESSED != 0,
             tags,
             count,
             state,
@@ -253,10 +272,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Seals `data` under `header` for the storage key `key`.
-    ///
-    /// The seal binds the key and all of the header but `expires`, which a touch moves without resealing: data
-    /// can't be swapped between records, nor a header between versions.
+    /// Seals `data` under `header` for the storage key `key`, in the format that every Stayput reads.
     pub fn seal(
         key: &StorageKey,
         header: Header,
@@ -264,7 +280,24 @@ impl Record {
         keyring: &Keyring,
         random: &dyn Random,
     ) -> Self {
-        let sealed = keyring.seal(context(key, &header).as_slice(), data, random);
+        Self::seal_as(RecordFormat::V1, key, header, data, keyring, random)
+    }
+
+    /// Seals `data` under `header` for the storage key `key`, in a format.
+    ///
+    /// The seal binds the key and all of the header but `expires`, which a touch moves without resealing: data
+    /// can't be swapped between records, nor a header between versions.
+    pub fn seal_as(
+        format: RecordFormat,
+        key: &StorageKey,
+        mut header: Header,
+        data: &[u8],
+        keyring: &Keyring,
+        random: &dyn Random,
+    ) -> Self {
+        let (data, is_compressed) = format.pack(data);
+        (header.format, header.is_compressed) = (format, is_compressed);
+        let sealed = keyring.seal(context(key, &header).as_slice(), &data, random);
         Self { header, sealed: sealed.into() }
     }
 
@@ -274,7 +307,13 @@ impl Record {
     ///
     /// The keyring lacks the key, or the record was changed or moved.
     pub fn open(&self, key: &StorageKey, keyring: &Keyring) -> Result<Vec<u8>, OpenError> {
-        keyring.open(context(key, &self.header).as_slice(), &self.sealed)
+        let data = keyring.open(context(key, &self.header).as_slice(), &self.sealed)?;
+        if self.header.is_compressed { format::unpack(&data) } else { Ok(data) }
+    }
+
+    /// How it is encoded.
+    pub fn format(&self) -> RecordFormat {
+        self.header.format
     }
 
     /// Whether the data is sealed under the keyring's primary key.
@@ -340,12 +379,10 @@ impl Encoded {
     }
 }
 
-/// Version of the encoding.
-const FORMAT: u8 = 1;
-
 /// Flags of an encoded header.
 const REMAINDER: u8 = 1;
 const REMEMBERED: u8 = 2;
+const COMPRESSED: u8 = 4;
 
 /// Length of an encoded header without a subject.
 const HEADER_LEN: usize = 2 + 8 + 4 * 8 + 4 + 6 * 8 + 1;
@@ -382,7 +419,8 @@ impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownFormat(format) => {
-                write!(f, "record format {format} is newer than this Stayput, which reads up to {FORMAT}")
+                let newest = RecordFormat::NEWEST.number();
+                write!(f, "record format {format} is newer than this Stayput, which reads up to {newest}")
             }
             Self::Malformed => f.write_str("bytes are not a record"),
         }

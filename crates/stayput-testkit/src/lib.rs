@@ -30,6 +30,7 @@ mod browser;
 mod chance;
 pub mod conformance;
 mod fault;
+mod former;
 mod model;
 #[cfg(feature = "servers")]
 mod proxy;
@@ -43,6 +44,7 @@ mod time;
 pub use browser::{Browser, Reply};
 pub use chance::{Seed, SeededRandom};
 pub use fault::{Fault, FaultyStore};
+pub use former::FormerStore;
 pub use model::{ModelState, ModelStore};
 #[cfg(feature = "servers")]
 pub use proxy::{FaultProxy, Weather};

@@ -1,10 +1,11 @@
-//! Records for tests: sealed under a keyring of the test's own, at the time of its clock.
+//! Records for tests: sealed under a keyring of the test's own, at the time of its clock, in any of the formats.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use stayput_core::{
-    Clock, Header, Keyring, Record, SessionId, State, StorageKey, Subject, Timestamp, WriteTag,
+    Clock, Header, Keyring, Random as _, Record, RecordFormat, SessionId, State, StorageKey, Subject,
+    Timestamp, WriteTag,
 };
 
 use crate::{ManualClock, Seed, SeededRandom};
@@ -59,7 +60,7 @@ impl Records {
     pub fn next_until(&self, key: &StorageKey, record: &Record, expires: Timestamp, data: &[u8]) -> Record {
         let mut header = record.header.next(WriteTag::generate(&*self.random));
         header.expires = expires.min(header.absolute);
-        Record::seal(key, header, data, &self.keyring, &*self.random)
+        self.seal(key, header, data)
     }
 
     /// What is left of `record` after a rotation: it ends for good at `ends`.
@@ -67,7 +68,7 @@ impl Records {
         let mut header = record.header.next(WriteTag::generate(&*self.random));
         header.state = State::Remainder;
         (header.absolute, header.expires) = (ends, ends);
-        Record::seal(key, header, b"", &self.keyring, &*self.random)
+        self.seal(key, header, b"")
     }
 
     /// A new anonymous session under a key that is known already.
@@ -99,6 +100,14 @@ impl Records {
         let mut header = Header::new(now, now.after(ABSOLUTE), now.after(IDLE), WriteTag::generate(random));
         header.subject = subject.map(Subject::key);
         header.authenticated = subject.map(|_| now);
-        Record::seal(key, header, data, &self.keyring, random)
+        self.seal(key, header, data)
+    }
+
+    /// In any of the formats: a store sees all of them, one after another under the same key, too.
+    fn seal(&self, key: &StorageKey, header: Header, data: &[u8]) -> Record {
+        let mut chance = [0];
+        self.random.fill(&mut chance);
+        let format = if chance[0] % 2 == 0 { RecordFormat::V1 } else { RecordFormat::NEWEST };
+        Record::seal_as(format, key, header, data, &self.keyring, &*self.random)
     }
 }

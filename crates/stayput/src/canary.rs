@@ -5,6 +5,7 @@
 
 use stayput_core::{Created, Header, Keyring, Operation, Record, Replaced, StorageKey, Timestamp, WriteTag};
 
+use crate::sessions::Inner;
 use crate::{Error, Sessions};
 
 impl Sessions {
@@ -22,7 +23,7 @@ impl Sessions {
             let Some(record) = self.call(Operation::Load, |store| store.load(key)).await? else {
                 let header =
                     Header::new(self.inner.clock.now(), Timestamp::MAX, Timestamp::MAX, self.write_tag());
-                let record = self.seal(&key, header, CANARY);
+                let record = self.seal_canary(&key, header);
                 match self.call(Operation::Create, |store| store.create(key, record)).await? {
                     Created::Created => return Ok(()),
                     Created::Exists => continue,
@@ -59,7 +60,7 @@ impl Sessions {
     }
 
     async fn reseal(&self, key: StorageKey, record: &Record) -> Result<bool, Error> {
-        let next = self.seal(&key, record.header.next(self.write_tag()), CANARY);
+        let next = self.seal_canary(&key, record.header.next(self.write_tag()));
         let swap = self.call(Operation::Replace, |store| store.replace(key, next, record.header.version()));
         Ok(swap.await? == Replaced::Replaced)
     }
@@ -68,8 +69,14 @@ impl Sessions {
         WriteTag::generate(&*self.inner.random)
     }
 
+    /// In the format that every Stayput reads: those that don't read the sessions' are to say so for each, and to start.
+    fn seal_canary(&self, key: &StorageKey, header: Header) -> Record {
+        Record::seal(key, header, CANARY, &self.inner.keyring.load(), &*self.inner.random)
+    }
+
     pub(crate) fn seal(&self, key: &StorageKey, header: Header, data: &[u8]) -> Record {
-        Record::seal(key, header, data, &self.inner.keyring.load(), &*self.inner.random)
+        let Inner { policy, keyring, random, .. } = &*self.inner;
+        Record::seal_as(policy.record_format, key, header, data, &keyring.load(), &**random)
     }
 }
 

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use http::StatusCode;
-use stayput_core::{OpenError, StoreError};
+use stayput_core::{OpenError, StoreError, StoreErrorKind};
 
 /// Why a session could not be read or written.
 ///
@@ -72,12 +72,14 @@ pub enum Error {
 impl Error {
     /// The status to answer a request with that failed on this.
     ///
-    /// 503 where trying again may help, 409 where the session changed under the request, 401 and 403 where a login or a
+    /// 503 where trying again may help, if only at another server, such as one that knows the format of a record; 409 where the session changed under the request, 401 and 403 where a login or a
     /// newer one is needed or one more is not allowed, 413 where it would hold too much, 429 for who guesses cookies, 500
     /// where the server or the application is at fault.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Store(error) if !error.is_retryable() => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store(error) if error.kind() == StoreErrorKind::Refused => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::Store(_) | Self::Keyring(_) | Self::Conflict | Self::Adrift => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

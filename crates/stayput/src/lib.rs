@@ -184,8 +184,8 @@ pub use session::Session;
 pub use sessions::{Builder, Sessions};
 pub use stayput_core::{
     Activity, Clock, CookiePolicy, Keyring, KeyringError, LifeboatKey, LogTag, Merge, OnWiped, Outage,
-    Overflow, Policy, PolicyError, Random, Remember, SameSite, SessionHandle, SessionLimit, SessionStore,
-    StoreError, StoreErrorKind, Subject, SystemClock, SystemRandom, Timestamp,
+    Overflow, Policy, PolicyError, Random, RecordFormat, Remember, SameSite, SessionHandle, SessionLimit,
+    SessionStore, StoreError, StoreErrorKind, Subject, SystemClock, SystemRandom, Timestamp,
 };
 pub use typed::{Typed, TypedSession};
 

@@ -20,6 +20,7 @@ pub(super) fn read<'i>(reader: &mut Reader<'i>, mut section: Section<'i>, is_pla
     read_remember(reader, &mut section, &mut policy, &mut places);
     places.push(("max_data", section.read(reader, "max_data", &mut policy.max_data, values::count)));
     places.push(("max_values", section.read(reader, "max_values", &mut policy.max_values, values::count)));
+    section.read(reader, "record_format", &mut policy.record_format, values::record_format);
     policy.session_limit = read_limit(reader, &mut section, policy.session_limit);
     policy.cookie = read_cookie(reader, &mut section, &policy.cookie, &mut places);
     section.finish(reader);

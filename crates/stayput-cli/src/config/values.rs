@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use stayput::{Activity, OnWiped, Outage, Overflow, Policy, SameSite};
+use stayput::{Activity, OnWiped, Outage, Overflow, Policy, RecordFormat, SameSite};
 use stayput_gateway::{BadAddress, LogFormat, PoolConfig, Rule, SessionFormat, UpstreamAddress};
 use stayput_stores::StoreUrl;
 use toml::de::DeValue;
@@ -236,6 +236,12 @@ pub(super) fn outage(value: &DeValue<'_>) -> Result<Outage, String> {
         Some("lifeboat") => Ok(Outage::Lifeboat),
         _ => Err(r#""refuse", "read_only" or "lifeboat""#.to_owned()),
     }
+}
+
+pub(super) fn record_format(value: &DeValue<'_>) -> Result<RecordFormat, String> {
+    let number = count(value).ok().and_then(|number| u8::try_from(number).ok());
+    let format = number.and_then(|number| RecordFormat::from_number(number).ok());
+    format.ok_or_else(|| format!("the number of a format, from 1 to {}", RecordFormat::NEWEST.number()))
 }
 
 pub(super) fn on_wiped(value: &DeValue<'_>) -> Result<OnWiped, String> {

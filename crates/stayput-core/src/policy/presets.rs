@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{Activity, CookiePolicy, OnWiped, Outage, Policy, Remember, SameSite};
+use crate::record::RecordFormat;
 use crate::store::{Overflow, SessionLimit};
 
 impl Policy {
@@ -23,6 +24,7 @@ impl Policy {
             carry: Vec::new(),
             max_data: 64 * 1024,
             max_values: 256,
+            record_format: RecordFormat::V1,
             store_timeout: Duration::from_secs(5),
             outage: Outage::ReadOnly,
             max_age: Duration::from_mins(15),

@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 
-use super::HEADER_LEN;
+use super::{HEADER_LEN, RecordFormat};
 use crate::subject::SubjectKey;
 
 /// The newest format that this Stayput reads. The number 0 will never be a format: a store may use it for its own marks.
-pub const NEWEST_FORMAT: u8 = super::FORMAT;
+pub const NEWEST_FORMAT: u8 = RecordFormat::NEWEST.number();
 
 /// The byte that says which format it is.
 pub const FORMAT: usize = 0;
@@ -43,7 +43,8 @@ mod tests {
         let mut header = Header::new(times[0], times[1], times[2], WriteTag(0x0102_0304_0506_0708));
         header.subject = Some(Subject::new("alice").key());
         let key = StorageKey::named("here");
-        let record = Record::seal(&key, header, b"", &Keyring::generate(&SystemRandom), &SystemRandom);
+        let keyring = Keyring::generate(&SystemRandom);
+        let record = Record::seal_as(RecordFormat::NEWEST, &key, header, b"", &keyring, &SystemRandom);
         let bytes = record.encode();
         assert_eq!((bytes[FORMAT], bytes[HAS_SUBJECT]), (NEWEST_FORMAT, 1));
         let version = [1u64.to_be_bytes(), 0x0102_0304_0506_0708_u64.to_be_bytes()].concat();

@@ -25,6 +25,54 @@ fn a_record_is_read_as_it_was_written() {
     assert_eq!(read.open(&key, &keyring).unwrap(), b"data");
 }
 
+const WORDS: &[u8] = &[b'w'; 1000];
+
+fn compressed(keyring: &Keyring) -> (StorageKey, Record) {
+    let (key, record) = record(keyring);
+    (key, Record::seal_as(RecordFormat::V2, &key, record.header, WORDS, keyring, &SystemRandom))
+}
+
+#[test]
+fn the_second_format_is_shorter_where_that_is_worth_it() {
+    let keyring = Keyring::generate(&SystemRandom);
+    let (key, record) = compressed(&keyring);
+    let bytes = record.encode();
+    assert_eq!((bytes[0], bytes.len()), (2, record.size()));
+    assert!(bytes.len() < 300, "{}", bytes.len());
+    let read = Record::decode(&bytes).unwrap();
+    assert_eq!((&read, read.format()), (&record, RecordFormat::V2));
+    assert_eq!(read.open(&key, &keyring).unwrap(), WORDS);
+    let mut chance = [0; 1000];
+    SystemRandom.fill(&mut chance);
+    for data in [&chance[..], b"short", b""] {
+        let record =
+            Record::seal_as(RecordFormat::V2, &key, record.header.clone(), data, &keyring, &SystemRandom);
+        assert_eq!(record.encode().len() - record.header.to_bytes().len(), data.len() + 32);
+        assert_eq!(Record::decode(&record.encode()).unwrap().open(&key, &keyring).unwrap(), data);
+    }
+}
+
+#[test]
+fn what_comes_after_a_compressed_record_may_be_in_the_first_format() {
+    let keyring = Keyring::generate(&SystemRandom);
+    let (key, record) = compressed(&keyring);
+    let next = Record::seal(&key, record.header.next(WriteTag(7)), WORDS, &keyring, &SystemRandom);
+    let bytes = next.encode();
+    assert_eq!((bytes[0], bytes[1]), (1, 0));
+    assert_eq!(Record::decode(&bytes).unwrap().open(&key, &keyring).unwrap(), WORDS);
+    // Nor does what is carried elsewhere tell of it.
+    assert_eq!(record.header.to_bytes()[..2], [1, 0]);
+}
+
+#[test]
+fn the_first_format_knows_of_no_compression() {
+    let keyring = Keyring::generate(&SystemRandom);
+    let (_, record) = record(&keyring);
+    let mut bytes = record.encode();
+    bytes[1] |= COMPRESSED;
+    assert_eq!(Record::decode(&bytes), Err(RecordError::Malformed));
+}
+
 #[test]
 fn swapped_records_and_changed_headers_are_refused() {
     let keyring = Keyring::generate(&SystemRandom);
@@ -54,9 +102,15 @@ fn a_touch_needs_no_new_seal() {
 fn no_flipped_bit_or_cut_opens_or_panics() {
     let keyring = Keyring::generate(&SystemRandom);
     let (key, record) = record(&keyring);
+    refuses_all_else(&key, &record, &keyring);
+    let (key, compressed) = compressed(&keyring);
+    refuses_all_else(&key, &compressed, &keyring);
+}
+
+fn refuses_all_else(key: &StorageKey, record: &Record, keyring: &Keyring) {
     let bytes = record.encode();
     let expires = HEADER_LEN - 1 - 8..HEADER_LEN - 1;
-    let open = |bytes: &[u8]| Record::decode(bytes).map(|record| record.open(&key, &keyring));
+    let open = |bytes: &[u8]| Record::decode(bytes).map(|record| record.open(key, keyring));
     for bit in (0..bytes.len() * 8).filter(|bit| !expires.contains(&(bit / 8))) {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);

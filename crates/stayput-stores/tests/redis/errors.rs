@@ -191,7 +191,7 @@ async fn a_record_of_a_format_to_come_is_neither_missing_nor_overwritten_and_is_
             "{place} redis.call('SETRANGE', key, 0, '\\{format}') return redis.call('GET', key) end end"
         ))
     };
-    let newer = set_format(2);
+    let newer = set_format(3);
     let next = records.next(&key, &record, b"");
     for error in [
         store.load(key).await.unwrap_err(),
@@ -202,12 +202,12 @@ async fn a_record_of_a_format_to_come_is_neither_missing_nor_overwritten_and_is_
         assert_eq!((error.kind(), error.is_retryable()), (StoreErrorKind::Unreadable, false), "{error}");
     }
     let told = story(&store.load(key).await.unwrap_err());
-    assert!(told.contains("record format 2 is newer than this Stayput"), "{told}");
+    assert!(told.contains("record format 3 is newer than this Stayput"), "{told}");
     assert_eq!(store.create(key, records.under(&key, b"")).await.unwrap(), Created::Exists);
     assert_eq!(store.subject_sessions(alice.key()).await.unwrap(), [key]);
-    assert_eq!(set_format(2), newer);
+    assert_eq!(set_format(3), newer);
     // Whoever reads it finds all of it, deadline included.
-    set_format(1);
+    set_format(record.format().number());
     assert_eq!(store.load(key).await.unwrap(), Some(record.into()));
 }
 

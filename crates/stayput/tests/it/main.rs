@@ -7,6 +7,7 @@ mod corpus;
 mod data;
 mod devices;
 mod failure;
+mod fleet;
 mod format;
 mod identifiers;
 mod keys;
