@@ -55,10 +55,10 @@ impl Fleet {
     }
 
     /// Users do this and that, each time on any of the servers: all of them know who they are, and what they did.
-    async fn go_on(&mut self, servers: &[Server]) {
+    async fn go_on(&mut self, servers: &[&Server]) {
         for _ in 0..300 {
             let user = &mut self.users[self.rng.usize(..20)];
-            let browser = user.browser.at(&servers[self.rng.usize(..servers.len())]);
+            let browser = user.browser.at(servers[self.rng.usize(..servers.len())]);
             self.clock.advance(std::time::Duration::from_millis(self.rng.u64(..1_500)));
             match self.rng.u8(..4) {
                 0 => {
@@ -104,24 +104,24 @@ async fn while_a_fleet_is_updated_and_taken_back_nobody_loses_anything() {
     let mut fleet = Fleet::new(Seed::announce()).await;
     let (former, careful, told) = (fleet.former.clone(), fleet.careful.clone(), fleet.told.clone());
     // Updated one after another: the newer ones write what the others read.
-    fleet.go_on(&[former.clone(), careful.clone()]).await;
-    fleet.go_on(&[former.clone()]).await;
-    fleet.go_on(&[careful.clone()]).await;
+    fleet.go_on(&[&former, &careful]).await;
+    fleet.go_on(&[&former]).await;
+    fleet.go_on(&[&careful]).await;
     assert!(fleet.records().await.iter().all(|record| record.format() == RecordFormat::V1));
     // Told to write the newer format, one after another, too; what tells whose keyring it is stays readable to all.
     told.sessions.check_keyring().await.unwrap();
     former.sessions.check_keyring().await.unwrap();
-    fleet.go_on(&[careful.clone(), told.clone()]).await;
-    fleet.go_on(&[told]).await;
+    fleet.go_on(&[&careful, &told]).await;
+    fleet.go_on(&[&told]).await;
     assert!(fleet.records().await.iter().any(|record| record.format() == RecordFormat::V2));
     // Told to write the other one again; in the end everybody has written.
-    fleet.go_on(&[careful.clone()]).await;
+    fleet.go_on(&[&careful]).await;
     for user in &mut fleet.users {
         user.count += 1;
         assert_eq!(user.browser.at(&careful).post("/count").await.text, user.count.to_string());
     }
     assert!(fleet.records().await.iter().all(|record| record.format() == RecordFormat::V1));
-    fleet.go_on(&[former]).await;
+    fleet.go_on(&[&former]).await;
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_server_that_was_taken_back_too_early_refuses_sessions_and_ends_none()
         }
     }
     assert_eq!(fleet.records().await, records);
-    fleet.go_on(&[told]).await;
+    fleet.go_on(&[&told]).await;
 }
 
 #[tokio::test]
