@@ -30,12 +30,14 @@ pub struct DecodedCookie {
     pub under_primary: bool,
 }
 
-/// Length of a cookie value in characters.
-const ENCODED_LEN: usize = 64;
+const ENCODED_LEN: usize = CookieValue::ENCODED_LEN;
 const TAG_LEN: usize = 16;
 const SIGNED_LEN: usize = KeyId::LEN + SessionId::LEN + size_of::<u32>();
 
 impl CookieValue {
+    /// Length of a value in characters.
+    pub const ENCODED_LEN: usize = 64;
+
     /// The value for the cookie `name`, signed by the primary key: 64 characters that need no quoting.
     pub fn encode(&self, name: &str, keyring: &Keyring) -> String {
         let key = keyring.primary();

@@ -22,30 +22,45 @@ impl RequestCookies {
 
     /// The value of the cookie `name`; of duplicates none, since somebody else may have planted one of them.
     pub(crate) fn single(&self, name: &str) -> Presented<'_> {
-        let [value] = self.each([name]);
-        value
-    }
-
-    /// The same of each of several names that differ, in one pass.
-    pub(crate) fn each<const N: usize>(&self, names: [&str; N]) -> [Presented<'_>; N] {
-        let mut found = [Presented::Absent; N];
-        for mut rest in self.first.iter().chain(&self.more).map(HeaderValue::as_bytes) {
-            while !rest.is_empty() {
-                let pair = split_pair(&mut rest).trim_ascii();
-                let Some(which) = names.iter().position(|name| is_named(name, pair)) else { continue };
-                found[which] = match found[which] {
-                    Presented::Absent => Presented::Once(&pair[names[which].len() + 1..]),
-                    Presented::Once(_) | Presented::Several => Presented::Several,
-                };
+        let mut found = Presented::Absent;
+        self.each_after(name, |rest| {
+            if let Some(value) = rest.strip_prefix(b"=") {
+                found.see(value);
             }
-        }
+        });
         found
     }
-}
 
-/// Whether `pair` is of the cookie `name`. Of most it is seen from where the name would end.
-fn is_named(name: &str, pair: &[u8]) -> bool {
-    pair.get(name.len()) == Some(&b'=') && pair.starts_with(name.as_bytes())
+    /// The same of each of Stayput's cookies that lead to a session, in one pass. Their names begin with `stem`.
+    pub(crate) fn ours(&self, stem: &str) -> Ours<'_> {
+        let mut ours = Ours::default();
+        self.each_after(stem, |rest| {
+            // Of known lengths, these are compared in no time.
+            if let Some(value) = rest.strip_prefix(b"-session=") {
+                ours.session.see(value);
+            } else if let Some(value) = rest.strip_prefix(b"-version=") {
+                ours.version.see(value);
+            } else if let Some(value) = rest.strip_prefix(b"-anonymous=") {
+                ours.anonymous.see(value);
+            } else if let Some(value) = rest.strip_prefix(b"-spare=") {
+                ours.spare.see(value);
+            }
+        });
+        ours
+    }
+
+    /// Gives `see` what follows `start` in each pair that begins with it.
+    #[inline]
+    fn each_after<'h>(&'h self, start: &str, mut see: impl FnMut(&'h [u8])) {
+        for mut rest in self.first.iter().chain(&self.more).map(HeaderValue::as_bytes) {
+            while !rest.is_empty() {
+                let pair = split_pair(&mut rest).trim_ascii_start();
+                if let Some(rest) = pair.strip_prefix(start.as_bytes()) {
+                    see(rest.trim_ascii_end());
+                }
+            }
+        }
+    }
 }
 
 /// Takes the first pair off `rest`.
@@ -57,11 +72,38 @@ fn split_pair<'h>(rest: &mut &'h [u8]) -> &'h [u8] {
 }
 
 /// How a cookie appears in a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Presented<'a> {
+    #[default]
     Absent,
     Once(&'a [u8]),
     Several,
+}
+
+impl<'a> Presented<'a> {
+    /// Takes note of one more.
+    fn see(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Self::Absent => Self::Once(value),
+            Self::Once(_) | Self::Several => Self::Several,
+        };
+    }
+}
+
+/// How those of Stayput's cookies appear in a request that lead to a session.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Ours<'a> {
+    pub(crate) session: Presented<'a>,
+    pub(crate) anonymous: Presented<'a>,
+    pub(crate) spare: Presented<'a>,
+    pub(crate) version: Presented<'a>,
+}
+
+impl<'a> Ours<'a> {
+    /// The cookie of a session with a subject, or of an anonymous one.
+    pub(crate) fn of(&self, with_subject: bool) -> Presented<'a> {
+        if with_subject { self.session } else { self.anonymous }
+    }
 }
 
 #[cfg(test)]
@@ -91,5 +133,22 @@ mod tests {
         assert_eq!(cookies(&["sid=1; sid=1"]).single("sid"), Presented::Several);
         assert_eq!(cookies(&["sid=1", "sid=2"]).single("sid"), Presented::Several);
         assert_eq!(cookies(&["SID=1; sid=2"]).single("sid"), Presented::Once(b"2"));
+    }
+    #[test]
+    fn stayputs_own_cookies_are_found_by_the_names_that_the_policy_gives_them() {
+        let policy = stayput_core::CookiePolicy::default();
+        let names =
+            [policy.session_name(), policy.anonymous_name(), policy.spare_name(), policy.version_name()];
+        let pairs: Vec<_> = names.iter().zip(1..).map(|(name, n)| format!("{name}={n} ")).collect();
+        let mut map = HeaderMap::new();
+        map.append(COOKIE, HeaderValue::try_from(pairs.join("; ")).unwrap());
+        let cookies = RequestCookies::of(&map);
+        let ours = cookies.ours(&policy.stem());
+        let found = [ours.session, ours.anonymous, ours.spare, ours.version];
+        assert_eq!(found, [b"1", b"2", b"3", b"4"].map(|value| Presented::Once(value)));
+        for (name, found) in names.iter().zip(found) {
+            assert_eq!(cookies.single(name), found);
+        }
+        assert_eq!(cookies.ours("stayput").session, Presented::Absent);
     }
 }

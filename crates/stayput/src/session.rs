@@ -118,8 +118,15 @@ pub(crate) struct Current {
 
 impl Session {
     pub(crate) fn new(sessions: Sessions, cookies: RequestCookies) -> Self {
-        let (turn, wants_fresh, state) = Default::default();
-        Self { shared: Arc::new(Shared { sessions, cookies, turn, wants_fresh, state }) }
+        Self {
+            shared: Arc::new(Shared {
+                sessions,
+                cookies,
+                turn: tokio::sync::Mutex::const_new(()),
+                wants_fresh: AtomicBool::new(false),
+                state: Mutex::new(State::default()),
+            }),
+        }
     }
 
     /// The session that the layer gave a request; `None` if the route has no layer. axum's extractor does the same.

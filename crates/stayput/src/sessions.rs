@@ -47,6 +47,8 @@ pub(crate) struct Inner {
 
 /// The cookies' names and attributes, rendered once.
 pub(crate) struct CookieNames {
+    /// What all of them begin with.
+    pub(crate) stem: String,
     pub(crate) session: String,
     pub(crate) anonymous: String,
     pub(crate) spare: String,
@@ -233,6 +235,7 @@ impl Builder {
         self.policy.validate()?;
         let cookie = &self.policy.cookie;
         let names = CookieNames {
+            stem: cookie.stem(),
             session: cookie.session_name(),
             anonymous: cookie.anonymous_name(),
             spare: cookie.spare_name(),

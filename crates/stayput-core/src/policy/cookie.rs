@@ -105,29 +105,34 @@ impl CookiePolicy {
         self
     }
 
+    /// What the names of all cookies begin with.
+    pub fn stem(&self) -> String {
+        [self.prefix(), &self.name].concat()
+    }
+
     /// Name of the cookie of logged-in sessions.
     pub fn session_name(&self) -> String {
-        format!("{}{}-session", self.prefix(), self.name)
+        self.stem() + "-session"
     }
 
     /// Name of the cookie of sessions without a subject.
     pub fn anonymous_name(&self) -> String {
-        format!("{}{}-anonymous", self.prefix(), self.name)
+        self.stem() + "-anonymous"
     }
 
     /// Name of the cookie that a login over another session leaves beside its session cookie.
     pub fn spare_name(&self) -> String {
-        format!("{}{}-spare", self.prefix(), self.name)
+        self.stem() + "-spare"
     }
 
     /// Name of the cookie that says which version of its session a client has seen. What is in it is no secret.
     pub fn version_name(&self) -> String {
-        format!("{}{}-version", self.prefix(), self.name)
+        self.stem() + "-version"
     }
 
     /// Name of the cookie that carries a session over an outage of the store.
     pub fn lifeboat_name(&self) -> String {
-        format!("{}{}-lifeboat", self.prefix(), self.name)
+        self.stem() + "-lifeboat"
     }
 
     /// The attributes, as they follow a cookie's value; all but how long it lives.

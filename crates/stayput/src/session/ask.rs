@@ -101,9 +101,10 @@ impl Session {
 
     /// What the first cookie leads to that is there and ours, of sessions with a subject or without.
     #[inline]
-    fn first_claim(&self, kinds: &[bool], keyring: &Keyring) -> Result<Option<Claim>, Error> {
+    fn first_claim(&self, kinds: &[bool], keyring: &Arc<Keyring>) -> Result<Option<Claim>, Error> {
+        let ours = self.cookies().ours(&self.sessions().inner.names.stem);
         for with_subject in kinds {
-            let claim = self.claim(*with_subject, keyring)?;
+            let claim = self.claim(&ours, *with_subject, keyring)?;
             if claim.is_some() {
                 return Ok(claim);
             }

@@ -11,7 +11,7 @@ use stayput_core::{
 use super::{CookieState, Current, Found, Session, Source};
 use crate::Error;
 use crate::answer::CookieChange;
-use crate::cookies::Presented;
+use crate::cookies::{Ours, Presented};
 use crate::data::Data;
 use crate::events::{EventKind, Refusal};
 use crate::guesses::Guess;
@@ -44,13 +44,14 @@ impl Session {
         before: StorageKey,
         keyring: &Keyring,
     ) -> Result<Option<Found>, Error> {
-        let name = &self.sessions().inner.names.spare;
-        let [value, version] = self.cookies().each([name, &self.sessions().inner.names.version]);
-        let Presented::Once(value) = value else { return Ok(None) };
+        let ours = self.cookies().ours(&self.sessions().inner.names.stem);
+        let Presented::Once(value) = ours.spare else { return Ok(None) };
         let Ok(cookie) = CookieValue::decode(&self.spare_name(&before), value, keyring) else {
             return Ok(None);
         };
-        let claim = Claim { is_second: true, ..self.claim_of(cookie, version, true, false) };
+        let key = cookie.value.id.storage_key();
+        let (seen, with_subject) = (self.seen(&ours, &key), true);
+        let claim = Claim { cookie, key, with_subject, seen, has_spare: false, is_second: true };
         let found = self.fetch(&claim, None, keyring).await?.ok();
         Ok(found.map(|found| Found { cookie: CookieState { is_spare: true, ..found.cookie }, ..found }))
     }
@@ -92,30 +93,53 @@ impl Session {
         decode(name, self.cookies().single(name), keyring)
     }
 
-    /// What the session cookie leads to, or else the anonymous one, if it is there and ours.
-    pub(super) fn claim(&self, with_subject: bool, keyring: &Keyring) -> Result<Option<Claim>, Error> {
-        let names = &self.sessions().inner.names;
-        let name = names.of(with_subject);
-        let [value, version, spare] = self.cookies().each([name, &names.version, &names.spare]);
-        let cookie = match decode(name, value, keyring) {
-            Ok(Some(cookie)) => cookie,
-            Ok(None) => return Ok(None),
-            Err(refusal) => return self.refuse(refusal, name).map(|()| None),
+    /// What the cookie of sessions with a subject, or that of anonymous ones, leads to, if it is there and ours.
+    pub(super) fn claim(
+        &self,
+        ours: &Ours<'_>,
+        with_subject: bool,
+        keyring: &Arc<Keyring>,
+    ) -> Result<Option<Claim>, Error> {
+        let verified = match ours.of(with_subject) {
+            Presented::Absent => return Ok(None),
+            Presented::Several => Err(Refusal::Duplicate),
+            Presented::Once(value) => self.verify(value, with_subject, keyring),
         };
-        let has_spare = with_subject && spare != Presented::Absent;
-        Ok(Some(self.claim_of(cookie, version, with_subject, has_spare)))
+        let (cookie, key) = match verified {
+            Ok(verified) => verified,
+            Err(refusal) => {
+                let name = self.sessions().inner.names.of(with_subject);
+                return self.refuse(refusal, name).map(|()| None);
+            }
+        };
+        let has_spare = with_subject && ours.spare != Presented::Absent;
+        let seen = self.seen(ours, &key);
+        Ok(Some(Claim { cookie, key, with_subject, seen, has_spare, is_second: false }))
     }
 
-    fn claim_of(
+    /// What a cookie says, and the storage key of its session: as it was found lately, where that is kept.
+    fn verify(
         &self,
-        cookie: DecodedCookie,
-        version: Presented<'_>,
+        value: &[u8],
         with_subject: bool,
-        has_spare: bool,
-    ) -> Claim {
+        keyring: &Arc<Keyring>,
+    ) -> Result<(DecodedCookie, StorageKey), Refusal> {
+        let inner = &self.sessions().inner;
+        let kept = inner.near.as_ref().map(|near| &near.verified);
+        if let Some(found) = kept.and_then(|kept| kept.find(value, with_subject, keyring)) {
+            return Ok(found);
+        }
+        let cookie = CookieValue::decode(inner.names.of(with_subject), value, keyring)?;
         let key = cookie.value.id.storage_key();
-        let seen = self.sessions().inner.near.as_ref().and_then(|_| seen(version, &key));
-        Claim { cookie, key, with_subject, seen, has_spare, is_second: false }
+        if let Some(kept) = kept {
+            kept.keep(value, with_subject, keyring, &cookie, key);
+        }
+        Ok((cookie, key))
+    }
+
+    /// The version of the session under `key` that the client says it has seen, where there are copies that may be older.
+    fn seen(&self, ours: &Ours<'_>, key: &StorageKey) -> Option<SeenVersion> {
+        self.sessions().inner.near.as_ref().and_then(|_| seen(ours.version, key))
     }
 
     pub(super) fn unless_refused(
