@@ -136,8 +136,8 @@ impl Policy {
     /// may follow each other. Never while the generation before this one is still answered, which a renewal would end.
     pub fn renewal_is_due(&self, header: &Header, now: Timestamp, under_former_key: bool) -> bool {
         let interval = if under_former_key { self.least_renewal_interval() } else { self.renewal_interval };
-        let is_alone = |presented: Timestamp| now >= presented.after(self.grace);
-        now >= header.renewed.after(interval) && header.presented.is_some_and(is_alone)
+        let is_alone = header.presented.is_some_and(|presented| now >= presented.after(self.grace));
+        is_alone && now >= header.renewed.after(interval)
     }
 
     /// How long the longest session lives: as long as a key must stay in the keyring after it ceased to be primary.

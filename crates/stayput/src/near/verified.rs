@@ -91,7 +91,8 @@ mod tests {
     /// A cookie that is kept, with the keyring that verified it.
     fn kept() -> (Verified, Arc<Keyring>, String, CookieValue) {
         let (verified, keyring) = (Verified::of(1), Arc::new(Keyring::generate(&SystemRandom)));
-        let cookie = CookieValue { id: SessionId::generate(&SystemRandom), generation: Generation::default() };
+        let cookie =
+            CookieValue { id: SessionId::generate(&SystemRandom), generation: Generation::default() };
         let text = cookie.encode("name", &keyring);
         let decoded = CookieValue::decode("name", text.as_bytes(), &keyring).unwrap();
         verified.keep(text.as_bytes(), true, &keyring, &decoded, cookie.id.storage_key());

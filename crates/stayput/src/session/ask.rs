@@ -184,6 +184,8 @@ impl Session {
         }
     }
 
+    #[expect(clippy::inline_always, reason = "done for every request, and what it gives is large")]
+    #[inline(always)]
     fn ask_store(&self, claim: &Claim, keyring: &Keyring) -> Answer<'_> {
         let inner = &self.sessions().inner;
         let confirmed = inner.lifeboat.as_ref().map(|_| inner.clock.now()).unwrap_or_default();
@@ -210,6 +212,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn fit_loaded(
         &self,
         claim: &Claim,
