@@ -32,8 +32,6 @@ impl RequestCookies {
     }
 
     /// The same of each of Stayput's cookies that lead to a session, in one pass. Their names begin with `stem`.
-    #[expect(clippy::inline_always, reason = "done for every request, and what it gives is large")]
-    #[inline(always)]
     pub(crate) fn ours(&self, stem: &str) -> Ours<'_> {
         let mut ours = Ours::default();
         self.each_after(stem, |rest| {

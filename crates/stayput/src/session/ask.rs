@@ -184,8 +184,6 @@ impl Session {
         }
     }
 
-    #[expect(clippy::inline_always, reason = "done for every request, and what it gives is large")]
-    #[inline(always)]
     fn ask_store(&self, claim: &Claim, keyring: &Keyring) -> Answer<'_> {
         let inner = &self.sessions().inner;
         let confirmed = inner.lifeboat.as_ref().map(|_| inner.clock.now()).unwrap_or_default();
@@ -212,7 +210,6 @@ impl Session {
         }
     }
 
-    #[inline]
     fn fit_loaded(
         &self,
         claim: &Claim,

@@ -94,8 +94,6 @@ impl Session {
     }
 
     /// What the cookie of sessions with a subject, or that of anonymous ones, leads to, if it is there and ours.
-    #[expect(clippy::inline_always, reason = "done for every request, and what it gives is large")]
-    #[inline(always)]
     pub(super) fn claim(
         &self,
         ours: &Ours<'_>,
@@ -120,8 +118,6 @@ impl Session {
     }
 
     /// What a cookie says, and the storage key of its session: as it was found lately, where that is kept.
-    #[expect(clippy::inline_always, reason = "done for every request, and what it gives is large")]
-    #[inline(always)]
     fn verify(
         &self,
         value: &[u8],
@@ -154,7 +150,6 @@ impl Session {
         found.map(Some).or_else(|refusal| self.refuse(refusal, name).map(|()| None))
     }
 
-    #[inline]
     pub(super) fn fit_if_any(
         &self,
         claim: &Claim,
