@@ -11,7 +11,8 @@ use crate::random::{self, Random};
 
 /// The secret name of a session: 24 random bytes (192 bits; OWASP ASVS 5.0, 7.2.3 asks for 128).
 ///
-/// It exists in the client's cookie and, while a request runs, in memory. It is never stored, logged or printed.
+/// It exists in the client's cookie and, while a request runs and some time after, in the memory of a server. It is never stored,
+/// logged or printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionId([u8; Self::LEN]);
 

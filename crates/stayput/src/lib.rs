@@ -166,6 +166,7 @@ mod session;
 mod sessions;
 mod sweeper;
 mod typed;
+mod verified;
 
 pub use client::{Client, NotANetwork, TrustedProxies};
 pub use devices::SessionInfo;

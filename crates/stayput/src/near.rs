@@ -9,7 +9,6 @@ mod motion;
 mod read;
 mod seen;
 mod store;
-mod verified;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +22,6 @@ pub(crate) use self::copy::Copy;
 use self::copy::{Held, Weigher};
 use self::motion::Motions;
 pub(crate) use self::seen::{Seen, SeenVersion, key_tag};
-use self::verified::Verified;
 use crate::session::Current;
 
 /// How much the near cache may hold, and for how long its copies are good.
@@ -51,8 +49,6 @@ pub(crate) struct Near {
     config: NearCache,
     copies: Cache<StorageKey, Held, Weigher>,
     motions: Motions,
-    /// Cookies that led to sessions lately.
-    pub(crate) verified: Verified,
     /// How often the store may have failed to tell of something. Whatever was read before the last time is not kept.
     losses: AtomicU64,
     /// Until when what the store tells can be relied on, as milliseconds of uptime.
@@ -77,7 +73,6 @@ impl Near {
             copies: Cache::with_weighter(items, config.bytes, Weigher),
             config,
             motions: Motions::default(),
-            verified: Verified::of(items),
             losses: AtomicU64::new(0),
             is_told_until: AtomicU64::new(0),
         });

@@ -18,6 +18,7 @@ use crate::guesses::Guesses;
 use crate::lifeboat::{Equipment, Journal, Lifeboat, Written};
 use crate::near::{Near, NearCache};
 use crate::outage::{Breaker, KnownMarker};
+use crate::verified::Verified;
 use crate::{SessionLayer, SharedKeyring, keys, outage, sweeper};
 
 /// All sessions of an application. Cheap to clone.
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) reach: Reach,
     pub(crate) guesses: Guesses,
     pub(crate) endings: Endings,
+    pub(crate) verified: Verified,
 }
 
 /// The cookies' names and attributes, rendered once.
@@ -277,6 +279,7 @@ impl Builder {
             reach,
             guesses,
             endings,
+            verified: Verified::default(),
         });
         sweeper::start(&inner);
         keys::start(&inner);

@@ -117,7 +117,7 @@ impl Session {
         Ok(Some(Claim { cookie, key, with_subject, seen, has_spare, is_second: false }))
     }
 
-    /// What a cookie says, and the storage key of its session: as it was found lately, where that is kept.
+    /// What a cookie says, and the storage key of its session: as it was found lately, if that is kept.
     fn verify(
         &self,
         value: &[u8],
@@ -125,15 +125,12 @@ impl Session {
         keyring: &Arc<Keyring>,
     ) -> Result<(DecodedCookie, StorageKey), Refusal> {
         let inner = &self.sessions().inner;
-        let kept = inner.near.as_ref().map(|near| &near.verified);
-        if let Some(found) = kept.and_then(|kept| kept.find(value, with_subject, keyring)) {
+        if let Some(found) = inner.verified.find(value, with_subject, keyring) {
             return Ok(found);
         }
         let cookie = CookieValue::decode(inner.names.of(with_subject), value, keyring)?;
         let key = cookie.value.id.storage_key();
-        if let Some(kept) = kept {
-            kept.keep(value, with_subject, keyring, &cookie, key);
-        }
+        inner.verified.keep(value, with_subject, keyring, &cookie, key);
         Ok((cookie, key))
     }
 

@@ -24,13 +24,13 @@ struct Entry {
 
 type Value = [u8; CookieValue::ENCODED_LEN];
 
-impl Verified {
-    /// Room for cookies beside a near cache for `copies`: some two hundredths of what that takes.
-    pub(super) fn of(copies: usize) -> Self {
-        let places = (copies / COPIES).max(1).next_power_of_two();
-        Self { places: (0..places).map(|_| Mutex::default()).collect() }
+impl Default for Verified {
+    fn default() -> Self {
+        Self { places: (0..PLACES).map(|_| Mutex::default()).collect() }
     }
+}
 
+impl Verified {
     /// What `keyring` said of the cookie of a session with a subject, or of an anonymous one, and the session's storage key.
     pub(crate) fn find(
         &self,
@@ -66,7 +66,7 @@ impl Verified {
     fn place(&self, value: &Value) -> MutexGuard<'_, Option<Box<Entry>>> {
         let characters = *value[IN_ID..].first_chunk().expect("a value is longer than that");
         let mixed = u64::from_le_bytes(characters).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let place = usize::try_from(mixed).unwrap_or_default() & (self.places.len() - 1);
+        let place = usize::try_from(mixed).unwrap_or_default() % PLACES;
         self.places[place].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,8 +79,8 @@ fn are_equal(a: &Value, b: &Value) -> bool {
 /// Where characters stand that are all of the session's id.
 const IN_ID: usize = 8;
 
-/// Copies of sessions for each place.
-const COPIES: usize = 8;
+/// Some 600 KB of cookies when all places are taken.
+const PLACES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -90,7 +90,7 @@ mod tests {
 
     /// A cookie that is kept, with the keyring that verified it.
     fn kept() -> (Verified, Arc<Keyring>, String, CookieValue) {
-        let (verified, keyring) = (Verified::of(1), Arc::new(Keyring::generate(&SystemRandom)));
+        let (verified, keyring) = (Verified::default(), Arc::new(Keyring::generate(&SystemRandom)));
         let cookie =
             CookieValue { id: SessionId::generate(&SystemRandom), generation: Generation::default() };
         let text = cookie.encode("name", &keyring);
