@@ -79,8 +79,8 @@ fn are_equal(a: &Value, b: &Value) -> bool {
 /// Where characters stand that are all of the session's id.
 const IN_ID: usize = 8;
 
-/// Some 600 KB of cookies when all places are taken.
-const PLACES: usize = 4096;
+/// Some 2.5 MB of cookies when all places are taken.
+const PLACES: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
