@@ -1,35 +1,45 @@
 //! Byte buffers that are used again, and the pool that a worker keeps of them.
 //!
-//! A buffer never gives out uninitialised memory, and the pool never keeps one that has grown for an outsized head.
+//! A buffer never gives out uninitialised memory, and the pool never keeps one that has grown for an outsized head, nor
+//! one that nobody needs any more.
+//!
+//! Each buffer is a mapping of its own. From a heap it would not come back: between the buffers of a burst lie small things that
+//! live on, and glibc gives back little but what is at a heap's end. Measured after a burst, of 75 MB none came back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+
+use memmap2::MmapMut;
 
 /// Size of the buffers that heads and small bodies pass through.
 pub(crate) const SMALL: usize = 16 * 1024;
 /// Size of the buffers that long bodies are moved to.
 pub(crate) const LARGE: usize = 64 * 1024;
 
-/// How many buffers of each size a worker keeps for later.
-const KEPT_SMALL: usize = 1024;
-const KEPT_LARGE: usize = 64;
+/// How many sweeps, of which there is one a second, a buffer has to lie unused all the time to be given back: longer than the
+/// pauses of a load that comes in waves, for which to map and clear memory again and again would cost more than it saves,
+/// and short beside the minutes in which somebody looks at a process' memory.
+const UNUSED_FOR: u32 = 10;
 
 /// Bytes that have come in and have not gone out yet, with room behind them.
 #[derive(Default)]
 pub(crate) struct Buffer {
-    bytes: Vec<u8>,
+    /// None while there is no room at all.
+    memory: Option<MmapMut>,
     start: usize,
     end: usize,
 }
 
 impl Buffer {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: vec![0; capacity], start: 0, end: 0 }
+        let memory = MmapMut::map_anon(capacity).expect("there is memory for a buffer");
+        Self { memory: Some(memory), start: 0, end: 0 }
     }
 
     /// Appends, growing if it must.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len());
-        self.bytes[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.room()[..bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
     }
 
@@ -55,12 +65,13 @@ impl Buffer {
 
     /// The room behind the bytes; tell by `filled_up` how much of it was used.
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.end..]
+        let end = self.end;
+        &mut self.bytes_mut()[end..]
     }
 
     pub(crate) fn filled_up(&mut self, n: usize) {
         self.end += n;
-        debug_assert!(self.end <= self.bytes.len(), "only the room can be filled");
+        debug_assert!(self.end <= self.capacity(), "only the room can be filled");
     }
 
     /// Makes room for `n` bytes: by moving what is there to the front, else by growing.
@@ -72,19 +83,24 @@ impl Buffer {
 
     #[cold]
     fn make_room(&mut self, n: usize) {
-        self.bytes.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        if self.spare() < n {
-            self.bytes.resize((self.end + n).next_power_of_two(), 0);
+        let filled = self.start..self.end;
+        if self.capacity() < filled.len() + n {
+            let mut larger = Self::with_capacity((filled.len() + n).next_power_of_two());
+            larger.put(self.filled());
+            *self = larger;
+        } else {
+            (self.start, self.end) = (0, filled.len());
+            self.bytes_mut().copy_within(filled, 0);
         }
     }
 
     pub(crate) fn filled(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
+        &self.bytes()[self.start..self.end]
     }
 
     pub(crate) fn filled_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.end]
+        let filled = self.start..self.end;
+        &mut self.bytes_mut()[filled]
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -93,47 +109,103 @@ impl Buffer {
 
     /// How much room there is without growing or moving.
     pub(crate) fn spare(&self) -> usize {
-        self.bytes.len() - self.end
+        self.capacity() - self.end
     }
 
     fn capacity(&self) -> usize {
-        self.bytes.len()
+        self.bytes().len()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.memory.as_deref().unwrap_or_default()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.memory.as_deref_mut().unwrap_or_default()
     }
 }
 
 /// A worker's buffers that nobody uses at the moment. Idle connections hold none.
-#[derive(Default)]
 pub(crate) struct Buffers {
-    small: RefCell<Vec<Buffer>>,
-    large: RefCell<Vec<Buffer>>,
+    small: Shelf,
+    large: Shelf,
+}
+
+/// Those of one size. What was put there last is taken first, so that what is at the bottom has lain there longest.
+struct Shelf {
+    size: usize,
+    free: RefCell<Vec<Buffer>>,
+    /// The fewest that lay here at any moment since some were last given back.
+    fewest: Cell<usize>,
+    sweeps: Cell<u32>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self { small: Shelf::new(SMALL), large: Shelf::new(LARGE) }
+    }
 }
 
 impl Buffers {
     /// An empty small buffer.
     pub(crate) fn take(&self) -> Buffer {
-        self.small.borrow_mut().pop().unwrap_or_else(|| Buffer::with_capacity(SMALL))
+        self.small.take()
     }
 
     /// Moves the bytes of a small buffer to a large one.
     pub(crate) fn enlarge(&self, buffer: &mut Buffer) {
         if buffer.capacity() < LARGE {
-            let mut large = self.large.borrow_mut().pop().unwrap_or_else(|| Buffer::with_capacity(LARGE));
+            let mut large = self.large.take();
             large.put(buffer.filled());
             self.give(std::mem::replace(buffer, large));
         }
     }
 
     /// Takes a buffer back. One that has been dropped instead is simply freed.
-    pub(crate) fn give(&self, mut buffer: Buffer) {
-        let (pool, most) = match buffer.capacity() {
-            SMALL => (&self.small, KEPT_SMALL),
-            LARGE => (&self.large, KEPT_LARGE),
-            _ => return,
-        };
-        let mut pool = pool.borrow_mut();
-        if pool.len() < most {
-            buffer.clear();
-            pool.push(buffer);
+    pub(crate) fn give(&self, buffer: Buffer) {
+        match buffer.capacity() {
+            SMALL => self.small.give(buffer),
+            LARGE => self.large.give(buffer),
+            _ => {}
+        }
+    }
+
+    /// Called once a second: gives back to the system what nobody has needed for [`UNUSED_FOR`].
+    pub(crate) fn sweep(&self) {
+        self.small.sweep();
+        self.large.sweep();
+    }
+}
+
+impl Shelf {
+    fn new(size: usize) -> Self {
+        Self { size, free: RefCell::default(), fewest: Cell::new(0), sweeps: Cell::new(0) }
+    }
+
+    fn take(&self) -> Buffer {
+        let mut free = self.free.borrow_mut();
+        let buffer = free.pop();
+        if free.len() < self.fewest.get() {
+            self.fewest.set(free.len());
+        }
+        buffer.unwrap_or_else(|| Buffer::with_capacity(self.size))
+    }
+
+    fn give(&self, mut buffer: Buffer) {
+        buffer.clear();
+        self.free.borrow_mut().push(buffer);
+    }
+
+    fn sweep(&self) {
+        self.sweeps.set((self.sweeps.get() + 1) % UNUSED_FOR);
+        if self.sweeps.get() == 0 {
+            let mut free = self.free.borrow_mut();
+            // As many as the fewest have been at the bottom all the time. Those that go are neighbours, since each hole
+            // between mappings counts against the system's limit of mappings.
+            free.sort_unstable_by_key(|buffer| Reverse(buffer.bytes().as_ptr().addr()));
+            free.drain(..self.fewest.get());
+            free.shrink_to_fit();
+            self.fewest.set(free.len());
         }
     }
 }
@@ -165,7 +237,28 @@ mod tests {
         let mut outgrown = buffers.take();
         outgrown.put(&vec![0; LARGE + 1]);
         buffers.give(outgrown);
-        assert!(buffers.small.borrow().is_empty() && buffers.large.borrow().is_empty());
+        assert!(buffers.small.free.borrow().is_empty() && buffers.large.free.borrow().is_empty());
+    }
+
+    #[test]
+    fn what_nobody_needs_for_ten_sweeps_is_given_back_and_what_is_needed_in_waves_is_kept() {
+        let buffers = Buffers::default();
+        let kept = || buffers.small.free.borrow().len();
+        let use_at_once = |n| {
+            let taken: Vec<_> = (0..n).map(|_| buffers.take()).collect();
+            for buffer in taken {
+                buffers.give(buffer);
+            }
+        };
+        use_at_once(1000);
+        for wave in 0..5 {
+            (0..UNUSED_FOR - 1).for_each(|_| buffers.sweep());
+            use_at_once(300);
+            buffers.sweep();
+            assert_eq!(kept(), if wave == 0 { 1000 } else { 300 }, "after wave {wave}");
+        }
+        (0..2 * UNUSED_FOR).for_each(|_| buffers.sweep());
+        assert_eq!(kept(), 0);
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl Worker {
     fn sweep(&self) {
         let (site, now) = (self.site(), Instant::now());
         site.sweep(now);
+        self.buffers.sweep();
         self.waiting.walk(site.shared.pools.iter().map(Pool::falls).sum(), now);
     }
 
