@@ -47,9 +47,12 @@ fn run(command: Command) -> Result<(), Failure> {
 
 /// Runs `work` on one thread: the gateway's and the stores' work is on threads of their own.
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::other("cannot start the runtime").because(error))?
-        .block_on(work)
+        .map_err(|error| Failure::other("cannot start the runtime").because(error))?;
+    let done = runtime.block_on(work);
+    // Whoever still waits for a file that hangs is left behind; dropping the runtime would wait, too.
+    runtime.shutdown_background();
+    done
 }

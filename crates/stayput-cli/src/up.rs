@@ -12,9 +12,10 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput_gateway::{AccessLog, AdminConfig, BindError, Config, Gateway, Running, UpstreamConfig};
+use stayput_gateway::{AccessLog, AdminConfig, BindError, Config, Control, Gateway, Running, UpstreamConfig};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
 pub(crate) use self::admin::Note;
 use self::children::{Children, Server};
@@ -77,14 +78,17 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     say(&text::next_steps(&settings, &data_dir, &url, children.servers()));
 
     let mut keyring_looks = tokio::time::interval(KEYRING_LOOKS);
+    let mut reloads = JoinSet::<()>::new();
     loop {
         tokio::select! {
             () = signals.next() => break,
             () = children.watch(say) => {}
             () = hangups.next() => {
                 children.reload();
-                reload(&reloader, &running).await;
+                // Nobody waits for it: its files may hang, and signals must not.
+                reloads.spawn(reload(Arc::clone(&reloader), running.control().clone()));
             }
+            Some(_) = reloads.join_next() => {}
             _ = keyring_looks.tick() => reloader.follow_keyring(running.control()),
         }
     }
@@ -143,9 +147,8 @@ fn bind(
 }
 
 /// Tells what came of SIGHUP.
-async fn reload(reloader: &Arc<Reloader>, running: &Running) {
+async fn reload(reloader: Arc<Reloader>, control: Control) {
     tracing::debug!("told to look at the keyring");
-    let (reloader, control) = (Arc::clone(reloader), running.control().clone());
     // It reads files, and makes tables that may take a second.
     let outcome = tokio::task::spawn_blocking(move || reloader.reload(&control)).await;
     match outcome {

@@ -87,7 +87,11 @@ pub(crate) fn start(
         TcpListener::from_std(listener)?
     };
     let router = routes::router(config.token, control, config.reload);
-    let serve = move || runtime.block_on(serve(&listener, &router, stop));
+    let serve = move || {
+        runtime.block_on(serve(&listener, &router, stop));
+        // A reload whose files hang must not keep the gateway from ending.
+        runtime.shutdown_background();
+    };
     thread::Builder::new().name("gateway-admin".into()).spawn(serve)
 }
 

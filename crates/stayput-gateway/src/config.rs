@@ -20,6 +20,7 @@ use stayput_core::{Clock, SystemClock};
 use crate::admin::AdminConfig;
 use crate::names::{Resolve, SystemResolver};
 
+pub(crate) use self::address::leads_to;
 pub use self::address::{BadAddress, UpstreamAddress};
 pub use self::affinity::{AffinityConfig, CookieRule, Rule, SessionFormat, SessionRule, UrlPlace, UrlRule};
 pub use self::health::{Check, CheckKind, HealthConfig, OnReturn};

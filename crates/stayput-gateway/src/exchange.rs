@@ -41,9 +41,11 @@ pub(crate) struct Exchange<'a> {
     home: Option<usize>,
     /// The generation of its addresses before it was connected to.
     addresses: u64,
-    /// How often that one had fallen when it was sent the request.
+    /// How often that one had fallen before it was connected to.
     falls: u64,
     retries: u32,
+    /// Whether an upstream let this request wait for a connection in vain.
+    has_waited: bool,
 }
 
 /// What to try next.
@@ -80,6 +82,7 @@ impl<'a> Exchange<'a> {
             addresses: 0,
             falls: 0,
             retries: 0,
+            has_waited: false,
         }
     }
 
@@ -125,7 +128,7 @@ impl<'a> Exchange<'a> {
         while sent < MAX_SENT && unreachable < MAX_UNREACHABLE && refused < self.pool.upstreams.len() {
             let Some(index) = self.pick(plan) else { break };
             let upstream = &self.pool.upstreams[index];
-            self.addresses = upstream.addresses.generation();
+            (self.addresses, self.falls) = (upstream.addresses.generation(), upstream.falls());
             let (mut stream, is_used) = match self.connection(index, plan.again.is_some()).await {
                 Ok(connection) => connection,
                 Err(Unconnected::Unreachable { is_refused }) => {
@@ -133,6 +136,7 @@ impl<'a> Exchange<'a> {
                     // A server that is just being started again refuses at once; asking it costs next to nothing.
                     let down = if is_refused { down / 10 } else { down };
                     self.pool.mark_down(index, self.worker.clock.read(), down);
+                    self.has_waited |= !is_refused;
                     unreachable += usize::from(!is_refused);
                     refused += usize::from(is_refused);
                     plan = Plan::default();
@@ -144,9 +148,13 @@ impl<'a> Exchange<'a> {
                     continue;
                 }
             };
+            // It was taken out while it was being connected to: nothing was sent, so anybody else may have the request.
+            if upstream.is_out() && upstream.falls() != self.falls {
+                (unreachable, plan) = (unreachable + 1, Plan::default());
+                continue;
+            }
             sent += 1;
             self.progress = Progress::default();
-            self.falls = upstream.falls();
             let is_last = sent == MAX_SENT;
             let ended = self.send(client, index, &mut stream, head, &mut body, is_last).await;
             self.note(index, &ended, is_used);
@@ -189,10 +197,13 @@ impl<'a> Exchange<'a> {
             down: self.site.shared.timeouts.down,
             is_repeatable: self.is_repeatable(),
             client: route.pin.map_or(0, |pin| pin.made),
+            probes: !self.has_waited,
         };
         if plan.again.is_none_or(|index| !self.pool.admits(index, asking)) {
+            let pick = |asking| self.pool.pick(route.whereto, plan.avoid, &self.worker.chance, asking);
+            // One wait is enough: whoever is known to be up is better than one more who may be.
             let Choice { upstream, is_substitute } =
-                self.pool.pick(route.whereto, plan.avoid, &self.worker.chance, asking)?;
+                pick(asking).or_else(|| pick(Asking { probes: true, ..asking }))?;
             let pinned = route.pin.filter(|_| is_substitute).map(|pin| pin.upstream);
             (self.upstream, self.home) = (Some(upstream), pinned.or(Some(upstream)));
         }

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
-use crate::config::UpstreamAddress;
+use crate::config::{UpstreamAddress, leads_to};
 use crate::site::Site;
 use crate::upstream::{News, Upstream};
 
@@ -86,9 +86,9 @@ impl AddressBook {
             Ok(Err(panicked)) => Err(io::Error::other(panicked)),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {LIMIT:?}"))),
         };
-        let leads_here = matches!(&found, Ok(all) if all.contains(&self.own));
+        let leads_here = matches!(&found, Ok(all) if all.iter().any(|&at| leads_to(self.own, at)));
         let found = found.map(|mut all| {
-            all.retain(|address| *address != self.own);
+            all.retain(|&address| !leads_to(self.own, address));
             all
         });
         let why = match &found {
@@ -146,3 +146,28 @@ fn tell(upstream: &Upstream, news: News, why: &str) {
 const LIMIT: Duration = Duration::from_secs(3);
 /// So many names are looked up at a time; the others wait within the same limit.
 const MOST_AT_A_TIME: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::UpstreamConfig;
+
+    /// Says of any name that it is this machine, and some other one.
+    #[derive(Debug)]
+    struct Here;
+
+    impl Resolve for Here {
+        fn resolve(&self, _: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+            Ok([[127, 0, 0, 2], [192, 0, 2, 1]].map(|ip| (ip, port).into()).into())
+        }
+    }
+
+    #[test]
+    fn of_a_name_that_leads_to_a_gateway_on_all_addresses_only_the_others_are_used() {
+        let book = AddressBook { resolver: Arc::new(Here), own: ([0, 0, 0, 0], 80).into() };
+        let upstream = Arc::new(Upstream::new(UpstreamConfig::new("a", "app.test:80".parse().unwrap())));
+        let leads_here = runtime().unwrap().block_on(book.look_up_all(vec![Arc::clone(&upstream)]));
+        assert!(leads_here);
+        assert_eq!(*upstream.addresses.all(), [([192, 0, 2, 1], 80).into()]);
+    }
+}

@@ -319,7 +319,7 @@ impl Pool {
         }
     }
 
-    /// A number that changes whenever somebody falls.
+    /// A number that grows whenever somebody falls, for as long as the upstreams are these.
     pub(crate) fn falls(&self) -> u64 {
         self.load.falls()
     }

@@ -143,7 +143,10 @@ impl Transfer<'_> {
             if let Poll::Ready(ended) = download.as_mut().poll(cx) {
                 return Poll::Ready(ended.unwrap_or_else(|ended| ended));
             }
-            if self.seat.is_called() && self.progress.status.get().is_none() {
+            if self.progress.status.get().is_some() {
+                // It has begun to answer; what it streams from now on may take its time.
+                overdue = None;
+            } else if self.seat.is_called() {
                 if self.seat.is_overdue() {
                     overdue.get_or_insert_with(|| self.upstream.overdue());
                 }

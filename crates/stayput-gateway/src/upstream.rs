@@ -60,6 +60,8 @@ pub(crate) struct Asking {
     pub(crate) is_repeatable: bool,
     /// What tells clients with a pin from each other.
     pub(crate) client: u64,
+    /// Whether it may find out if one that is down or ejected is well again.
+    pub(crate) probes: bool,
 }
 
 /// How many milliseconds an upstream has to be crowded for pins to yield.
@@ -217,7 +219,8 @@ impl Upstream {
 
     /// Whether it is up and in, or may be asked whether it is again.
     fn may_be_asked(&self, asking: Asking) -> bool {
-        self.may_be_up(asking.now) && self.lets_in(asking)
+        let is_known = !self.is_down() && !self.is_out();
+        is_known || asking.probes && self.may_be_up(asking.now) && self.lets_in(asking)
     }
 
     fn may_be_up(&self, now: Instant) -> bool {
@@ -286,7 +289,7 @@ mod tests {
     }
 
     fn asking(now: Instant) -> Asking {
-        Asking { now, down: DOWN, is_repeatable: false, client: 0 }
+        Asking { now, down: DOWN, is_repeatable: false, client: 0, probes: true }
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::time::Instant;
 #[derive(Default)]
 pub(crate) struct Waiting {
     seats: RefCell<Vec<Weak<Seat>>>,
-    /// How many falls of upstreams there were at the last walk.
-    falls: Cell<u64>,
+    /// The generation of the site at the last walk, and how many falls its upstreams had had.
+    falls: Cell<(u64, u64)>,
 }
 
 /// Where one connection notes what it waits for.
@@ -33,8 +33,9 @@ impl Waiting {
         seat
     }
 
-    /// Calls those who have begun to wait too long, and if there are new `falls` all who wait.
-    pub(crate) fn walk(&self, falls: u64, now: Instant) {
+    /// Calls those who have begun to wait too long, and if there are new `falls` all who wait. Within a generation of the site
+    /// that number only grows; another one counts other upstreams, so that the same number would say nothing.
+    pub(crate) fn walk(&self, falls: (u64, u64), now: Instant) {
         let is_new = self.falls.replace(falls) != falls;
         self.seats.borrow_mut().retain(|seat| {
             let seat = seat.upgrade();
@@ -98,9 +99,11 @@ mod tests {
         let [waits, rests] = [waiting.seat(), waiting.seat()];
         waits.wait(now + Duration::from_secs(10));
         let calls = |falls, seconds| {
-            waiting.walk(falls, now + Duration::from_secs(seconds));
+            waiting.walk((1, falls), now + Duration::from_secs(seconds));
             (waits.is_called(), waits.is_overdue(), rests.is_called())
         };
+        waiting.walk((1, 0), now);
+        waits.is_called();
         assert_eq!(calls(0, 9), (false, false, false));
         assert_eq!(calls(1, 9), (true, false, false));
         assert_eq!(calls(1, 10), (true, true, false));
@@ -112,11 +115,23 @@ mod tests {
     }
 
     #[test]
+    fn a_fall_is_heard_of_though_a_reload_takes_as_many_away() {
+        let (waiting, now) = (Waiting::default(), Instant::now());
+        let seat = waiting.seat();
+        waiting.walk((1, 5), now);
+        seat.wait(now + Duration::from_secs(10));
+        waiting.walk((1, 5), now);
+        assert!(!seat.is_called());
+        waiting.walk((2, 5), now);
+        assert!(seat.is_called());
+    }
+
+    #[test]
     fn seats_of_connections_that_are_gone_are_forgotten() {
         let waiting = Waiting::default();
         drop(waiting.seat());
         let _kept = waiting.seat();
-        waiting.walk(0, Instant::now());
+        waiting.walk((1, 0), Instant::now());
         assert_eq!(waiting.seats.borrow().len(), 1);
     }
 }

@@ -149,7 +149,7 @@ impl Worker {
         let (site, now) = (self.site(), Instant::now());
         site.sweep(now);
         self.buffers.sweep();
-        self.waiting.walk(site.shared.pools.iter().map(Pool::falls).sum(), now);
+        self.waiting.walk((site.generation, site.shared.pools.iter().map(Pool::falls).sum()), now);
     }
 
     fn welcome(self: &Rc<Self>, stream: TcpStream, address: IpAddr) {

@@ -2,6 +2,7 @@
 //!
 //! The token is in a file for its owner alone, or in the environment; it is never said.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -43,12 +44,19 @@ pub(super) fn token(data_dir: &DataDir) -> Result<AdminToken, Failure> {
 
 /// Makes a token where there is none.
 fn make(path: &Path) -> io::Result<()> {
+    let directory = File::open(path.parent().unwrap_or(Path::new(".")))?;
     if path.exists() {
+        if directory.try_lock().is_ok() {
+            let _ = remove_drafts(path);
+        }
         return Ok(());
     }
+    // The system gives up the lock of a process that ended, so that whatever drafts are there now belong to nobody.
+    directory.lock()?;
+    remove_drafts(path)?;
     let mut bytes = [0; 32];
     SystemRandom.fill(&mut bytes);
-    // Whole or not at all, for whoever starts at the same moment.
+    // Whole or not at all, for whoever reads it at the same moment.
     let draft = path.with_extension(std::process::id().to_string());
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     writeln!(file, "{}", BASE64URL_NOPAD.encode(&bytes))?;
@@ -58,6 +66,18 @@ fn make(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
     }
+}
+
+/// Removes what processes have left that were killed while they made a token.
+fn remove_drafts(path: &Path) -> io::Result<()> {
+    let is_number = |suffix: &OsStr| suffix.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    for entry in fs::read_dir(path.parent().unwrap_or(Path::new(".")))? {
+        let other = entry?.path();
+        if other.file_stem() == path.file_name() && other.extension().is_some_and(is_number) {
+            fs::remove_file(other)?;
+        }
+    }
+    Ok(())
 }
 
 /// The note in the data directory of where the admin interface is; gone when this is dropped.
@@ -110,5 +130,33 @@ impl Drop for Note {
         if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_killed_processes_left_of_a_token_is_cleared_away_and_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = DataDir::admin_token_in(dir.path());
+        let left = || {
+            let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
+            left.sort();
+            left
+        };
+        // One of them had the number that this process has now.
+        for number in [1, std::process::id()] {
+            fs::write(path.with_extension(number.to_string()), "half a to").unwrap();
+        }
+        fs::write(path.with_extension("bak"), "somebody's own").unwrap();
+        make(&path).unwrap();
+        assert_eq!(left(), ["admin-token", "admin-token.bak"]);
+        fs::write(path.with_extension("1"), "a whole one, killed when it was in place").unwrap();
+        make(&path).unwrap();
+        assert_eq!(left(), ["admin-token", "admin-token.bak"]);
+        assert!(AdminToken::new(fs::read_to_string(path).unwrap().trim()).is_ok());
     }
 }

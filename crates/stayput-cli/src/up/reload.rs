@@ -2,7 +2,7 @@
 //!
 //! It is put into effect whole, or not at all. What takes a restart is said, never passed over.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 
 use stayput::{Keyring, SharedKeyring};
 use stayput_gateway::{Control, ReloadError, Reloaded, UpstreamConfig};
@@ -58,8 +58,13 @@ impl Reloader {
     }
 
     /// Gives the gateway the keyring, which follows its file by itself.
+    /// Gives up while a reload is under way, whose files may hang: it gives the keyring, too.
     pub(super) fn follow_keyring(&self, control: &Control) {
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given = match self.given.try_lock() {
+            Ok(given) => given,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         let keyring = self.keyring.current();
         if !Arc::ptr_eq(&given, &keyring) {
             control.set_keyring(Arc::clone(&keyring));

@@ -4,7 +4,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -191,6 +192,30 @@ async fn a_reload_puts_the_file_into_effect_or_says_all_that_is_wrong_with_it() 
         output.contains("\nreloaded\n  not in effect before a restart: gateway.access_log\n"),
         "{output}"
     );
+}
+
+#[tokio::test]
+async fn a_reload_whose_files_hang_keeps_nobody_from_ending_the_gateway() {
+    let (samples, _dir, _) = Up::fresh();
+    let address = samples.servers()[0].url.strip_prefix("http://").unwrap().to_owned();
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+    let config = dir.path().join("stayput.toml");
+    fs::write(
+        &config,
+        format!("[[pool]]\nname = \"shop\"\nupstreams = [{{ name = \"a\", address = \"{address}\" }}]\n"),
+    )
+    .unwrap();
+    let up = Up::start(dir.path(), port, &["--config", config.to_str().unwrap()]);
+    fs::remove_file(&config).unwrap();
+    assert!(Command::new("mkfifo").arg(&config).status().unwrap().success());
+    up.signal(Signal::HUP);
+    // Opens when somebody reads, who then waits for what never comes.
+    let _writer = fs::OpenOptions::new().write(true).open(&config).unwrap();
+    // Long enough for a look at the keyring, which comes every second: a shorter time would see less.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(up.browser().get("/server").await.is_ok());
+    let (status, output) = up.stop(Signal::TERM);
+    assert!(status.success(), "{output}");
 }
 
 #[tokio::test]

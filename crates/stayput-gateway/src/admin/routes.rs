@@ -96,6 +96,10 @@ async fn put_upstream(
         let error = format!("{:?} is no address", wanted.address);
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error).way_out(PUT)
     })?;
+    if address.port() == 0 {
+        let error = format!("nobody can be connected to at port 0, as in {address}");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error).way_out(PUT));
+    }
     let before = admin.control.upstreams().into_iter().find(|its| *its.pool == *pool && *its.name == *name);
     let weight = wanted.weight.or(before.map(|before| before.weight)).unwrap_or(1);
     let what = format!("{pool}/{name} at {address}, weight {weight}");

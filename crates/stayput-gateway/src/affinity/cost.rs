@@ -110,7 +110,7 @@ impl Cost {
             out.clear();
             let request = request::read(head, &self.site, b"self", &mut origin, &mut out).unwrap();
             let pool = &self.site.pools[request.pool];
-            let asking = Asking { now, down: DOWN, is_repeatable: true, client: 0 };
+            let asking = Asking { now, down: DOWN, is_repeatable: true, client: 0, probes: true };
             let index = pool.pick(request.route.whereto, None, &chance, asking).unwrap().upstream;
             let in_flight = pool.begin(index);
             black_box((pool.affinity.set_cookie(&request.route, index).is_some(), &out, &in_flight));

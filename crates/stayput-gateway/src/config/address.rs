@@ -3,7 +3,7 @@
 //! It looks nothing up: what a name stands for changes, and is found out while the gateway runs.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::str::FromStr;
 
 /// Where an upstream listens.
@@ -29,12 +29,31 @@ impl UpstreamAddress {
         }
     }
 
+    /// The port. At 0 nobody can be connected to: it stands where the port isn't known yet.
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::Socket(address) => address.port(),
+            Self::Name { port, .. } => *port,
+        }
+    }
+
     pub(super) fn is_possible(&self) -> bool {
         match self {
             Self::Socket(_) => true,
             Self::Name { host, .. } => is_host(host),
         }
     }
+}
+
+/// Whether who connects to `address` from here meets what listens at `own`: which is that very address or, where `own` is
+/// all addresses, any of this machine at its port.
+pub(crate) fn leads_to(own: SocketAddr, address: SocketAddr) -> bool {
+    // A socket for IPv6 may take IPv4, too.
+    let is_of_family = own.is_ipv6() || address.is_ipv4();
+    let is_here = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok();
+    own.port() == address.port()
+        && (own.ip() == address.ip()
+            || own.ip().is_unspecified() && is_of_family && is_here(address.ip().to_canonical()))
 }
 
 impl From<SocketAddr> for UpstreamAddress {
@@ -104,6 +123,20 @@ fn is_host(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gateway_on_all_addresses_knows_all_of_this_machine_as_its_own_at_its_port() {
+        let leads = |own: &str, address: &str| leads_to(own.parse().unwrap(), address.parse().unwrap());
+        for own in ["0.0.0.0:80", "[::]:80"] {
+            for here in ["127.0.0.1:80", "127.8.8.8:80", "0.0.0.0:80"] {
+                assert!(leads(own, here), "{own} {here}");
+            }
+            assert!(!leads(own, "127.0.0.1:81") && !leads(own, "192.0.2.1:80"), "{own}");
+        }
+        assert!(leads("[::]:80", "[::1]:80") && leads("[::]:80", "[::ffff:127.0.0.1]:80"));
+        assert!(!leads("0.0.0.0:80", "[::1]:80"));
+        assert!(leads("127.0.0.1:80", "127.0.0.1:80") && !leads("127.0.0.1:80", "127.0.0.2:80"));
+    }
 
     #[test]
     fn an_address_is_a_number_or_a_name_with_a_port_and_reads_as_it_is_written() {

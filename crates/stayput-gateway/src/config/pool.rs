@@ -3,6 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use super::address::leads_to;
 use super::{AffinityConfig, ConfigMistake, CookieRule, HealthConfig, OnReturn, UpstreamAddress};
 
 /// The servers of one application, and how clients are shared out among them.
@@ -81,9 +82,9 @@ impl PoolConfig {
         for upstream in &self.upstreams {
             upstream.mistakes(mistakes);
         }
-        let own =
-            own.filter(|&own| self.upstreams.iter().any(|upstream| upstream.address.socket() == Some(own)));
-        mistakes.extend(own.map(ConfigMistake::OwnAddress));
+        let leads_here =
+            |own| self.upstreams.iter().any(|its| its.address.socket().is_some_and(|at| leads_to(own, at)));
+        mistakes.extend(own.filter(|&own| leads_here(own)).map(ConfigMistake::OwnAddress));
         self.affinity.mistakes(mistakes);
         self.health.mistakes(mistakes);
     }

@@ -32,7 +32,7 @@ fn pick(pool: &Pool, whereto: Whereto, now: Instant) -> Option<usize> {
 }
 
 pub(super) fn asking(now: Instant) -> Asking {
-    Asking { now, down: DOWN, is_repeatable: true, client: 0 }
+    Asking { now, down: DOWN, is_repeatable: true, client: 0, probes: true }
 }
 
 fn spread(pool: &Pool, clients: usize, seed: u64) -> Vec<usize> {

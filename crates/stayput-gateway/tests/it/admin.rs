@@ -155,6 +155,8 @@ fn what_cannot_be_done_is_said_with_the_way_out_and_changes_nothing() {
             "deadline is for draining",
         ),
         ("PUT", "/v1/pools/default/upstreams/s3", r#"{"address": "nowhere"}"#, 422, "is no address"),
+        ("PUT", "/v1/pools/default/upstreams/s3", r#"{"address": "a.test:0"}"#, 422, "at port 0"),
+        ("PUT", "/v1/pools/default/upstreams/s3", r#"{"address": "10.0.0.1:0"}"#, 422, "at port 0"),
         ("PUT", "/v1/pools/default/upstreams/s3", "no JSON", 422, "way_out"),
     ] {
         let answer = admin.send(method, path, &format!("Authorization: Bearer {TOKEN}\r\n"), body);

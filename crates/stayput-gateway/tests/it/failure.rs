@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{OK, TestGateway, Upstream, localhost};
+use crate::support::{OK, Silent, TestGateway, Upstream, localhost, wait_until};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n";
@@ -81,7 +81,7 @@ fn a_server_that_comes_back_is_used_again() {
             let _ = stream.write_all(OK.as_bytes());
         }
     });
-    crate::support::wait_until("the probe goes through", || gateway.get("").status == 200);
+    wait_until("the probe goes through", || gateway.get("").status == 200);
     assert!(!gateway.status(0).is_down);
 }
 
@@ -164,7 +164,7 @@ fn no_get_fails_when_one_of_three_servers_is_killed_under_load() {
         .collect();
     let answer_some = || {
         let before = answered.load(SeqCst);
-        crate::support::wait_until("requests are answered", || answered.load(SeqCst) > before + 300);
+        wait_until("requests are answered", || answered.load(SeqCst) > before + 300);
     };
     answer_some();
     upstreams[1].kill();
@@ -214,7 +214,7 @@ fn a_server_that_can_be_reached_again_is_up_even_if_an_older_connection_to_it_su
 
     let listener = std::net::TcpListener::bind(address).unwrap();
     thread::spawn(move || listener.incoming().flatten().for_each(|mut stream| serve(&mut stream)));
-    crate::support::wait_until("it counts as up", || {
+    wait_until("it counts as up", || {
         gateway.get("");
         !gateway.status(0).is_down
     });
@@ -240,4 +240,47 @@ fn a_connection_is_kept_as_long_after_a_late_answer_as_after_any_other() {
     assert!(!answer.has("Connection: close"));
     client.send(format!("{GET}\r\n"));
     assert_eq!(client.answer().status, 200);
+}
+
+#[test]
+fn a_server_that_is_taken_out_while_it_is_connected_to_gets_not_even_a_post() {
+    let (silent, there) = (Silent::new(), Upstream::ok());
+    let gateway = TestGateway::at(&[silent.address, there.address], |config| {
+        let mut check = stayput_gateway::Check::http("/health");
+        (check.interval, check.timeout) = (Duration::from_millis(100), Duration::from_millis(100));
+        config.site.pools[0].health.check = Some(check);
+        config.site.timeouts.connect = Duration::from_mins(1);
+    });
+    let mut client = gateway.connect();
+    client.send(format!("{POST}{}\r\nhello", gateway.cookie("s0")));
+    wait_until("its check has failed", || gateway.status(0).is_out);
+    // The kernel asks it again after a second or three.
+    let heard = silent.answer("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.answer().text(), "ok");
+    assert!(heard.try_iter().all(|first| !first.starts_with("POST")));
+    assert!(there.seen().requests.iter().any(|request| request.body == b"hello"));
+}
+
+#[test]
+fn one_wait_in_vain_is_enough_where_a_server_is_known_to_be_up() {
+    let (silent, there) = ([(); 24].map(|()| Silent::new()), Upstream::ok());
+    let addresses: Vec<_> = silent.iter().map(|its| its.address).chain([there.address]).collect();
+    let gateway = TestGateway::at(&addresses, |config| {
+        config.site.timeouts.connect = Duration::from_millis(200);
+        // Each of them may be probed all the time.
+        config.site.timeouts.down = Duration::ZERO;
+    });
+    let are_down = || (0..silent.len()).all(|index| gateway.status(index).is_down);
+    thread::scope(|scope| {
+        for _ in 0..silent.len() {
+            scope.spawn(|| {
+                while !are_down() {
+                    gateway.get("");
+                }
+            });
+        }
+    });
+    for _ in 0..12 {
+        assert_eq!(gateway.get("").status, 200);
+    }
 }

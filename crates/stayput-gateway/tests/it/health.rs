@@ -336,6 +336,52 @@ fn a_server_that_lets_requests_wait_but_gives_a_sign_of_life_keeps_them() {
     assert_eq!(other.count(), 0);
 }
 
+/// Says nothing for as long as it is told to, then begins an answer that it never ends; counts who asks for a sign of life.
+fn late() -> (Upstream, Arc<AtomicBool>, Arc<AtomicUsize>) {
+    let (begins, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (its, count) = (begins.clone(), asked.clone());
+    let upstream = Upstream::custom(move |mut connection| {
+        while let Some(request) = connection.request() {
+            if request.head.starts_with("OPTIONS * ") {
+                count.fetch_add(1, SeqCst);
+                return connection.send("HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n");
+            }
+            while !its.load(SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx");
+        }
+    });
+    (upstream, begins, asked)
+}
+
+#[test]
+fn a_late_answer_that_has_begun_may_take_its_time() {
+    let ((streams, begins, asked), (hangs, _, others_asked)) = (late(), late());
+    let gateway = TestGateway::with(&[&streams, &hangs], |config| {
+        config.site.pools[0].health.silence = Some(Duration::from_secs(1));
+    });
+    let send_to = |name| {
+        let cookie = gateway.cookie(name);
+        let mut clients: Vec<_> = (0..3).map(|_| gateway.connect()).collect();
+        for client in &mut clients {
+            client.send(format!("{GET}{cookie}\r\n"));
+        }
+        clients
+    };
+    let mut waiting = send_to("s0");
+    wait_until("it is asked for a sign of life", || asked.load(SeqCst) > 0);
+    begins.store(true, SeqCst);
+    for client in &mut waiting {
+        assert_eq!(client.answer_head().status, 200);
+    }
+    let before = asked.load(SeqCst);
+    let _others = send_to("s1");
+    // Servers that give no sign are asked in the same round.
+    wait_until("the other one is asked, twice", || others_asked.load(SeqCst) >= 2);
+    assert_eq!(asked.load(SeqCst), before);
+}
+
 /// Breaks off after each request while it fails.
 fn breaking() -> (Upstream, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(true));
@@ -372,8 +418,9 @@ fn a_server_that_fails_its_requests_is_ejected_and_one_answer_brings_it_back() {
     assert_eq!(broken.count(), 6);
     fails.store(false, SeqCst);
     wait_until("one is tried on it and answered", || gateway.get(&cookie).text() == "s0");
-    let status = gateway.status(0);
-    assert!(!status.is_out && status.ejected_for.is_none(), "{status:?}");
+    // The client has its answer a moment before that is noted.
+    wait_until("it is in again", || !is_out(&gateway, 0));
+    assert_eq!(gateway.status(0).ejected_for, None);
 }
 
 #[test]

@@ -140,6 +140,60 @@ fn all_addresses_of_a_name_are_one_server_and_the_one_that_worked_is_asked_first
 }
 
 #[test]
+fn an_address_of_a_name_that_goes_leaves_the_others_their_connections() {
+    let (one, other) = (saying("s1"), saying("s2"));
+    let book = Book::of(&[one.address, other.address]);
+    let gateway = gateway(&book);
+    let stays = gateway.get("").text().to_owned();
+    let (stays, goes) = if stays == "s1" { (&one, &other) } else { (&other, &one) };
+    book.say(&[stays.address]);
+    wait_until("the other is gone", || *gateway.status(0).addresses == [stays.address]);
+    assert_eq!(gateway.get("").status, 200);
+    assert_eq!((stays.seen().connections, goes.seen().connections), (1, 0), "its connection is kept");
+    book.say(&[goes.address]);
+    wait_until("it has moved", || *gateway.status(0).addresses == [goes.address]);
+    assert_eq!(gateway.get("").status, 200);
+    assert_eq!((stays.count(), goes.count()), (2, 1));
+}
+
+/// Says nothing of any name before it is dropped.
+#[derive(Debug)]
+struct Hangs(Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Resolve for Hangs {
+    fn resolve(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+        // Ends when the test does, whose end of it is dropped then.
+        let _ = self.0.lock().unwrap().recv();
+        Err(io::Error::other("too late"))
+    }
+}
+
+#[test]
+fn a_resolver_that_hangs_holds_up_neither_requests_nor_a_reload_for_good_nor_the_end() {
+    let server = Upstream::ok();
+    let (_open, hangs) = std::sync::mpsc::channel();
+    let gateway = TestGateway::with(&[&server], |config| {
+        config.resolver = Arc::new(Hangs(Mutex::new(hangs)));
+        config.site.resolve = Duration::from_millis(1);
+    });
+    let mut config = gateway.control().config();
+    // More than are looked up at a time.
+    let more =
+        (0..40).map(|n| UpstreamConfig::new(format!("n{n}"), format!("n{n}.test:80").parse().unwrap()));
+    config.pools[0].upstreams.extend(more);
+    let (control, keyring) = (gateway.control().clone(), gateway.keyring());
+    let reload = std::thread::spawn(move || control.reload(config, keyring).unwrap());
+    while !reload.is_finished() {
+        assert_eq!(gateway.get("").text(), "ok");
+    }
+    reload.join().unwrap();
+    assert_eq!(gateway.control().upstreams().len(), 41);
+    assert!((1..41).all(|index| gateway.status(index).is_down));
+    assert_eq!(gateway.get("").text(), "ok");
+    gateway.shut_down(Duration::from_secs(1)).join().unwrap();
+}
+
+#[test]
 fn checks_go_where_requests_go() {
     let server = Upstream::ok();
     let book = Book::of(&[gone(), server.address]);
@@ -172,6 +226,17 @@ fn a_name_that_comes_to_lead_to_the_gateway_leaves_that_address_out() {
     let gateway = gateway(&book);
     book.say(&[gateway.address, server.address]);
     wait_until("it is found", || *gateway.status(0).addresses == [server.address]);
+}
+
+#[test]
+fn a_gateway_on_all_addresses_is_no_upstream_of_itself_by_any_of_them() {
+    let own = SocketAddr::from(([0, 0, 0, 0], 80));
+    let mistakes = |address: &str| {
+        let upstream = UpstreamConfig::new("a", address.parse().unwrap());
+        SiteConfig::new(vec![PoolConfig::new(vec![upstream])]).mistakes(Some(own))
+    };
+    assert_eq!(mistakes("127.0.0.2:80"), [ConfigMistake::OwnAddress(own)]);
+    assert_eq!(mistakes("127.0.0.2:81"), []);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn answer(upstream: &Upstream, after: u32) -> bool {
 }
 
 fn asking(upstream: &Upstream, after: u32, is_repeatable: bool) -> Asking {
-    Asking { now: upstream.born + SECOND * after, down: SECOND, is_repeatable, client: 0 }
+    Asking { now: upstream.born + SECOND * after, down: SECOND, is_repeatable, client: 0, probes: true }
 }
 
 fn admits(upstream: &Upstream, after: u32) -> bool {
