@@ -35,6 +35,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) pool: Option<Arc<str>>,
     pub(crate) upstream: Option<Arc<str>>,
     pub(crate) retries: u32,
+    pub(crate) id: Option<&'a [u8]>,
 }
 
 /// The workers' end of the log.
@@ -66,7 +67,7 @@ struct Line {
     at: SystemTime,
     took: Duration,
     client: IpAddr,
-    /// Method, a space, and the path.
+    /// Method, path and id, with a space between them.
     request: String,
     status: u16,
     bytes: u64,
@@ -85,7 +86,9 @@ impl Line {
             at: SystemTime::now(),
             took: entry.started.elapsed(),
             client: entry.client,
-            request: [method, path].map(|word| String::from_utf8_lossy(shortened(word))).join(" "),
+            request: [method, path, entry.id.unwrap_or(b"-")]
+                .map(|word| String::from_utf8_lossy(shortened(word)))
+                .join(" "),
             status: entry.status,
             bytes: entry.bytes,
             pool: entry.pool.clone(),
@@ -97,20 +100,22 @@ impl Line {
     fn write(&self, format: LogFormat, out: &mut String) {
         let [pool, upstream] = [&self.pool, &self.upstream].map(|name| name.as_deref().unwrap_or("-"));
         let Self { client, status, bytes, retries, .. } = self;
-        let (method, path) = self.request.split_once(' ').unwrap_or(("-", "-"));
+        let mut words = self.request.split(' ');
+        let [method, path, id] = [(); 3].map(|()| words.next().unwrap_or("-"));
         let (time, micros) = (Rfc3339(self.at), self.took.as_micros());
         let written = match format {
             LogFormat::Text => writeln!(
                 out,
-                "{time} {client} {method} {path} {status} {bytes} {micros}us {upstream} {retries} {pool}"
+                "{time} {client} {method} {path} {status} {bytes} {micros}us {upstream} {retries} {pool} {id}"
             ),
             LogFormat::Json => writeln!(
                 out,
-                r#"{{"time":"{time}","client":"{client}","method":{},"path":{},"status":{status},"bytes":{bytes},"micros":{micros},"pool":{},"upstream":{},"retries":{retries}}}"#,
+                r#"{{"time":"{time}","client":"{client}","method":{},"path":{},"status":{status},"bytes":{bytes},"micros":{micros},"pool":{},"upstream":{},"retries":{retries},"request_id":{}}}"#,
                 Json(method),
                 Json(path),
                 Json(pool),
                 Json(upstream),
+                Json(id),
             ),
         };
         written.expect("a string takes all there is memory for");
@@ -233,6 +238,7 @@ mod tests {
             pool: Some("shop".into()),
             upstream: Some("a".into()),
             retries: 1,
+            id: Some(b"c0ffee"),
         };
         let at = UNIX_EPOCH + Duration::from_millis(1_709_210_096_007);
         Line { at, took: Duration::from_micros(89), ..Line::new(&entry) }
@@ -242,14 +248,14 @@ mod tests {
     fn a_line_says_what_was_done_and_holds_no_query() {
         let mut text = String::new();
         line().write(LogFormat::Text, &mut text);
-        assert_eq!(text, "2024-02-29T12:34:56.007Z 127.0.0.1 GET /a\"b 200 345 89us a 1 shop\n");
+        assert_eq!(text, "2024-02-29T12:34:56.007Z 127.0.0.1 GET /a\"b 200 345 89us a 1 shop c0ffee\n");
         text.clear();
         line().write(LogFormat::Json, &mut text);
         assert_eq!(
             text,
             concat!(
                 r#"{"time":"2024-02-29T12:34:56.007Z","client":"127.0.0.1","method":"GET","path":"/a\"b","#,
-                r#""status":200,"bytes":345,"micros":89,"pool":"shop","upstream":"a","retries":1}"#,
+                r#""status":200,"bytes":345,"micros":89,"pool":"shop","upstream":"a","retries":1,"request_id":"c0ffee"}"#,
                 "\n"
             )
         );
@@ -267,6 +273,7 @@ mod tests {
             pool: None,
             upstream: None,
             retries: 0,
+            id: None,
         };
         assert!(Line::new(&entry).request.len() < 4096);
     }
@@ -287,6 +294,7 @@ mod tests {
                 pool: None,
                 upstream: None,
                 retries: 0,
+                id: None,
             });
         }
         let log = AccessLog { format: LogFormat::Text, output: Box::new(io::sink()) };

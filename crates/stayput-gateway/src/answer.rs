@@ -11,6 +11,7 @@ use crate::framing::{self, Framing};
 use crate::head::{Fields, Kind, MAX_FIELDS};
 use crate::links::{Links, Marked};
 use crate::request::Request;
+use crate::request_id;
 
 /// An answer's head, as far as it matters once it is rewritten.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Malformed;
 pub(crate) struct Pinning<'a> {
     pub(crate) cookie: Option<&'a SetCookie<'a>>,
     pub(crate) links: Option<&'a Links<'a>>,
+    /// The request's id, if the client is to know it.
+    pub(crate) id: Option<&'a [u8]>,
 }
 
 /// Judges the whole head `raw` of an answer to `request`, and writes the head for the client to `out`: with what pins the
@@ -88,7 +91,7 @@ fn write(
     // The space is there even where no reason is (RFC 9112, 4).
     let space: &[u8] = if reason.starts_with(b" ") { b"" } else { b" " };
     out.put_all(&[b"HTTP/1.1", status, space, reason]);
-    let marked = write_fields(fields, answer.status, pinning.links, out);
+    let marked = write_fields(fields, answer.status, pinning, out);
     let has_body = answer.framing != Framing::Empty;
     answer.is_page = marked.page && has_body;
     answer.client_keeps &= !ends_with_connection(answer, request);
@@ -108,6 +111,9 @@ fn write(
         }
         write_connection(answer, request, out);
         write_pinning(fields, pinning.cookie, marked, out);
+        if let Some(id) = pinning.id {
+            request_id::put(id, out);
+        }
     }
     out.put(b"\r\n");
 }
@@ -122,11 +128,12 @@ fn ends_with_connection(answer: &Answer, request: &Request) -> bool {
     }
 }
 
-fn write_fields(fields: &Fields<'_, '_>, status: u16, links: Option<&Links<'_>>, out: &mut Buffer) -> Marked {
-    if let Some(links) = links.filter(|_| status >= 200) {
-        return links.copy_fields(fields, status, is_replaced, out);
+fn write_fields(fields: &Fields<'_, '_>, status: u16, pinning: Pinning<'_>, out: &mut Buffer) -> Marked {
+    let drop = |kind| is_replaced(kind) || kind == Kind::RequestId && pinning.id.is_some();
+    if let Some(links) = pinning.links.filter(|_| status >= 200) {
+        return links.copy_fields(fields, status, drop, out);
     }
-    fields.copy(is_replaced, out);
+    fields.copy(drop, out);
     Marked::default()
 }
 
@@ -176,6 +183,7 @@ mod tests {
     use crate::request::Method;
 
     const REQUEST: Request = Request {
+        lacks_id: false,
         pool: 0,
         framing: Framing::Empty,
         route: Route {
@@ -200,7 +208,7 @@ mod tests {
         cookie: Option<&SetCookie<'_>>,
     ) -> Result<(Answer, String), Malformed> {
         let mut out = Buffer::default();
-        let pinning = Pinning { cookie, links: None };
+        let pinning = Pinning { cookie, ..Pinning::default() };
         let answer = read(raw.as_bytes(), request, pinning, request.keep_alive, &mut out)?;
         Ok((answer, String::from_utf8(out.filled().to_vec()).unwrap()))
     }
@@ -249,7 +257,8 @@ mod tests {
         let links = affinity.links(&route, 0, || b"a").unwrap();
         let is_private = |lines: &str| {
             let raw = format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 0\r\n\r\n");
-            let (pinning, mut out) = (Pinning { cookie: None, links: Some(&links) }, Buffer::default());
+            let (pinning, mut out) =
+                (Pinning { links: Some(&links), ..Pinning::default() }, Buffer::default());
             read(raw.as_bytes(), &REQUEST, pinning, true, &mut out).unwrap();
             String::from_utf8(out.filled().to_vec()).unwrap().contains("\r\nCache-Control: private\r\n")
         };

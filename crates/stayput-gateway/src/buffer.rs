@@ -50,6 +50,12 @@ impl Buffer {
         }
     }
 
+    /// Drops the last `n` bytes.
+    pub(crate) fn take_back(&mut self, n: usize) {
+        self.end -= n;
+        debug_assert!(self.start <= self.end, "only what is there can be taken back");
+    }
+
     /// Drops the first `n` bytes.
     pub(crate) fn consume(&mut self, n: usize) {
         self.start += n;

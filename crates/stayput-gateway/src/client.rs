@@ -184,6 +184,9 @@ impl Client {
             request::read(&self.input.filled()[..length], &site.shared, host, &mut self.origin, out)
                 .map_err(NoRequest::Refused)?;
         self.input.consume(length);
+        if request.lacks_id {
+            worker.ids.add(out);
+        }
         Ok(request)
     }
 
@@ -204,7 +207,7 @@ impl Client {
     async fn turn_away(&mut self, worker: &Worker, refusal: Refusal) -> After {
         let started = Instant::now();
         let head_only = self.input.filled().starts_with(b"HEAD ");
-        let bytes = self.refuse(worker, refusal, true, head_only).await;
+        let bytes = self.refuse(worker, refusal, true, head_only, None).await;
         if let Some(log) = &worker.log {
             log.record(&Entry {
                 line: b"- -",
@@ -215,6 +218,7 @@ impl Client {
                 pool: None,
                 upstream: None,
                 retries: 0,
+                id: None,
             });
         }
         After::Linger
@@ -227,10 +231,11 @@ impl Client {
         refusal: Refusal,
         close: bool,
         head_only: bool,
+        id: Option<&[u8]>,
     ) -> u64 {
         worker.tally.refused(refusal.status());
         let mut out = worker.buffers.take();
-        refusal.write(close, head_only, &mut out);
+        refusal.write(close, head_only, id, &mut out);
         self.watch.set(worker.site().shared.timeouts.body);
         let (_, mut to) = self.stream.split();
         let mut sent = 0;

@@ -9,6 +9,7 @@ mod limits;
 mod log;
 mod mistake;
 mod pool;
+mod request_ids;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use self::limits::{Limits, Timeouts};
 pub use self::log::{AccessLog, LogFormat};
 pub use self::mistake::ConfigMistake;
 pub use self::pool::{PoolConfig, UpstreamConfig};
+pub use self::request_ids::RequestIds;
 
 /// Everything a gateway needs to know.
 #[derive(Debug)]
@@ -78,6 +80,8 @@ pub struct SiteConfig {
     /// and with dashes or underscores. Default: [`SiteConfig::IDENTITY_HEADERS`]. (`X-Forwarded-…`, `Forwarded` and
     /// `X-Real-IP` are taken off in any case.)
     pub identity_headers: Vec<String>,
+    /// What becomes of `X-Request-Id`. Default: [`RequestIds::Forward`].
+    pub request_ids: RequestIds,
     /// How often upstreams' names are looked up. Default: 10 s.
     pub resolve: Duration,
     /// How much of anything is allowed.
@@ -113,6 +117,7 @@ impl SiteConfig {
             behind_tls: false,
             trusted_proxies: Vec::new(),
             identity_headers: Self::IDENTITY_HEADERS.map(str::to_owned).into(),
+            request_ids: RequestIds::default(),
             resolve: Duration::from_secs(10),
             limits: Limits::default(),
             timeouts: Timeouts::default(),

@@ -13,10 +13,12 @@ use crate::access_log::Entry;
 use crate::body::Body;
 use crate::buffer::Buffer;
 use crate::client::{After, Client};
+use crate::config::RequestIds;
 use crate::connect::{connect, is_ours};
 use crate::pool::{Choice, Pool};
 use crate::refusal::Refusal;
 use crate::request::{self, Request};
+use crate::request_id;
 use crate::site::{LocalSite, LocalUpstream};
 use crate::transfer::{Ended, Progress, Transfer, Upload};
 use crate::upstream::{Asking, count};
@@ -89,12 +91,12 @@ impl<'a> Exchange<'a> {
     /// Answers the request whose head for the upstream is in `head`.
     pub(crate) async fn run(mut self, client: &mut Client, head: &mut Buffer) -> After {
         let started = self.worker.clock.last_read();
-        self.worker.budget.pay_in();
+        self.worker.budget.pay_in(&self.site.shared.limits);
         let ended = match self.take_body(client, head) {
             Ok(body) => self.ask(client, head.filled(), body).await,
             Err(refusal) => Ended::Refused(refusal),
         };
-        let (status, after) = self.finish(client, ended).await;
+        let (status, after) = self.finish(client, head.filled(), ended).await;
         self.tally(started);
         if let Some(log) = &self.worker.log {
             log.record(&Entry {
@@ -106,14 +108,22 @@ impl<'a> Exchange<'a> {
                 pool: Some(Arc::clone(&self.pool.name)),
                 upstream: self.upstream.map(|index| Arc::clone(&self.pool.upstreams[index].name)),
                 retries: self.retries,
+                id: self.id(RequestIds::Forward, head.filled()),
             });
         }
         after
     }
 
+    /// The request's id, if the site says so: for the upstream at least, or for the client as well.
+    fn id<'h>(&self, least: RequestIds, head: &'h [u8]) -> Option<&'h [u8]> {
+        let has_it = self.site.shared.request_ids >= least;
+        if has_it { request_id::in_head(head) } else { None }
+    }
+
     /// Moves what has come of the body behind the head: the two leave together, and are there for another attempt.
     fn take_body(&self, client: &mut Client, head: &mut Buffer) -> Result<Body, Refusal> {
-        let mut body = Body::new(self.request.framing, self.site.shared.limits.body_bytes)?;
+        let mut body =
+            Body::new(self.request.framing, self.pool.body_bytes.or(self.site.shared.limits.body_bytes))?;
         let room = head.spare().min(client.input.filled().len());
         let n = body.accept(&client.input.filled()[..room])?;
         head.put(&client.input.filled()[..n]);
@@ -281,6 +291,7 @@ impl<'a> Exchange<'a> {
                 .pool
                 .affinity
                 .links(&self.request.route, self.home.unwrap_or(index), || request::host_in(head)),
+            id: self.id(RequestIds::Return, head),
             closing: &worker.closing,
             limits: &site.limits,
             timeouts: &site.timeouts,
@@ -314,7 +325,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Tells the client what it has not been told, and what happens to its connection.
-    async fn finish(&self, client: &mut Client, ended: Ended) -> (u16, After) {
+    async fn finish(&self, client: &mut Client, head: &[u8], ended: Ended) -> (u16, After) {
         match ended {
             Ended::Delivered { client_keeps, .. } => {
                 self.count_pin();
@@ -331,7 +342,9 @@ impl<'a> Exchange<'a> {
             Ended::Refused(refusal) => {
                 let goes_on = self.request.keep_alive && !self.request.is_1_0 && self.is_read();
                 let close = !goes_on || self.worker.closing.has_begun();
-                let sent = client.refuse(self.worker, refusal, close, self.request.method.is_head()).await;
+                let id = self.id(RequestIds::Return, head);
+                let sent =
+                    client.refuse(self.worker, refusal, close, self.request.method.is_head(), id).await;
                 self.progress.answered.set(sent);
                 // What led here may have taken long, and sending it, too.
                 self.worker.clock.read();

@@ -63,6 +63,7 @@ pub(crate) enum Kind {
     Expect,
     Host,
     MaxForwards,
+    RequestId,
     TransferEncoding,
     /// For this connection only (RFC 9110, 7.6.1), by its name or because `Connection` says so.
     HopByHop,
@@ -84,6 +85,7 @@ impl Kind {
             10 if is(b"connection") => Self::Connection,
             10 if is(b"keep-alive") => Self::HopByHop,
             12 if is(b"max-forwards") => Self::MaxForwards,
+            12 if same(b"x-request-id", name) => Self::RequestId,
             13 if is(b"cache-control") => Self::CacheControl,
             14 if is(b"content-length") => Self::ContentLength,
             14 if is(b"http2-settings") => Self::HopByHop,

@@ -78,6 +78,7 @@ mod origin;
 mod pool;
 mod refusal;
 mod request;
+mod request_id;
 mod retry;
 mod site;
 mod transfer;
@@ -89,8 +90,8 @@ mod worker;
 pub use admin::{AdminConfig, AdminToken, BadToken, Reload, ReloadError, Reloaded};
 pub use config::{
     AccessLog, AffinityConfig, BadAddress, Check, CheckKind, Config, ConfigMistake, CookieRule, HealthConfig,
-    Limits, LogFormat, OnReturn, PoolConfig, Rule, SessionFormat, SessionRule, SiteConfig, Timeouts,
-    UpstreamAddress, UpstreamConfig, UrlPlace, UrlRule,
+    Limits, LogFormat, OnReturn, PoolConfig, RequestIds, Rule, SessionFormat, SessionRule, SiteConfig,
+    Timeouts, UpstreamAddress, UpstreamConfig, UrlPlace, UrlRule,
 };
 pub use control::{ChangeError, Control, Undoing, Undone, UnknownUpstream};
 pub use gateway::{BindError, Gateway, Running};

@@ -38,6 +38,11 @@ impl Origin {
         self.address
     }
 
+    /// Whether the peer is a trusted proxy.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
+
     /// Takes off the fields that the peer may not send: those of these names, unless it is trusted.
     pub(crate) fn check(&self, fields: &mut Fields<'_, '_>, names: &Names) {
         if !self.is_trusted {

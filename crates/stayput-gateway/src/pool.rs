@@ -28,6 +28,7 @@ pub(crate) struct Pool {
     pub(crate) affinity: Affinity,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) health: HealthConfig,
+    pub(crate) body_bytes: Option<u64>,
     slow_start: Duration,
     draw: Draw,
     /// There only where a rule needs it: it takes a megabyte.
@@ -100,6 +101,7 @@ impl Pool {
             load,
             upstreams,
             health: config.health.clone(),
+            body_bytes: config.body_bytes,
         }
     }
 

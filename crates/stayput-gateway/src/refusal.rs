@@ -4,6 +4,7 @@
 
 use crate::buffer::Buffer;
 use crate::date;
+use crate::request_id;
 
 /// Why a request is not answered by an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +99,9 @@ impl Refusal {
         }
     }
 
-    /// Writes the whole answer; without the body where the request was a HEAD.
-    pub(crate) fn write(self, close: bool, head_only: bool, out: &mut Buffer) {
+    /// Writes the whole answer, with the request's id if the client is to know it; without the body where the request was a
+    /// HEAD.
+    pub(crate) fn write(self, close: bool, head_only: bool, id: Option<&[u8]>, out: &mut Buffer) {
         let (status, reason, text) = (self.status(), self.reason(), self.text());
         let length = text.len() + 1;
         let retry = if status == 503 { "Retry-After: 1\r\n" } else { "" };
@@ -110,6 +112,9 @@ impl Refusal {
         );
         out.put(head.as_bytes());
         date::put(out);
+        if let Some(id) = id {
+            request_id::put(id, out);
+        }
         out.put(b"\r\n");
         if !head_only {
             out.put(text.as_bytes());
@@ -125,7 +130,7 @@ mod tests {
     #[test]
     fn an_answer_of_our_own_is_framed_and_says_what_is_wrong() {
         let mut out = Buffer::default();
-        Refusal::NoUpstream.write(true, false, &mut out);
+        Refusal::NoUpstream.write(true, false, None, &mut out);
         let text = std::str::from_utf8(out.filled()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
@@ -137,7 +142,7 @@ mod tests {
     #[test]
     fn a_head_request_gets_the_length_but_no_body() {
         let mut out = Buffer::default();
-        Refusal::UpstreamFailed.write(false, true, &mut out);
+        Refusal::UpstreamFailed.write(false, true, None, &mut out);
         assert!(out.filled().ends_with(b"\r\n\r\n"));
         assert!(!out.filled().windows(17).any(|window| window == b"Connection: close"));
     }

@@ -7,10 +7,12 @@ use std::mem::MaybeUninit;
 use crate::affinity::{AffinityUrl, Found, Route};
 use crate::authority::is_authority;
 use crate::buffer::Buffer;
+use crate::config::RequestIds;
 use crate::framing::{self, Framing};
 use crate::head::{Fields, Kind, MAX_FIELDS};
 use crate::origin::Origin;
 use crate::refusal::Refusal;
+use crate::request_id;
 use crate::site::Site;
 
 /// What has to be known of a request once its head is rewritten.
@@ -23,6 +25,8 @@ pub(crate) struct Request {
     pub(crate) route: Route,
     pub(crate) is_1_0: bool,
     pub(crate) method: Method,
+    /// Whether the head needs an id still: no trusted proxy has sent one.
+    pub(crate) lacks_id: bool,
     /// Whether the client wants to go on with this connection.
     pub(crate) keep_alive: bool,
 }
@@ -89,8 +93,10 @@ pub(crate) fn read(
     let affinity = &site.pools[pool].affinity;
     let in_url = target.write(method, affinity.url(), out)?;
     out.put_all(&[b"Host: ", host, b"\r\n"]);
+    let has_ids = site.request_ids != RequestIds::Off;
+    let is_id = |kind| kind == Kind::RequestId && has_ids;
     let is_counted = |kind| kind == Kind::MaxForwards && forwards.is_some();
-    let drop = |kind| is_replaced(kind, is_1_0) || is_counted(kind);
+    let drop = |kind| is_replaced(kind, is_1_0) || is_counted(kind) || is_id(kind);
     match affinity.url() {
         None => fields.copy(drop, out),
         Some(url) => url.copy_fields(&fields, host, drop, out),
@@ -109,6 +115,11 @@ pub(crate) fn read(
     for length in fields.all(Kind::ContentLength) {
         out.put_all(&[b"Content-Length: ", length, b"\r\n"]);
     }
+    let id = if has_ids && origin.is_trusted() { fields.only(Kind::RequestId).ok().flatten() } else { None };
+    let id = id.filter(|id| request_id::is_plain(id));
+    if let Some(id) = id {
+        request_id::put(id, out);
+    }
     out.put_all(&[origin.forwarded(), host, b"\r\n\r\n"]);
 
     Ok(Request {
@@ -117,6 +128,7 @@ pub(crate) fn read(
         route,
         is_1_0,
         method: Method::of(method),
+        lacks_id: has_ids && id.is_none(),
         keep_alive: !fields.close && (!is_1_0 || fields.keep_alive),
     })
 }
@@ -137,7 +149,7 @@ fn names_a_version(raw: &[u8]) -> bool {
 
 fn is_replaced(kind: Kind, is_1_0: bool) -> bool {
     match kind {
-        Kind::Other | Kind::CacheControl | Kind::Date | Kind::MaxForwards => false,
+        Kind::Other | Kind::CacheControl | Kind::Date | Kind::MaxForwards | Kind::RequestId => false,
         Kind::Expect => is_1_0,
         _ => true,
     }

@@ -4,25 +4,23 @@
 
 use std::cell::Cell;
 
-/// A retry costs as much as this many requests pay in: retries stay below 20% of requests.
-const COST: u32 = 5;
-/// What can be saved, and what there is at the start: enough for everything in flight when a busy server dies, be the
-/// gateway as new as it may.
-const MOST: u32 = 1000 * COST;
+use crate::config::Limits;
+
+/// What a retry costs, when each request pays in the percentage of retries that is allowed.
+const COST: u32 = 100;
 
 /// One worker's budget.
 pub(crate) struct RetryBudget(Cell<u32>);
 
-impl Default for RetryBudget {
-    fn default() -> Self {
-        Self(Cell::new(MOST))
-    }
-}
-
 impl RetryBudget {
+    /// With all that can be saved, be the gateway as new as it may.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self(Cell::new(most(limits)))
+    }
+
     /// Pays in for a new request.
-    pub(crate) fn pay_in(&self) {
-        self.0.set(MOST.min(self.0.get() + 1));
+    pub(crate) fn pay_in(&self, limits: &Limits) {
+        self.0.set(most(limits).min(self.0.get() + limits.retry_percent));
     }
 
     /// Whether one more retry is allowed.
@@ -37,25 +35,38 @@ impl RetryBudget {
     }
 }
 
+fn most(limits: &Limits) -> u32 {
+    limits.retry_savings * COST
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn savings_are_spent_first_and_then_a_fifth_of_the_requests() {
-        let budget = RetryBudget::default();
-        assert_eq!((0..2000).filter(|_| budget.allows()).count(), 1000);
-        let allowed = (0..1000).filter(|_| {
-            budget.pay_in();
-            budget.allows()
-        });
-        assert_eq!(allowed.count(), 200);
+    fn limits(retry_percent: u32, retry_savings: u32) -> Limits {
+        Limits { retry_percent, retry_savings, ..Limits::default() }
     }
 
     #[test]
-    fn savings_are_bounded() {
-        let budget = RetryBudget::default();
-        (0..100_000).for_each(|_| budget.pay_in());
-        assert_eq!((0..100_000).filter(|_| budget.allows()).count(), 1000);
+    fn savings_are_spent_first_and_then_so_many_in_a_hundred_requests() {
+        for (limits, saved, paid) in
+            [(Limits::default(), 1000, 200), (limits(50, 7), 7, 500), (limits(0, 3), 3, 0)]
+        {
+            let budget = RetryBudget::new(&limits);
+            assert_eq!((0..2000).filter(|_| budget.allows()).count(), saved);
+            let allowed = (0..1000).filter(|_| {
+                budget.pay_in(&limits);
+                budget.allows()
+            });
+            assert_eq!(allowed.count(), paid);
+        }
+    }
+
+    #[test]
+    fn savings_are_bounded_and_shrink_with_a_reload() {
+        let budget = RetryBudget::new(&limits(20, 1000));
+        (0..100_000).for_each(|_| budget.pay_in(&limits(20, 1000)));
+        budget.pay_in(&limits(20, 10));
+        assert_eq!((0..100_000).filter(|_| budget.allows()).count(), 10);
     }
 }

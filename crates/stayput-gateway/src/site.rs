@@ -15,7 +15,7 @@ use stayput_core::{Clock, Keyring};
 pub(crate) use self::local::{LocalSite, LocalUpstream};
 pub(crate) use self::published::Published;
 use crate::affinity::{Affinity, OwnCookies};
-use crate::config::{Limits, PoolConfig, SiteConfig, Timeouts};
+use crate::config::{Limits, PoolConfig, RequestIds, SiteConfig, Timeouts};
 use crate::directory::Directory;
 use crate::head::Names;
 use crate::pool::Pool;
@@ -25,6 +25,7 @@ pub(crate) struct Site {
     pub(crate) pools: Vec<Pool>,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) identity_headers: Names,
+    pub(crate) request_ids: RequestIds,
     /// How often names are looked up.
     pub(crate) resolve: Duration,
     pub(crate) limits: Limits,
@@ -53,6 +54,7 @@ impl Site {
             pools: config.pools.iter().map(pool).collect(),
             trusted_proxies: config.trusted_proxies.clone(),
             identity_headers: Names::new(&config.identity_headers),
+            request_ids: config.request_ids,
             resolve: config.resolve,
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),

@@ -38,6 +38,8 @@ pub(crate) struct Transfer<'a> {
     pub(crate) set_cookie: Option<SetCookie<'a>>,
     /// What the answer's links are to carry.
     pub(crate) links: Option<Links<'a>>,
+    /// The request's id, if the client is to know it.
+    pub(crate) id: Option<&'a [u8]>,
     pub(crate) closing: &'a Closing,
     pub(crate) limits: &'a Limits,
     pub(crate) timeouts: &'a Timeouts,
@@ -272,7 +274,8 @@ impl Transfer<'_> {
             let keep =
                 self.request.keep_alive && self.progress.is_uploaded.get() && !self.closing.has_begun();
             let raw = &input.filled()[..length];
-            let pinning = Pinning { cookie: self.set_cookie.as_ref(), links: self.links.as_ref() };
+            let pinning =
+                Pinning { cookie: self.set_cookie.as_ref(), links: self.links.as_ref(), id: self.id };
             let answer = answer::read(raw, self.request, pinning, keep, out)
                 .map_err(|_| Ended::Refused(Refusal::AnswerMalformed))?;
             input.consume(length);

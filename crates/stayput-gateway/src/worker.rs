@@ -23,6 +23,7 @@ use crate::closing::{Closing, Place};
 use crate::metrics::{Tallies, WorkerTally};
 use crate::names::AddressBook;
 use crate::pool::{Chance, Pool};
+use crate::request_id::IdMaker;
 use crate::retry::RetryBudget;
 use crate::site::{LocalSite, Published};
 use crate::waiting::Waiting;
@@ -52,6 +53,7 @@ pub(crate) struct Worker {
     site: RefCell<Rc<LocalSite>>,
     pub(crate) buffers: Buffers,
     pub(crate) budget: RetryBudget,
+    pub(crate) ids: IdMaker,
     pub(crate) chance: Chance,
     pub(crate) closing: Rc<Closing>,
     pub(crate) clock: Clock,
@@ -97,12 +99,13 @@ impl Worker {
     fn new(shared: Arc<Shared>, log: Option<LogSender>) -> Self {
         let site = LocalSite::new(shared.site.generation(), shared.site.latest());
         Self {
+            budget: RetryBudget::new(&site.shared.limits),
             site: RefCell::new(Rc::new(site)),
             tally: shared.tallies.join(),
             shared,
             log,
             buffers: Buffers::default(),
-            budget: RetryBudget::default(),
+            ids: IdMaker::from_system(),
             chance: Chance::from_system(),
             closing: Rc::default(),
             clock: Clock::default(),

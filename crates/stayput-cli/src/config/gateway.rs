@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use stayput_gateway::{Limits, LogFormat, SiteConfig, Timeouts};
+use stayput_gateway::{Limits, LogFormat, RequestIds, SiteConfig, Timeouts};
 
 use super::reader::{Reader, Section};
 use super::values;
@@ -17,6 +17,7 @@ pub(crate) struct GatewayConfig {
     pub(crate) behind_tls: bool,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) identity_headers: Vec<String>,
+    pub(crate) request_ids: RequestIds,
     /// How often servers' names are looked up.
     pub(crate) resolve: Duration,
     pub(crate) workers: usize,
@@ -33,6 +34,7 @@ impl Default for GatewayConfig {
             behind_tls: false,
             trusted_proxies: Vec::new(),
             identity_headers: SiteConfig::IDENTITY_HEADERS.map(str::to_owned).into(),
+            request_ids: RequestIds::default(),
             resolve: Duration::from_secs(10),
             workers: 0,
             access_log: None,
@@ -50,6 +52,7 @@ impl GatewayConfig {
         section.read(reader, "behind_tls", &mut self.behind_tls, values::boolean);
         section.read(reader, "trusted_proxies", &mut self.trusted_proxies, values::networks);
         section.read(reader, "identity_headers", &mut self.identity_headers, values::field_names);
+        section.read(reader, "request_id", &mut self.request_ids, values::request_ids);
         section.read(reader, "resolve", &mut self.resolve, values::some_duration);
         section.read(reader, "workers", &mut self.workers, values::within(0, 1024));
         section.read(reader, "access_log", &mut self.access_log, values::access_log);
@@ -65,6 +68,8 @@ impl GatewayConfig {
             values::within(1024, 16 * 1024 * 1024),
         );
         limits.read(reader, "body_bytes", &mut self.limits.body_bytes, values::body_bytes);
+        limits.read(reader, "retry_percent", &mut self.limits.retry_percent, values::whole(100));
+        limits.read(reader, "retry_savings", &mut self.limits.retry_savings, values::whole(1_000_000));
         limits.finish(reader);
 
         let mut timeouts = section.section(reader, "timeouts");

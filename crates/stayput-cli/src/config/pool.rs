@@ -31,6 +31,7 @@ pub(crate) struct PoolSettings {
     pub(super) cookie: String,
     rules: Vec<RuleName>,
     slow_start: Duration,
+    body_bytes: Option<u64>,
     health: HealthSettings,
     idle_timeout: Option<Duration>,
     absolute_timeout: Option<Duration>,
@@ -69,6 +70,7 @@ impl PoolSettings {
             cookie: affinity_cookie.to_owned(),
             rules: vec![RuleName::Cookie],
             slow_start: pool.slow_start,
+            body_bytes: pool.body_bytes,
             health: HealthSettings::default(),
             idle_timeout: cookie.idle_timeout,
             absolute_timeout: cookie.absolute_timeout,
@@ -111,6 +113,7 @@ impl PoolSettings {
             health,
             on_return,
             slow_start: self.slow_start,
+            body_bytes: self.body_bytes,
             ..PoolConfig::new(self.upstreams.clone())
         }
     }
@@ -132,6 +135,7 @@ impl PoolSettings {
             self.rules = read_rules(reader, list);
         }
         section.read(reader, "slow_start", &mut self.slow_start, values::slow_start);
+        section.read(reader, "body_bytes", &mut self.body_bytes, values::own_body_bytes);
         self.health.read(reader, &mut section);
         if !is_only {
             self.cookie = format!("{}-{}", self.cookie, self.name);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use stayput::{Activity, OnWiped, Outage, Overflow, Policy, RecordFormat, SameSite};
-use stayput_gateway::{BadAddress, LogFormat, PoolConfig, Rule, SessionFormat, UpstreamAddress};
+use stayput_gateway::{BadAddress, LogFormat, PoolConfig, RequestIds, Rule, SessionFormat, UpstreamAddress};
 use stayput_stores::StoreUrl;
 use toml::de::DeValue;
 
@@ -66,6 +66,17 @@ pub(super) fn within(least: usize, most: usize) -> impl Fn(&DeValue<'_>) -> Resu
 }
 
 /// A limit that there need not be.
+/// A whole number up to this one.
+pub(super) fn whole(most: u32) -> impl Fn(&DeValue<'_>) -> Result<u32, String> {
+    let within = within(0, usize::try_from(most).unwrap_or(usize::MAX));
+    move |value| Ok(u32::try_from(within(value)?).unwrap_or(most))
+}
+
+/// A pool's own limit: "off" is a number, too, since nothing stands for that of all pools.
+pub(super) fn own_body_bytes(value: &DeValue<'_>) -> Result<Option<u64>, String> {
+    body_bytes(value).map(|bytes| bytes.or(Some(u64::MAX)))
+}
+
 pub(super) fn body_bytes(value: &DeValue<'_>) -> Result<Option<u64>, String> {
     if value.as_str() == Some("off") {
         return Ok(None);
@@ -249,6 +260,15 @@ pub(super) fn on_wiped(value: &DeValue<'_>) -> Result<OnWiped, String> {
         Some("log_out") => Ok(OnWiped::LogOut),
         Some("restore") => Ok(OnWiped::Restore),
         _ => Err(r#""log_out" or "restore""#.to_owned()),
+    }
+}
+
+pub(super) fn request_ids(value: &DeValue<'_>) -> Result<RequestIds, String> {
+    match value.as_str() {
+        Some("off") => Ok(RequestIds::Off),
+        Some("forward") => Ok(RequestIds::Forward),
+        Some("return") => Ok(RequestIds::Return),
+        _ => Err(r#""off", "forward" or "return""#.to_owned()),
     }
 }
 

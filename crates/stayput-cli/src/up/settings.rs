@@ -100,9 +100,25 @@ impl Settings {
             pools => pools.iter().map(pool).collect(),
         };
         let GatewayConfig {
-            behind_tls, trusted_proxies, identity_headers, resolve, limits, timeouts, ..
+            behind_tls,
+            trusted_proxies,
+            identity_headers,
+            request_ids,
+            resolve,
+            limits,
+            timeouts,
+            ..
         } = self.gateway.clone();
-        SiteConfig { pools, behind_tls, trusted_proxies, identity_headers, resolve, limits, timeouts }
+        SiteConfig {
+            pools,
+            behind_tls,
+            trusted_proxies,
+            identity_headers,
+            request_ids,
+            resolve,
+            limits,
+            timeouts,
+        }
     }
 
     /// The servers of the user's own.

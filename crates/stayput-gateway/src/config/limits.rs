@@ -16,6 +16,11 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Bytes of data in a request's body; more is answered 413. Default: `None`, no limit.
     pub body_bytes: Option<u64>,
+    /// How many retries requests pay for: so many in a hundred; at most 100. Default: 20.
+    pub retry_percent: u32,
+    /// How many unused retries a worker saves up, which it has at its start, too; at most a million. Default: 1,000, enough for
+    /// everything in flight when a busy server dies.
+    pub retry_savings: u32,
     /// Idle connections kept per worker to each upstream. Default: 256.
     pub idle_connections: usize,
 }
@@ -28,14 +33,30 @@ impl Limits {
         if self.head_bytes < SMALLEST_HEAD {
             mistakes.push(ConfigMistake::HeadBytes(self.head_bytes));
         }
+        if self.retry_percent > 100 {
+            mistakes.push(ConfigMistake::RetryPercent(self.retry_percent));
+        }
+        if self.retry_savings > MOST_SAVINGS {
+            mistakes.push(ConfigMistake::RetrySavings(self.retry_savings));
+        }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 10_000, head_bytes: 96 * 1024, body_bytes: None, idle_connections: 256 }
+        Self {
+            connections: 10_000,
+            head_bytes: 96 * 1024,
+            body_bytes: None,
+            retry_percent: 20,
+            retry_savings: 1000,
+            idle_connections: 256,
+        }
     }
 }
+
+/// More retries are no savings, and no budget.
+pub(super) const MOST_SAVINGS: u32 = 1_000_000;
 
 /// How long anything may take; at most a year each.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::limits::MOST_SAVINGS;
 use super::pool::MOST_UPSTREAMS;
 use super::{UpstreamAddress, UpstreamConfig};
 
@@ -69,6 +70,10 @@ pub enum ConfigMistake {
     LongTimeout(Duration),
     /// Heads are allowed only this many bytes, which is too few for browsers.
     HeadBytes(usize),
+    /// So many retries in a hundred requests, which is more than there are requests.
+    RetryPercent(u32),
+    /// So many retries to be saved up, which is too many.
+    RetrySavings(u32),
 }
 
 impl fmt::Display for ConfigMistake {
@@ -125,6 +130,12 @@ impl fmt::Display for ConfigMistake {
             Self::LongTimeout(timeout) => write!(f, "a timeout is {timeout:?}, longer than a year"),
             Self::HeadBytes(bytes) => {
                 write!(f, "the limit of a head is {bytes} bytes, at least {SMALLEST_HEAD} are needed")
+            }
+            Self::RetryPercent(percent) => {
+                write!(f, "{percent} retries for a hundred requests, where 0 to 100 are possible")
+            }
+            Self::RetrySavings(savings) => {
+                write!(f, "{savings} retries are to be saved up, where 0 to {MOST_SAVINGS} are possible")
             }
         }
     }

@@ -24,6 +24,9 @@ pub struct PoolConfig {
     /// How long an upstream that comes back takes to get its whole share of new clients again. Zero gives it at once.
     /// Default: 10 s.
     pub slow_start: Duration,
+    /// Bytes of data in a request's body, in the place of [`Limits::body_bytes`](super::Limits::body_bytes); `u64::MAX` is no
+    /// limit. Default: `None`, as for all pools.
+    pub body_bytes: Option<u64>,
     /// How servers that fail are found and taken out.
     pub health: HealthConfig,
     /// Whether a client that is pinned by cookie comes back to its server. Default: [`OnReturn::Stay`].
@@ -40,6 +43,7 @@ impl PoolConfig {
             upstreams,
             affinity: AffinityConfig::default(),
             slow_start: Duration::from_secs(10),
+            body_bytes: None,
             health: HealthConfig::default(),
             on_return: OnReturn::default(),
         }

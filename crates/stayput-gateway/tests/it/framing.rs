@@ -132,10 +132,14 @@ fn forwarding_fields_are_the_gateways_own() {
          Forwarded: for=6.6.6.6\r\nX-Other: kept\r\n\r\n",
     );
     assert_eq!(answer.status, 200);
+    let request = upstream.request(0);
     assert_eq!(
-        upstream.request(0).head,
-        "GET / HTTP/1.1\r\nHost: shop.example:81\r\nX-Other: kept\r\nX-Forwarded-For: 127.0.0.1\r\n\
-         X-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example:81\r\n\r\n"
+        request.head,
+        format!(
+            "GET / HTTP/1.1\r\nHost: shop.example:81\r\nX-Other: kept\r\nX-Forwarded-For: 127.0.0.1\r\n\
+             X-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example:81\r\nX-Request-Id: {}\r\n\r\n",
+            request.id()
+        )
     );
 }
 

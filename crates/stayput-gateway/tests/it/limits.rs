@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use stayput_gateway::{AccessLog, LogFormat};
+use stayput_gateway::{AccessLog, ConfigMistake, LogFormat, PoolConfig, RequestIds, SiteConfig};
 
-use crate::support::{TestGateway, Upstream, wait_until};
+use crate::support::{TestGateway, Upstream, named, wait_until};
 
 #[test]
 fn a_connection_over_the_limit_is_answered_503_and_one_that_ends_makes_room() {
@@ -122,7 +122,7 @@ fn the_access_log_has_a_line_for_every_request_and_no_secret() {
     let lines: Vec<Vec<_>> = text.lines().map(|line| line.split(' ').collect()).collect();
     assert_eq!(lines.len(), 2, "{text}");
     assert_eq!(lines[0][1..5], ["127.0.0.1", "GET", "/a", "200"]);
-    assert_eq!(lines[0][7..], ["s0", "0", "default"]);
+    assert_eq!(lines[0][7..], ["s0", "0", "default", &upstream.request(0).id()]);
     assert_eq!(lines[1][1..5], ["127.0.0.1", "-", "-", "400"]);
     assert!(!text.contains("hidden"), "{text}");
 }
@@ -150,4 +150,101 @@ fn shutdown_does_not_wait_for_a_log_that_is_stuck() {
     gateway.get("");
     has_written.recv().unwrap();
     gateway.shut_down(Duration::from_millis(50)).join().unwrap();
+}
+
+#[test]
+fn every_request_has_an_id_and_nobody_but_a_trusted_proxy_gives_it() {
+    for (trusted, sent, kept) in [
+        ("10.0.0.0/8", "X-Request-Id: from-outside\r\nx_request_id: from-outside\r\n", None),
+        ("127.0.0.0/8", "x-request-ID: from-outside\r\n", Some("from-outside")),
+        ("127.0.0.0/8", "X-Request-Id: one\r\nX-Request-Id: two\r\n", None),
+        ("127.0.0.0/8", "X-Request-Id: in \"quotes\"\r\n", None),
+        ("127.0.0.0/8", "", None),
+    ] {
+        let upstream = Upstream::ok();
+        let gateway = TestGateway::with(&[&upstream], |config| {
+            config.site.trusted_proxies = vec![trusted.parse().unwrap()];
+        });
+        let answers = [gateway.get(sent), gateway.get(sent)];
+        assert!(answers.iter().all(|answer| answer.status == 200 && !answer.head.contains("X-Request-Id")));
+        let ids = [0, 1].map(|index| upstream.request(index).id());
+        match kept {
+            Some(kept) => assert_eq!(ids, [kept, kept]),
+            None => assert!(ids[0] != ids[1] && ids.iter().all(|id| id.len() == 32), "{ids:?}"),
+        }
+        let head = upstream.request(0).head.to_ascii_lowercase().replace('_', "-");
+        assert_eq!(head.matches("x-request-id").count(), 1, "{head}");
+    }
+}
+
+#[test]
+fn an_id_is_the_same_for_all_attempts_and_returned_where_that_is_wanted() {
+    let crashes = Upstream::custom(|mut connection| drop(connection.request()));
+    let there =
+        Upstream::answering("HTTP/1.1 200 OK\r\nx-request-id: its-own\r\nContent-Length: 2\r\n\r\nok");
+    let gateway =
+        TestGateway::with(&[&crashes, &there], |config| config.site.request_ids = RequestIds::Return);
+    let answer = gateway.get(&gateway.cookie("s0"));
+    assert_eq!(answer.text(), "ok");
+    let id = there.request(0).id();
+    assert_eq!(crashes.request(0).id(), id);
+    assert!(
+        answer.has(&format!("X-Request-Id: {id}")) && !answer.head.contains("its-own"),
+        "{}",
+        answer.head
+    );
+
+    let gateway = TestGateway::with(&[&crashes], |config| config.site.request_ids = RequestIds::Return);
+    let answer = gateway.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(answer.status, 502);
+    assert!(answer.has(&format!("X-Request-Id: {}", crashes.request(1).id())), "{}", answer.head);
+}
+
+#[test]
+fn without_ids_the_field_is_one_like_any_other() {
+    let upstream =
+        Upstream::answering("HTTP/1.1 200 OK\r\nX-Request-Id: its-own\r\nContent-Length: 2\r\n\r\nok");
+    let gateway = TestGateway::with(&[&upstream], |config| config.site.request_ids = RequestIds::Off);
+    assert!(gateway.get("X-Request-Id: from outside\r\n").has("X-Request-Id: its-own"));
+    assert_eq!(upstream.request(0).id(), "from outside");
+    gateway.get("");
+    assert!(!upstream.request(1).head.contains("X-Request-Id"));
+}
+
+#[test]
+fn a_pools_own_limit_of_bodies_takes_the_place_of_that_of_all() {
+    let upstream = Upstream::ok();
+    let pool = |path: &str, body_bytes| {
+        let mut pool = PoolConfig::new(named(&[upstream.address]));
+        (pool.name, pool.paths, pool.body_bytes) = (path.to_owned(), vec![path.to_owned()], body_bytes);
+        pool.affinity.rules.clear();
+        pool
+    };
+    let gateway = TestGateway::with(&[&upstream], |config| {
+        config.site.limits.body_bytes = Some(5);
+        config.site.pools = vec![pool("/", None), pool("/less", Some(2)), pool("/more", Some(u64::MAX))];
+    });
+    let status = |path: &str, length: usize| {
+        let body = "x".repeat(length);
+        gateway
+            .ask(&format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"))
+            .status
+    };
+    assert_eq!(
+        [status("/", 5), status("/", 6), status("/less", 2), status("/less", 3)],
+        [200, 413, 200, 413]
+    );
+    assert_eq!(status("/more", 50_000), 200);
+}
+
+#[test]
+fn budgets_of_retries_that_can_be_none_are_mistakes() {
+    let mut config = SiteConfig::new(vec![PoolConfig::new(named(&[([127, 0, 0, 1], 1).into()]))]);
+    (config.limits.retry_percent, config.limits.retry_savings) = (100, 1_000_000);
+    assert_eq!(config.mistakes(None), []);
+    (config.limits.retry_percent, config.limits.retry_savings) = (101, 1_000_001);
+    assert_eq!(
+        config.mistakes(None),
+        [ConfigMistake::RetryPercent(101), ConfigMistake::RetrySavings(1_000_001)]
+    );
 }

@@ -313,6 +313,14 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
 }
 
+impl Request {
+    /// What its `X-Request-Id` says.
+    pub(crate) fn id(&self) -> String {
+        let line = self.head.lines().find_map(|line| line.strip_prefix("X-Request-Id: "));
+        line.unwrap_or_else(|| panic!("no id in {}", self.head)).to_owned()
+    }
+}
+
 /// A recording upstream; goes away when dropped.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
