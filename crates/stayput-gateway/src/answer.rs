@@ -2,13 +2,11 @@
 //!
 //! It never passes on an answer whose end is in doubt, and never a switch of protocols.
 
-use std::mem::MaybeUninit;
-
 use crate::affinity::SetCookie;
 use crate::buffer::Buffer;
 use crate::date;
 use crate::framing::{self, Framing};
-use crate::head::{Fields, Kind, MAX_FIELDS};
+use crate::head::{AnswerHead, Fields, Kind, Lines};
 use crate::links::{Links, Marked};
 use crate::request::Request;
 use crate::request_id;
@@ -46,37 +44,44 @@ pub(crate) struct Pinning<'a> {
     pub(crate) id: Option<&'a [u8]>,
 }
 
-/// Judges the whole head `raw` of an answer to `request`, and writes the head for the client to `out`: with what pins the
-/// client, and announcing the connection's end unless `keep`.
+/// Reads and judges the head that `bytes` begin with, of an answer to `request`, and writes the head for the client to `out`:
+/// with what pins the client, and announcing the connection's end unless `keep`. Says how long the head was.
 pub(crate) fn read(
-    raw: &[u8],
+    bytes: &[u8],
+    request: &Request,
+    pinning: Pinning<'_>,
+    keep: bool,
+    out: &mut Buffer,
+) -> Result<(Answer, usize), Malformed> {
+    Lines::with(|lines| {
+        let head = AnswerHead::read(bytes, lines).map_err(|_| Malformed)?;
+        let length = head.fields.head_length();
+        judge(&head, request, pinning, keep, out).map(|answer| (answer, length))
+    })
+}
+
+fn judge(
+    head: &AnswerHead<'_, '_>,
     request: &Request,
     pinning: Pinning<'_>,
     keep: bool,
     out: &mut Buffer,
 ) -> Result<Answer, Malformed> {
-    let mut storage = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut head = httparse::Response::new(&mut []);
-    let parsed =
-        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, raw, &mut storage);
-    let (Ok(httparse::Status::Complete(_)), Some(version), Some(status)) = (parsed, head.version, head.code)
-    else {
-        return Err(Malformed);
-    };
+    let AnswerHead { is_1_0, status, fields } = head;
+    let (is_1_0, status) = (*is_1_0, *status);
     if status < 100 || status == 101 {
         return Err(Malformed);
     }
-    let fields = Fields::new(raw, head.headers).map_err(|_| Malformed)?;
     let has_body = !request.method.is_head() && status >= 200 && status != 204 && status != 304;
-    let framing = framing::of_answer(&fields, version == 0, has_body).map_err(|_| Malformed)?;
+    let framing = framing::of_answer(fields, is_1_0, has_body).map_err(|_| Malformed)?;
     let mut answer = Answer {
         status,
         framing,
         is_page: false,
-        upstream_keeps: !fields.close && (version == 1 || fields.keep_alive),
+        upstream_keeps: !fields.close && (!is_1_0 || fields.keep_alive),
         client_keeps: keep,
     };
-    write(&fields, &mut answer, request, pinning, out);
+    write(fields, &mut answer, request, pinning, out);
     Ok(answer)
 }
 
@@ -209,7 +214,8 @@ mod tests {
     ) -> Result<(Answer, String), Malformed> {
         let mut out = Buffer::default();
         let pinning = Pinning { cookie, ..Pinning::default() };
-        let answer = read(raw.as_bytes(), request, pinning, request.keep_alive, &mut out)?;
+        let (answer, length) = read(raw.as_bytes(), request, pinning, request.keep_alive, &mut out)?;
+        assert_eq!(length, raw.len());
         Ok((answer, String::from_utf8(out.filled().to_vec()).unwrap()))
     }
 

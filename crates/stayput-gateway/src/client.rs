@@ -154,6 +154,12 @@ impl Client {
         let mut is_waiting = false;
         loop {
             skip_empty_lines(&mut scanner, &mut self.input);
+            // Nearly always the whole head is there at once.
+            if scanner.is_fresh()
+                && let Some(read) = self.read_first(worker, site, most, out)
+            {
+                return read;
+            }
             let bytes = self.input.filled();
             match scanner.scan(bytes) {
                 Err(_) => return Err(NoRequest::Refused(Refusal::LineBreak)),
@@ -172,6 +178,24 @@ impl Client {
         }
     }
 
+    /// Reads the head that has come; nothing if it isn't whole, is too large or can't be read.
+    fn read_first(
+        &mut self,
+        worker: &Worker,
+        site: &LocalSite,
+        most: usize,
+        out: &mut Buffer,
+    ) -> Option<Result<Request, NoRequest>> {
+        let (host, bytes) = (worker.shared.host.as_bytes(), self.input.filled());
+        let bytes = &bytes[..bytes.len().min(most)];
+        let read = request::read_first(bytes, &site.shared, host, &mut self.origin, out)?;
+        Some(read.map_err(NoRequest::Refused).map(|(request, length)| {
+            self.input.consume(length);
+            request
+        }))
+    }
+
+    /// Reads the head of that length.
     fn read_request(
         &mut self,
         worker: &Worker,

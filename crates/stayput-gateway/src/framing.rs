@@ -53,7 +53,7 @@ pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    value.iter().try_fold(0_u64, |length, digit| length.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
 
 fn is_chunked(fields: &Fields<'_, '_>) -> bool {
@@ -63,13 +63,13 @@ fn is_chunked(fields: &Fields<'_, '_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::{Lines, RequestHead};
 
     fn with_fields<T>(lines: &str, then: impl FnOnce(&Fields<'_, '_>) -> T) -> T {
         let raw = format!("GET / HTTP/1.1\r\n{lines}\r\n");
-        let mut storage = [httparse::EMPTY_HEADER; 16];
-        let mut head = httparse::Request::new(&mut storage);
-        head.parse(raw.as_bytes()).unwrap();
-        then(&Fields::new(raw.as_bytes(), head.headers).unwrap())
+        let mut lines = Lines::new();
+        let head = RequestHead::read(raw.as_bytes(), &mut lines).unwrap();
+        then(&head.fields)
     }
 
     fn request(lines: &str) -> Result<Framing, Refusal> {

@@ -9,7 +9,7 @@ use crate::buffer::Buffer;
 use crate::chunked::Chunked;
 use crate::config::{PoolConfig, SiteConfig, UpstreamConfig};
 use crate::framing::Framing;
-use crate::head::Scanner;
+use crate::head::{Lines, RequestHead, Scanner};
 use crate::origin::Origin;
 use crate::request;
 use crate::site::Site;
@@ -17,6 +17,9 @@ use crate::site::Site;
 /// The bytes are not what they should be.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
+
+/// A request's method, target and whether it is of HTTP/1.0, and its fields.
+pub type Head = (Vec<u8>, String, bool, Vec<(Vec<u8>, Vec<u8>)>);
 
 /// What was decoded, how many bytes that took, and whether the end has come.
 pub type Decoded = (Vec<u8>, usize, bool);
@@ -34,6 +37,18 @@ pub fn head_end(bytes: &[u8], arrivals: &[usize]) -> Result<Option<usize>, Malfo
         }
     }
     Ok(None)
+}
+
+/// What the head that `bytes` begin with says.
+///
+/// # Errors
+///
+/// It is none, or not whole.
+pub fn read_head(bytes: &[u8]) -> Result<Head, Malformed> {
+    let mut lines = Lines::new();
+    let head = RequestHead::read(bytes, &mut lines).map_err(|_| Malformed)?;
+    let fields = head.fields.list_unless(|_| false).map(|(name, value)| (name.to_vec(), value.to_vec()));
+    Ok((head.method.to_vec(), head.target.to_owned(), head.is_1_0, fields.collect()))
 }
 
 /// The head that an upstream would get for the head `raw` of a client at 192.0.2.1.

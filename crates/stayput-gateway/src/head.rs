@@ -1,13 +1,21 @@
-//! Heads: where one ends, and what its fields are.
+//! Heads: how they are read, and what their fields are.
 //!
-//! The scanner refuses bare CR and bare LF as they arrive, because `httparse` accepts them and other servers
-//! disagree on what they mean, which is how requests are smuggled.
+//! Nearly all come whole, and are read in one go by the `reader`; for those that don't, the `scanner` finds the end first,
+//! looking at each byte once. Nothing is mended on the way: what two servers could read differently is refused.
+
+mod kind;
+#[cfg(test)]
+mod peer;
+mod reader;
+mod scanner;
+mod words;
 
 use std::ops::Range;
 
-use httparse::Header;
-use memchr::memchr2;
-
+pub(crate) use self::kind::{Kind, Names, is_token};
+use self::reader::Line;
+pub(crate) use self::reader::{AnswerHead, Fault, Lines, RequestHead};
+pub(crate) use self::scanner::Scanner;
 use crate::buffer::Buffer;
 
 /// Most fields a head may have.
@@ -15,157 +23,10 @@ pub(crate) const MAX_FIELDS: usize = 128;
 /// Most options that all `Connection` fields of a head may name: each is looked for among the fields.
 const MAX_OPTIONS: usize = 32;
 
-/// Finds the end of a head that arrives piece by piece, looking at each byte once.
-#[derive(Default)]
-pub(crate) struct Scanner {
-    line: usize,
-    seen: usize,
-}
-
-/// A CR or LF on its own.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BareLineBreak;
-
-impl Scanner {
-    /// The head's length with its empty line, once that is there. `bytes` is all that has arrived so far.
-    pub(crate) fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, BareLineBreak> {
-        while let Some(found) = memchr2(b'\r', b'\n', &bytes[self.seen..]) {
-            let at = self.seen + found;
-            match (bytes[at], bytes.get(at + 1)) {
-                (b'\r', None) => {
-                    self.seen = at;
-                    return Ok(None);
-                }
-                (b'\r', Some(b'\n')) if at == self.line => return Ok(Some(at + 2)),
-                (b'\r', Some(b'\n')) => (self.line, self.seen) = (at + 2, at + 2),
-                _ => return Err(BareLineBreak),
-            }
-        }
-        self.seen = bytes.len();
-        Ok(None)
-    }
-
-    pub(crate) fn is_in_first_line(&self) -> bool {
-        self.line == 0
-    }
-}
-
-/// What a field is to a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Passes as it is.
-    Other,
-    CacheControl,
-    Connection,
-    ContentLength,
-    Cookie,
-    Date,
-    Expect,
-    Host,
-    MaxForwards,
-    RequestId,
-    TransferEncoding,
-    /// For this connection only (RFC 9110, 7.6.1), by its name or because `Connection` says so.
-    HopByHop,
-    /// What only a gateway may say: who the client is, and what it asked for.
-    Forwarding,
-}
-
-impl Kind {
-    pub(crate) fn of(name: &[u8]) -> Self {
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        match name.len() {
-            2 if is(b"te") => Self::HopByHop,
-            4 if is(b"host") => Self::Host,
-            4 if is(b"date") => Self::Date,
-            6 if is(b"cookie") => Self::Cookie,
-            6 if is(b"expect") => Self::Expect,
-            7 if is(b"upgrade") => Self::HopByHop,
-            9 if is(b"forwarded") => Self::Forwarding,
-            10 if is(b"connection") => Self::Connection,
-            10 if is(b"keep-alive") => Self::HopByHop,
-            12 if is(b"max-forwards") => Self::MaxForwards,
-            12 if same(b"x-request-id", name) => Self::RequestId,
-            13 if is(b"cache-control") => Self::CacheControl,
-            14 if is(b"content-length") => Self::ContentLength,
-            14 if is(b"http2-settings") => Self::HopByHop,
-            16 if is(b"proxy-connection") => Self::HopByHop,
-            17 if is(b"transfer-encoding") => Self::TransferEncoding,
-            18 if is(b"proxy-authenticate") => Self::HopByHop,
-            19 if is(b"proxy-authorization") => Self::HopByHop,
-            14 | 17 if is_framing(name) => Self::HopByHop,
-            _ if is_forwarding(name) => Self::Forwarding,
-            _ => Self::Other,
-        }
-    }
-
-    /// Its place in a set of kinds.
-    fn bit(self) -> u16 {
-        1 << self as u16
-    }
-
-    /// Whether a `Connection` option may take the field away. A client must not be able to strip what decides who it
-    /// is or how a message is read.
-    fn yields_to_connection(self, name: &[u8]) -> bool {
-        let starts = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix));
-        matches!(self, Self::Other | Self::Expect)
-            && !starts(b"content-")
-            && !name.eq_ignore_ascii_case(b"authorization")
-            && !name.eq_ignore_ascii_case(b"set-cookie")
-    }
-}
-
-/// Whether many servers take `name` for `known`, which is in lower case: with underscores for dashes.
-fn same(known: &[u8], name: &[u8]) -> bool {
-    let dash = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    known.len() == name.len() && known.iter().zip(name).all(|(&known, &byte)| known == dash(byte))
-}
-
-/// `Content_Length` and `Transfer_Encoding`: to this gateway they frame nothing, so nobody behind it may see them.
-fn is_framing(name: &[u8]) -> bool {
-    same(b"content-length", name) || same(b"transfer-encoding", name)
-}
-
-/// `X-Forwarded-…` and `X-Real-IP`, also when spelled with underscores.
-fn is_forwarding(name: &[u8]) -> bool {
-    matches!(name.first(), Some(b'x' | b'X'))
-        && (same(b"x-real-ip", name) || name.get(..12).is_some_and(|start| same(b"x-forwarded-", start)))
-}
-
-/// Whether names of fields, methods and cookies may have this byte (RFC 9110, 5.6.2).
-pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// Names of fields, in any case and also when spelled with underscores.
-#[derive(Default)]
-pub(crate) struct Names {
-    /// In lower case.
-    names: Vec<String>,
-    /// Bit n: there is one of n bytes (of 63: or more). Most fields are seen by it to be none of these.
-    lengths: u64,
-}
-
-impl Names {
-    pub(crate) fn new(names: &[String]) -> Self {
-        let lengths = names.iter().fold(0, |lengths, name| lengths | Self::length(name.as_bytes()));
-        Self { names: names.iter().map(|name| name.to_ascii_lowercase()).collect(), lengths }
-    }
-
-    fn have(&self, name: &[u8]) -> bool {
-        self.lengths & Self::length(name) != 0 && self.names.iter().any(|own| same(own.as_bytes(), name))
-    }
-
-    fn length(name: &[u8]) -> u64 {
-        1 << name.len().min(63)
-    }
-}
-
 /// The fields of a head, each known by its kind.
 pub(crate) struct Fields<'h, 'b> {
     raw: &'b [u8],
-    list: &'h [Header<'b>],
-    kinds: [Kind; MAX_FIELDS],
+    lines: &'h mut [Line],
     /// The kinds that are among them, a bit each: most heads have few, and each is asked for.
     present: u16,
     /// What the `Connection` fields say about the connection itself.
@@ -173,20 +34,15 @@ pub(crate) struct Fields<'h, 'b> {
     pub(crate) keep_alive: bool,
 }
 
-/// The `Connection` fields name more options than anyone needs.
-#[derive(Debug)]
-pub(crate) struct TooManyOptions;
-
 impl<'h, 'b> Fields<'h, 'b> {
-    /// `list` as parsed from `raw`, a whole head.
-    pub(crate) fn new(raw: &'b [u8], list: &'h [Header<'b>]) -> Result<Self, TooManyOptions> {
-        let mut kinds = [Kind::Other; MAX_FIELDS];
+    /// These lines of the head `raw`.
+    fn new(raw: &'b [u8], lines: &'h mut [Line]) -> Result<Self, Fault> {
         let mut present = 0;
-        for (kind, field) in kinds.iter_mut().zip(list) {
-            *kind = Kind::of(field.name.as_bytes());
-            present |= kind.bit();
+        for line in &mut *lines {
+            line.kind = Kind::of(line.name(raw));
+            present |= line.kind.bit();
         }
-        let mut fields = Self { raw, list, kinds, present, close: false, keep_alive: false };
+        let mut fields = Self { raw, lines, present, close: false, keep_alive: false };
         if fields.has(Kind::Connection) {
             fields.apply_connection()?;
         }
@@ -195,27 +51,30 @@ impl<'h, 'b> Fields<'h, 'b> {
 
     /// Takes off the fields of these names: to the gateway they are what only a proxy in front may say.
     pub(crate) fn take_off(&mut self, names: &Names) {
-        for (field, kind) in self.list.iter().zip(&mut self.kinds) {
-            if *kind == Kind::Other && names.have(field.name.as_bytes()) {
-                *kind = Kind::Forwarding;
+        for line in &mut *self.lines {
+            if line.kind == Kind::Other && names.have(line.name(self.raw)) {
+                line.kind = Kind::Forwarding;
+                self.present |= Kind::Forwarding.bit();
             }
         }
     }
 
+    /// How long the head is.
+    pub(crate) fn head_length(&self) -> usize {
+        self.raw.len()
+    }
+
     /// The values of all fields of a kind.
-    pub(crate) fn all(&self, kind: Kind) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b, '_> {
-        let list = if self.has(kind) { self.list } else { &[] };
-        list.iter().zip(&self.kinds).filter(move |(_, its)| **its == kind).map(|(field, _)| field.value)
+    pub(crate) fn all(&self, kind: Kind) -> impl DoubleEndedIterator<Item = &'b [u8]> + use<'b, '_> {
+        self.of(kind).map(|line| line.value(self.raw))
     }
 
     /// Names and values of all fields of a kind, the last one first.
     pub(crate) fn all_backwards(
         &self,
         kind: Kind,
-    ) -> impl Iterator<Item = (&'b str, &'b [u8])> + use<'h, 'b, '_> {
-        let kinds = &self.kinds[..self.list.len()];
-        let ours = self.list.iter().zip(kinds).rev().filter(move |(_, its)| **its == kind);
-        ours.map(|(field, _)| (field.name, field.value))
+    ) -> impl Iterator<Item = (&'b [u8], &'b [u8])> + use<'b, '_> {
+        self.of(kind).rev().map(|line| (line.name(self.raw), line.value(self.raw)))
     }
 
     /// The value of the only field of that name, whatever it is to a gateway; nothing if there are several.
@@ -240,15 +99,15 @@ impl<'h, 'b> Fields<'h, 'b> {
     pub(crate) fn list_unless(
         &self,
         drop: impl Fn(Kind) -> bool,
-    ) -> impl Iterator<Item = (&'b str, &'b [u8])> {
-        let fields = self.list.iter().zip(&self.kinds).filter(move |(_, kind)| !drop(**kind));
-        fields.map(|(field, _)| (field.name, field.value))
+    ) -> impl Iterator<Item = (&'b [u8], &'b [u8])> {
+        let lines = self.lines.iter().filter(move |line| !drop(line.kind));
+        lines.map(|line| (line.name(self.raw), line.value(self.raw)))
     }
 
     /// The values of all fields of that name.
-    pub(crate) fn named<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b, 'n> {
-        let named = self.list.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
-        named.map(|field| field.value)
+    pub(crate) fn named<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'b, 'n, '_> {
+        let is_it = |line: &&Line| line.name(self.raw).eq_ignore_ascii_case(name.as_bytes());
+        self.lines.iter().filter(is_it).map(|line| line.value(self.raw))
     }
 
     /// Copies the field lines as they came, those excepted that `drop` names.
@@ -257,13 +116,12 @@ impl<'h, 'b> Fields<'h, 'b> {
     }
 
     /// The same where names count, too.
-    pub(crate) fn copy_unless(&self, drop: impl Fn(Kind, &str) -> bool, out: &mut Buffer) {
-        let mut from = self.line(0).start;
-        for index in 0..self.list.len() {
-            if drop(self.kinds[index], self.list[index].name) {
-                let line = self.line(index);
-                out.put(&self.raw[from..line.start]);
-                from = line.end;
+    pub(crate) fn copy_unless(&self, drop: impl Fn(Kind, &[u8]) -> bool, out: &mut Buffer) {
+        let mut from = self.line_start(0);
+        for (index, line) in self.lines.iter().enumerate() {
+            if drop(line.kind, line.name(self.raw)) {
+                out.put(&self.raw[from..line.start as usize]);
+                from = self.line_start(index + 1);
             }
         }
         out.put(&self.raw[from..self.raw.len() - 2]);
@@ -271,30 +129,30 @@ impl<'h, 'b> Fields<'h, 'b> {
 
     /// The request or status line, with its line break.
     pub(crate) fn start_line(&self) -> &'b [u8] {
-        let end = memchr::memchr(b'\n', self.raw).map_or(0, |at| at + 1);
-        &self.raw[..end]
+        &self.raw[..self.line_start(0)]
     }
 
-    /// Where a field's line stands in the head. Past the last one: the empty line.
-    fn line(&self, index: usize) -> Range<usize> {
-        self.line_start(index)..self.line_start(index + 1)
+    fn of(&self, kind: Kind) -> impl DoubleEndedIterator<Item = &Line> {
+        let lines = if self.has(kind) { &*self.lines } else { &[] };
+        lines.iter().filter(move |line| line.kind == kind)
     }
 
+    /// Where a field's line begins. Past the last one: the empty line.
     fn line_start(&self, index: usize) -> usize {
-        match self.list.get(index) {
-            Some(field) => field.name.as_ptr() as usize - self.raw.as_ptr() as usize,
-            None => self.raw.len() - 2,
-        }
+        self.lines.get(index).map_or(self.raw.len() - 2, |line| line.start as usize)
     }
 
-    fn apply_connection(&mut self) -> Result<(), TooManyOptions> {
-        let list = self.list;
-        let mut options = 0;
-        for field in list.iter().filter(|field| field.name.eq_ignore_ascii_case("connection")) {
-            for option in field.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+    fn apply_connection(&mut self) -> Result<(), Fault> {
+        let (raw, mut options) = (self.raw, 0);
+        for index in 0..self.lines.len() {
+            if self.lines[index].kind != Kind::Connection {
+                continue;
+            }
+            let value = self.lines[index].value(raw);
+            for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
                 options += 1;
                 if options > MAX_OPTIONS {
-                    return Err(TooManyOptions);
+                    return Err(Fault::TooManyOptions);
                 }
                 self.apply_option(option);
             }
@@ -303,16 +161,34 @@ impl<'h, 'b> Fields<'h, 'b> {
     }
 
     fn apply_option(&mut self, option: &[u8]) {
+        if option.eq_ignore_ascii_case(b"keep-alive") {
+            // A field of that name goes no further in any case.
+            self.keep_alive = true;
+            return;
+        }
         self.close |= option.eq_ignore_ascii_case(b"close");
-        self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-        for (field, kind) in self.list.iter().zip(&mut self.kinds) {
-            let name = field.name.as_bytes();
-            if name.eq_ignore_ascii_case(option) && kind.yields_to_connection(name) {
-                *kind = Kind::HopByHop;
+        for line in &mut *self.lines {
+            let name = line.name(self.raw);
+            if name.eq_ignore_ascii_case(option) && line.kind.yields_to_connection(name) {
+                line.kind = Kind::HopByHop;
                 self.present |= Kind::HopByHop.bit();
             }
         }
     }
+}
+
+impl Line {
+    fn name<'b>(&self, raw: &'b [u8]) -> &'b [u8] {
+        &raw[range(self.start, self.colon)]
+    }
+
+    fn value<'b>(&self, raw: &'b [u8]) -> &'b [u8] {
+        &raw[range(self.value, self.value_end)]
+    }
+}
+
+fn range(start: u32, end: u32) -> Range<usize> {
+    start as usize..end as usize
 }
 
 /// A field that may stand once stands there again.
@@ -323,50 +199,9 @@ pub(crate) struct Repeated;
 mod tests {
     use super::*;
 
-    fn scan(bytes: &[u8]) -> Result<Option<usize>, BareLineBreak> {
-        Scanner::default().scan(bytes)
-    }
-
-    #[test]
-    fn a_head_ends_at_its_empty_line_however_it_is_split() {
-        let bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nrest";
-        let end = bytes.len() - 4;
-        assert_eq!(scan(bytes), Ok(Some(end)));
-        for split in 0..end {
-            let mut scanner = Scanner::default();
-            assert_eq!(scanner.scan(&bytes[..split]), Ok(None), "split at {split}");
-            assert_eq!(scanner.scan(bytes), Ok(Some(end)), "split at {split}");
-        }
-    }
-
-    #[test]
-    fn a_bare_line_break_is_refused_before_the_head_is_whole() {
-        assert_eq!(scan(b"GET / HTTP/1.1\n"), Err(BareLineBreak));
-        assert_eq!(scan(b"GET / HTTP/1.1\rHost"), Err(BareLineBreak));
-        assert_eq!(scan(b"GET / HTTP/1.1\r\nHost: a\n"), Err(BareLineBreak));
-        assert_eq!(scan(b"GET / HTTP/1.1\r\r\n"), Err(BareLineBreak));
-        let mut scanner = Scanner::default();
-        assert_eq!(scanner.scan(b"GET / HTTP/1.1\r"), Ok(None));
-        assert_eq!(scanner.scan(b"GET / HTTP/1.1\rX"), Err(BareLineBreak));
-    }
-
-    #[test]
-    fn fields_of_the_gateways_own_are_known_in_every_spelling() {
-        for name in ["X-Forwarded-For", "x-forwarded-host", "X_Forwarded_Proto", "X-Real-Ip", "Forwarded"] {
-            assert_eq!(Kind::of(name.as_bytes()), Kind::Forwarding, "{name}");
-        }
-        for name in ["Content_Length", "transfer_encoding"] {
-            assert_eq!(Kind::of(name.as_bytes()), Kind::HopByHop, "{name}");
-        }
-        assert_eq!(Kind::of(b"X-Forwarded"), Kind::Other);
-        assert_eq!(Kind::of(b"X-Requested-With"), Kind::Other);
-    }
-
     fn copied(raw: &str) -> String {
-        let mut storage = [httparse::EMPTY_HEADER; 16];
-        let mut head = httparse::Request::new(&mut storage);
-        head.parse(raw.as_bytes()).unwrap();
-        let fields = Fields::new(raw.as_bytes(), head.headers).unwrap();
+        let mut lines = Lines::new();
+        let fields = RequestHead::read(raw.as_bytes(), &mut lines).unwrap().fields;
         let mut out = Buffer::default();
         fields.copy(|kind| matches!(kind, Kind::Connection | Kind::HopByHop), &mut out);
         String::from_utf8(out.filled().to_vec()).unwrap()
@@ -389,9 +224,7 @@ mod tests {
     #[test]
     fn a_flood_of_connection_options_is_refused() {
         let raw = format!("GET / HTTP/1.1\r\nConnection: {}\r\n\r\n", "a,".repeat(MAX_OPTIONS));
-        let mut storage = [httparse::EMPTY_HEADER; 16];
-        let mut head = httparse::Request::new(&mut storage);
-        head.parse(raw.as_bytes()).unwrap();
-        assert!(Fields::new(raw.as_bytes(), head.headers).is_err());
+        let read = RequestHead::read(raw.as_bytes(), &mut Lines::new()).map(|head| head.is_1_0);
+        assert_eq!(read, Err(Fault::TooManyOptions));
     }
 }

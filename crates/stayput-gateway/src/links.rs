@@ -46,7 +46,7 @@ impl Links<'_> {
         out: &mut Buffer,
     ) -> Marked {
         let page = self.in_pages && page::is_page(fields, status);
-        let is_marked = |name: &str| is(name, LEADING) || page && is(name, OF_BYTES);
+        let is_marked = |name: &[u8]| is(name, LEADING) || page && is(name, OF_BYTES);
         fields.copy_unless(|kind, name| drop(kind) || is_marked(name), out);
         let mut field = false;
         for (name, value) in fields.list_unless(drop) {
@@ -95,8 +95,8 @@ impl Links<'_> {
     }
 }
 
-fn is(name: &str, known: &[&str]) -> bool {
-    known.iter().any(|known| name.eq_ignore_ascii_case(known))
+fn is(name: &[u8], known: &[&str]) -> bool {
+    known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Fields that clients follow. `Content-Location` and `Link` name things, and are left alone.

@@ -83,7 +83,7 @@ fn client(peer: IpAddr, fields: &Fields<'_, '_>, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer;
     let lines = fields
         .all_backwards(Kind::Forwarding)
-        .filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-for"));
+        .filter(|(name, _)| name.eq_ignore_ascii_case(b"x-forwarded-for"));
     for hop in lines.flat_map(|(_, value)| value.rsplit(|&byte| byte == b',')).take(MOST_HOPS) {
         // Whoever wrote what can't be read is the last one known.
         let Some(address) = parse(hop) else { break };
@@ -109,16 +109,16 @@ const MOST_HOPS: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::{Lines, RequestHead};
 
     fn told(peer: &str, lines: &[&str]) -> String {
         let trusted = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
         let lines: Vec<_> = lines.iter().map(|line| format!("X-Forwarded-For: {line}\r\n")).collect();
         let raw = format!("GET / HTTP/1.1\r\nX-Forwarded-Host: 6.6.6.6\r\n{}\r\n", lines.concat());
-        let mut storage = [httparse::EMPTY_HEADER; 64];
-        let mut head = httparse::Request::new(&mut storage);
-        head.parse(raw.as_bytes()).unwrap();
+        let mut lines = Lines::new();
+        let head = RequestHead::read(raw.as_bytes(), &mut lines).unwrap();
         let mut origin = Origin::new(peer.parse().unwrap(), &trusted, false);
-        origin.read(&Fields::new(raw.as_bytes(), head.headers).unwrap(), &trusted);
+        origin.read(&head.fields, &trusted);
         let line = format!("X-Forwarded-For: {}\r\n", origin.address());
         assert!(origin.forwarded().starts_with(line.as_bytes()));
         origin.address().to_string()

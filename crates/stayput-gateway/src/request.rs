@@ -2,14 +2,12 @@
 //!
 //! What an upstream gets is built anew from what was understood; nothing that was not understood is passed on.
 
-use std::mem::MaybeUninit;
-
 use crate::affinity::{AffinityUrl, Found, Route};
 use crate::authority::is_authority;
 use crate::buffer::Buffer;
 use crate::config::RequestIds;
 use crate::framing::{self, Framing};
-use crate::head::{Fields, Kind, MAX_FIELDS};
+use crate::head::{Fault, Fields, Kind, Lines, RequestHead};
 use crate::origin::Origin;
 use crate::refusal::Refusal;
 use crate::request_id;
@@ -41,10 +39,10 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    fn of(name: &str) -> Self {
+    fn of(name: &[u8]) -> Self {
         match name {
-            "HEAD" => Self::Head,
-            "GET" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" => Self::Idempotent,
+            b"HEAD" => Self::Head,
+            b"GET" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE" => Self::Idempotent,
             _ => Self::Other,
         }
     }
@@ -58,8 +56,8 @@ impl Method {
     }
 }
 
-/// Judges the whole head `raw`, and writes the head for the upstream to `out`. HTTP/1.0 clients that send no `Host` mean
-/// `default_host`.
+/// Reads and judges the whole head `raw`, and writes the head for the upstream to `out`. HTTP/1.0 clients that send no `Host`
+/// mean `default_host`.
 pub(crate) fn read(
     raw: &[u8],
     site: &Site,
@@ -67,22 +65,42 @@ pub(crate) fn read(
     origin: &mut Origin,
     out: &mut Buffer,
 ) -> Result<Request, Refusal> {
-    let mut storage = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut head = httparse::Request::new(&mut []);
-    match head.parse_with_uninit_headers(raw, &mut storage) {
-        Ok(httparse::Status::Complete(length)) if length == raw.len() => {}
-        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
-        Err(httparse::Error::Version) if names_a_version(raw) => return Err(Refusal::Version),
-        Ok(_) | Err(_) => return Err(Refusal::Syntax),
-    }
-    let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version) else {
-        return Err(Refusal::Syntax);
-    };
-    if method == "CONNECT" {
+    Lines::with(|lines| match RequestHead::read(raw, lines) {
+        Ok(head) if head.fields.head_length() == raw.len() => judge(head, site, default_host, origin, out),
+        Err(Fault::TooManyFields) => Err(Refusal::HeadTooLarge),
+        Err(Fault::TooManyOptions) => Err(Refusal::ConnectionOptions),
+        Err(Fault::Version) if names_a_version(raw) => Err(Refusal::Version),
+        Ok(_) | Err(_) => Err(Refusal::Syntax),
+    })
+}
+
+/// The same for a head that `bytes` begin with, and how long it is. Nothing if that is not whole or can't be read: it is to be
+/// looked at in the order in which it comes, and refused for what is wrong with it first.
+pub(crate) fn read_first(
+    bytes: &[u8],
+    site: &Site,
+    default_host: &[u8],
+    origin: &mut Origin,
+    out: &mut Buffer,
+) -> Option<Result<(Request, usize), Refusal>> {
+    Lines::with(|lines| {
+        let head = RequestHead::read(bytes, lines).ok()?;
+        let length = head.fields.head_length();
+        Some(judge(head, site, default_host, origin, out).map(|request| (request, length)))
+    })
+}
+
+fn judge(
+    head: RequestHead<'_, '_>,
+    site: &Site,
+    default_host: &[u8],
+    origin: &mut Origin,
+    out: &mut Buffer,
+) -> Result<Request, Refusal> {
+    let RequestHead { method, target, is_1_0, mut fields } = head;
+    if method == b"CONNECT" {
         return Err(Refusal::Connect);
     }
-    let is_1_0 = version == 0;
-    let mut fields = Fields::new(raw, head.headers).map_err(|_| Refusal::ConnectionOptions)?;
     origin.check(&mut fields, &site.identity_headers);
     let framing = framing::of_request(&fields, is_1_0)?;
     let target = Target::read(method, target)?;
@@ -156,8 +174,8 @@ fn is_replaced(kind: Kind, is_1_0: bool) -> bool {
 }
 
 /// How many more may forward a TRACE or OPTIONS that says so (RFC 9110, 7.6.2).
-fn forwards_left(method: &str, fields: &Fields<'_, '_>) -> Result<Option<u64>, Refusal> {
-    if method != "TRACE" && method != "OPTIONS" {
+fn forwards_left(method: &[u8], fields: &Fields<'_, '_>) -> Result<Option<u64>, Refusal> {
+    if method != b"TRACE" && method != b"OPTIONS" {
         return Ok(None);
     }
     let Some(most) = fields.only(Kind::MaxForwards).map_err(|_| Refusal::Syntax)? else { return Ok(None) };
@@ -188,11 +206,11 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn read(method: &str, target: &'a str) -> Result<Self, Refusal> {
+    fn read(method: &[u8], target: &'a str) -> Result<Self, Refusal> {
         if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
             return Err(Refusal::Target);
         }
-        if target.starts_with('/') || target == "*" && method == "OPTIONS" {
+        if target.starts_with('/') || target == "*" && method == b"OPTIONS" {
             return Ok(Self { path: target, authority: None });
         }
         let (scheme, rest) = target.split_once("://").ok_or(Refusal::Target)?;
@@ -204,17 +222,17 @@ impl<'a> Target<'a> {
     }
 
     /// Writes the request line; says what of a route the target had, which is left out.
-    fn write(&self, method: &str, url: Option<&AffinityUrl>, out: &mut Buffer) -> Result<Found, Refusal> {
+    fn write(&self, method: &[u8], url: Option<&AffinityUrl>, out: &mut Buffer) -> Result<Found, Refusal> {
         let missing = match self.path {
-            "" if method == "OPTIONS" => "*",
-            path if path.starts_with(['/', '*']) => "",
-            _ => "/",
+            "" if method == b"OPTIONS" => b"*",
+            path if path.starts_with(['/', '*']) => b"".as_slice(),
+            _ => b"/",
         };
         let Some(url) = url else {
-            out.put_all(&[method, " ", missing, self.path, " HTTP/1.1\r\n"].map(str::as_bytes));
+            out.put_all(&[method, b" ", missing, self.path.as_bytes(), b" HTTP/1.1\r\n"]);
             return Ok(Found::default());
         };
-        out.put_all(&[method, " ", missing].map(str::as_bytes));
+        out.put_all(&[method, b" ", missing]);
         let found = url.copy_target(self.path, out).map_err(|_| Refusal::Target)?;
         out.put(b" HTTP/1.1\r\n");
         Ok(found)
@@ -302,7 +320,7 @@ mod tests {
         }
         assert_eq!(refused("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Refusal::Version);
         assert_eq!(refused("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"), Refusal::Connect);
-        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(MAX_FIELDS + 1));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(129));
         assert_eq!(refused(&many), Refusal::HeadTooLarge);
     }
 

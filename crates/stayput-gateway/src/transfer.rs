@@ -270,14 +270,7 @@ impl Transfer<'_> {
         out: &mut Buffer,
     ) -> Result<Answer, Ended> {
         for _ in 0..=MAX_INTERIM {
-            let length = self.read_head(from, input).await?;
-            let keep =
-                self.request.keep_alive && self.progress.is_uploaded.get() && !self.closing.has_begun();
-            let raw = &input.filled()[..length];
-            let pinning =
-                Pinning { cookie: self.set_cookie.as_ref(), links: self.links.as_ref(), id: self.id };
-            let answer = answer::read(raw, self.request, pinning, keep, out)
-                .map_err(|_| Ended::Refused(Refusal::AnswerMalformed))?;
+            let (answer, length) = self.read_head(from, input, out).await?;
             input.consume(length);
             if !answer.is_interim() {
                 return Ok(answer);
@@ -293,14 +286,30 @@ impl Transfer<'_> {
         Err(Ended::Refused(Refusal::AnswerMalformed))
     }
 
-    async fn read_head(&self, from: &mut ReadHalf<'_>, input: &mut Buffer) -> Result<usize, Ended> {
+    /// The next head, whose rewritten form is in `out` then, and its length.
+    async fn read_head(
+        &self,
+        from: &mut ReadHalf<'_>,
+        input: &mut Buffer,
+        out: &mut Buffer,
+    ) -> Result<(Answer, usize), Ended> {
+        let most = self.limits.head_bytes;
         let mut scanner = Scanner::default();
         loop {
             let bytes = input.filled();
+            // Nearly always the whole head is there at once.
+            if scanner.is_fresh()
+                && let Ok(read) = self.rewrite(&bytes[..bytes.len().min(most)], out)
+            {
+                return Ok(read);
+            }
+            let malformed = Ended::Refused(Refusal::AnswerMalformed);
             match scanner.scan(bytes) {
-                Ok(Some(length)) if length <= self.limits.head_bytes => return Ok(length),
-                Ok(None) if bytes.len() < self.limits.head_bytes => {}
-                _ => return Err(Ended::Refused(Refusal::AnswerMalformed)),
+                Ok(Some(length)) if length <= most => {
+                    return self.rewrite(&bytes[..length], out).map_err(|_| malformed);
+                }
+                Ok(None) if bytes.len() < most => {}
+                _ => return Err(malformed),
             }
             input.reserve(1);
             match io::read(from, input).await {
@@ -309,6 +318,13 @@ impl Transfer<'_> {
                 Ok(0) | Err(_) => return Err(Ended::Refused(Refusal::UpstreamFailed)),
             }
         }
+    }
+
+    /// Writes the head that `bytes` begin with as the client gets it.
+    fn rewrite(&self, bytes: &[u8], out: &mut Buffer) -> Result<(Answer, usize), answer::Malformed> {
+        let keep = self.request.keep_alive && self.progress.is_uploaded.get() && !self.closing.has_begun();
+        let pinning = Pinning { cookie: self.set_cookie.as_ref(), links: self.links.as_ref(), id: self.id };
+        answer::read(bytes, self.request, pinning, keep, out)
     }
 
     /// Whether there is more; an error if there should be.

@@ -15,6 +15,7 @@ fn check(input: &[u8]) -> bool {
     assert_eq!(fuzzing::head_end(bytes, &arrivals(how, bytes.len())), end, "however it is split");
     let Ok(Some(end)) = end else { return false };
     let head = &bytes[..end];
+    is_read_alike(head, bytes);
     match fuzzing::request_head(head) {
         Ok(written) => {
             is_the_same(head, &written);
@@ -24,6 +25,31 @@ fn check(input: &[u8]) -> bool {
             assert!([400, 404, 431, 501, 505].contains(&status), "{status}");
             false
         }
+    }
+}
+
+/// What httparse refuses is refused, and what it reads is read alike, whatever follows it. Only that many options of
+/// `Connection` are nothing to httparse.
+fn is_read_alike(head: &[u8], bytes: &[u8]) {
+    let mut storage = [httparse::EMPTY_HEADER; 128];
+    let mut parsed = httparse::Request::new(&mut storage);
+    let is_parsed = parsed.parse(head) == Ok(httparse::Status::Complete(head.len()));
+    let text = String::from_utf8_lossy(bytes);
+    match fuzzing::read_head(bytes) {
+        Ok((method, target, is_1_0, fields)) => {
+            assert!(is_parsed, "httparse refuses {text:?}");
+            assert_eq!(parsed.method.map(str::as_bytes), Some(&*method), "{text:?}");
+            assert_eq!((parsed.path, parsed.version), (Some(&*target), Some(u8::from(!is_1_0))), "{text:?}");
+            let theirs = parsed.headers.iter().map(|its| (its.name.as_bytes(), its.value));
+            assert!(theirs.eq(fields.iter().map(|(name, value)| (&**name, &**value))), "{text:?}");
+        }
+        Err(_) if is_parsed => {
+            let is_connection = |its: &&httparse::Header<'_>| its.name.eq_ignore_ascii_case("connection");
+            let options = parsed.headers.iter().filter(is_connection);
+            let counts = options.map(|its| its.value.split(|&byte| byte == b',').count());
+            assert!(counts.sum::<usize>() > 32, "httparse reads {text:?}");
+        }
+        Err(_) => {}
     }
 }
 

@@ -4,6 +4,7 @@ use stayput_core::{SystemClock, SystemRandom};
 
 use super::*;
 use crate::config::{AffinityConfig, CookieRule, SessionFormat, SessionRule, UpstreamConfig, UrlRule};
+use crate::head::{Lines, RequestHead};
 
 const CLIENT: &str = "192.0.2.1";
 
@@ -29,10 +30,9 @@ impl Rules {
 
     fn route_from(&self, in_url: Found, client: &str, lines: &str) -> Route {
         let raw = format!("GET / HTTP/1.1\r\n{lines}\r\n");
-        let mut storage = [httparse::EMPTY_HEADER; 16];
-        let mut head = httparse::Request::new(&mut storage);
-        head.parse(raw.as_bytes()).unwrap();
-        let fields = Fields::new(raw.as_bytes(), head.headers).unwrap();
+        let mut lines = Lines::new();
+        let head = RequestHead::read(raw.as_bytes(), &mut lines).unwrap();
+        let fields = head.fields;
         self.affinity.route(&fields, in_url, client.parse().unwrap(), &mut Buffer::default())
     }
 

@@ -78,12 +78,12 @@ impl AffinityUrl {
         drop: impl Fn(Kind) -> bool,
         out: &mut Buffer,
     ) {
-        let is_ours = |name: &str| {
-            name.eq_ignore_ascii_case("referer") || self.in_pages && name.eq_ignore_ascii_case(CODINGS)
+        let is_ours = |name: &[u8]| {
+            name.eq_ignore_ascii_case(b"referer") || self.in_pages && name.eq_ignore_ascii_case(CODINGS)
         };
         fields.copy_unless(|kind, name| drop(kind) || is_ours(name), out);
         for (name, value) in fields.list_unless(&drop) {
-            if name.eq_ignore_ascii_case("referer") {
+            if name.eq_ignore_ascii_case(b"referer") {
                 out.put(b"Referer: ");
                 self.copy_referer(value, host, out);
                 out.put(b"\r\n");
@@ -122,7 +122,7 @@ impl AffinityUrl {
     }
 }
 
-const CODINGS: &str = "accept-encoding";
+const CODINGS: &[u8] = b"accept-encoding";
 
 #[cfg(test)]
 mod tests;

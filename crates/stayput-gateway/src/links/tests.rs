@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{UrlPlace, UrlRule};
+use crate::head::{AnswerHead, Lines};
 
 const TOKEN: &str = "1234567890123456789012345678901234567890123";
 
@@ -17,10 +18,9 @@ fn links(parameter: &Parameter, in_pages: bool) -> Links<'_> {
 /// The fields of an answer as the client gets them, with ROUTE for the parameter.
 fn copied(status: u16, lines: &str, in_pages: bool) -> (String, Marked) {
     let raw = format!("HTTP/1.1 {status} X\r\n{lines}\r\n");
-    let mut storage = [httparse::EMPTY_HEADER; 16];
-    let mut head = httparse::Response::new(&mut storage);
-    head.parse(raw.as_bytes()).unwrap();
-    let fields = Fields::new(raw.as_bytes(), head.headers).unwrap();
+    let mut lines = Lines::new();
+    let head = AnswerHead::read(raw.as_bytes(), &mut lines).unwrap();
+    let fields = head.fields;
     let (parameter, mut out) = (parameter(), Buffer::default());
     let drop = |kind| matches!(kind, Kind::Connection | Kind::HopByHop | Kind::ContentLength);
     let marked = links(&parameter, in_pages).copy_fields(&fields, status, drop, &mut out);
