@@ -22,6 +22,11 @@ fn is_ipv6(host: &[u8]) -> bool {
 
 /// A registered name (RFC 3986, 3.2.2), of which an IPv4 address is one.
 fn is_name(host: &[u8]) -> bool {
+    // Nearly all names are letters, digits, dots and dashes only.
+    let is_usual = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'.' || *byte == b'-';
+    if host.iter().all(is_usual) {
+        return !host.is_empty();
+    }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
     let mut rest = host;
     while let [byte, after @ ..] = rest {

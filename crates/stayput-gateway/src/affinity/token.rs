@@ -4,6 +4,7 @@
 //! one or move its times. What it says is still only a hint: whoever copies one gets the same server, and nothing else.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -45,13 +46,34 @@ pub(crate) type Made = u64;
 const SECONDS: u64 = (1 << 36) - 1;
 
 pub(super) struct Tokens {
-    servers: HashMap<[u8; NAME], Server>,
+    servers: HashMap<[u8; NAME], Server, BuildHasherDefault<Beginning>>,
     /// By upstream: its tag under the primary key.
     names: Vec<[u8; NAME]>,
     /// By key of the keyring, the primary first: what signs the times.
     keys: Vec<[u8; 16]>,
     idle_timeout: Option<Duration>,
     absolute_timeout: Option<Duration>,
+}
+
+/// The hash of a name is its beginning: that is part of a keyed tag already. What is looked up may be anybody's, but is put
+/// nowhere, and nobody can choose those that it is compared with.
+#[derive(Default)]
+struct Beginning(u64);
+
+impl Hasher for Beginning {
+    fn finish(&self) -> u64 {
+        // The table takes what it compares from the highest bits, and the place from the lowest.
+        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    /// The length, which is the same for all.
+    fn write_usize(&mut self, _: usize) {}
 }
 
 #[derive(Clone, Copy)]
@@ -71,7 +93,7 @@ impl Tokens {
         upstreams: &[UpstreamConfig],
         keyring: &Keyring,
     ) -> Self {
-        let (mut servers, mut names) = (HashMap::new(), Vec::new());
+        let (mut servers, mut names) = (HashMap::default(), Vec::new());
         for (upstream, config) in upstreams.iter().enumerate() {
             for (key, tag) in keyring.affinity_tags(&config.name).enumerate() {
                 let name = encoded(&tag);
