@@ -10,14 +10,22 @@ const HALF: usize = BLOCK / 2;
 
 /// Where the first byte from `at` on is that is neither a letter nor a dash. If there is none among the blocks, where they end.
 #[inline]
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a vector has no ways out: 0.8 of 17.2 thousand instructions a request"
+)]
 pub(super) fn plain_end(bytes: &[u8], at: usize) -> usize {
-    end(bytes, at, |byte| (byte | 0x20).wrapping_sub(b'a') < 26 || byte == b'-')
+    end(bytes, at, |byte| ((byte | 0x20).wrapping_sub(b'a') < 26) | (byte == b'-'))
 }
 
 /// Where the first byte from `at` on is that is below `LEAST` or 127. If there is none among the blocks, where they end.
 #[inline]
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a vector has no ways out: 0.8 of 17.2 thousand instructions a request"
+)]
 pub(super) fn text_end<const LEAST: u8>(bytes: &[u8], at: usize) -> usize {
-    end(bytes, at, |byte| byte >= LEAST && byte != 0x7f)
+    end(bytes, at, |byte| (byte >= LEAST) & (byte != 0x7f))
 }
 
 #[inline]
@@ -30,12 +38,11 @@ fn end(bytes: &[u8], mut at: usize, goes_on: impl Fn(u8) -> bool) -> usize {
         // What the compiler sees through it takes apart, and puts together from single bytes again.
         let marks = black_box(marks);
         let (halves, _) = marks.as_chunks::<HALF>();
-        let [low, high] = [halves[0], halves[1]].map(u64::from_le_bytes);
-        if low != 0 {
-            return at + low.trailing_zeros() as usize / 8;
-        }
-        if high != 0 {
-            return at + HALF + high.trailing_zeros() as usize / 8;
+        for (half, marks) in halves.iter().enumerate() {
+            let marks = u64::from_le_bytes(*marks);
+            if marks != 0 {
+                return at + half * HALF + marks.trailing_zeros() as usize / 8;
+            }
         }
         at += BLOCK;
     }
