@@ -10,6 +10,7 @@ mod cookies;
 mod known;
 mod lifeboat;
 mod lost;
+mod newest;
 mod over;
 
 use std::collections::BTreeMap;
@@ -136,6 +137,8 @@ pub(crate) struct Log {
     pub(crate) unreplayed: Vec<(LogTag, Unreplayed)>,
     /// The processes that ended without a journal.
     pub(crate) forgetful: Vec<u32>,
+    /// Which process the store told of something, and when.
+    pub(crate) told: Vec<(u32, u32)>,
     policy: Policy,
     limits: Limits,
 }
@@ -152,7 +155,8 @@ impl Log {
     pub(crate) fn new(policy: Policy, limits: Limits) -> Self {
         let (requests, sessions, faults) = (Vec::new(), BTreeMap::new(), Vec::new());
         let (wary, silences, losses) = (Vec::new(), Vec::new(), Vec::new());
-        let (rest, blackouts, unreplayed, forgetful) = (None, Vec::new(), Vec::new(), Vec::new());
+        let (rest, blackouts, unreplayed) = (None, Vec::new(), Vec::new());
+        let (forgetful, told) = (Vec::new(), Vec::new());
         Self {
             requests,
             sessions,
@@ -164,6 +168,7 @@ impl Log {
             blackouts,
             unreplayed,
             forgetful,
+            told,
             policy,
             limits,
         }

@@ -175,6 +175,7 @@ impl World {
     pub(crate) fn hear(&mut self, server: usize, is_odd: bool) -> bool {
         let arrives = self.servers.stream(server).arrive(is_odd);
         if arrives {
+            self.log.told.push((self.servers.process(server), self.gates.step()));
             self.note(format_args!(
                 "server {server} is told of a change{}",
                 if is_odd { ", oddly" } else { "" }

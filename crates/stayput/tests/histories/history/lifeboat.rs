@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{BROWSERS, History};
 use crate::application::Action;
+use crate::browser::Jar;
 use crate::servers::SERVERS;
 use crate::world::Ties;
 
@@ -31,6 +32,38 @@ impl History {
         let server = self.rng.usize(..SERVERS);
         self.world.send(server, &jar, Ties::default(), (action, false));
         self.senders.push(None);
+    }
+
+    /// A browser goes on at a server, the store goes out, and somebody comes to that server with the cookies of before: what
+    /// they carry is older than the server's copy.
+    pub(super) async fn go_back(&mut self) -> Result<(), String> {
+        let (browser, server) = (self.rng.usize(..BROWSERS), self.rng.usize(..SERVERS));
+        if !self.browsers[browser].under_way.is_empty() || self.world.running() >= 4 {
+            return Ok(());
+        }
+        let jar = self.browsers[browser].jar.clone();
+        for action in [Action::Mark, Action::Add] {
+            let number = self.send_to(server, browser, (action, false), true);
+            self.receive_next(browser, number).await?;
+        }
+        self.settle().await?;
+        self.begin_outage();
+        let action = [Action::Look, Action::Add, Action::Mark][self.rng.usize(..3)];
+        self.come_with(&jar, server, action).await
+    }
+
+    /// Somebody comes with the cookies in `jar`, and waits a while for their answer.
+    pub(super) async fn come_with(&mut self, jar: &Jar, server: usize, action: Action) -> Result<(), String> {
+        let number = self.world.send(server, jar, Ties::default(), (action, false));
+        self.senders.push(None);
+        for _ in 0..50 {
+            self.settle().await?;
+            if self.world.log.request(number).end.is_some() {
+                break;
+            }
+            self.open_one();
+        }
+        Ok(())
     }
 
     /// Time passes in steps that no call of the store comes to its limit in, until all that waits is replayed.

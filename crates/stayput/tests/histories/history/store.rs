@@ -23,7 +23,9 @@ impl History {
                 }
                 40..50 if self.temper.store == Ills::Failovers => self.world.fail_over(&mut self.rng),
                 50..60 if self.temper.store == Ills::Failovers => self.forget_newest().await?,
+                60..65 if self.temper.store == Ills::Failovers => self.forget_logout().await?,
                 40..45 if self.temper.store == Ills::Wipes => self.world.wipe(),
+                65..75 if self.temper.lifeboats => self.go_back().await?,
                 _ => {}
             }
             return Ok(());
@@ -60,7 +62,22 @@ impl History {
         self.visit().await
     }
 
-    fn begin_outage(&mut self) {
+    /// A user logs out, the store forgets that, and somebody comes to the same server with the cookies of before.
+    async fn forget_logout(&mut self) -> Result<(), String> {
+        let (browser, server) = (self.rng.usize(..BROWSERS), self.rng.usize(..SERVERS));
+        if !self.browsers[browser].under_way.is_empty() || self.world.running() >= 4 {
+            return Ok(());
+        }
+        let jar = self.browsers[browser].jar.clone();
+        let number = self.send_to(server, browser, (Action::Logout, false), true);
+        self.receive_next(browser, number).await?;
+        self.settle().await?;
+        self.world.fail_over(&mut self.rng);
+        self.settle().await?;
+        self.come_with(&jar, server, Action::Look).await
+    }
+
+    pub(super) fn begin_outage(&mut self) {
         let way = [Way::Gone, Way::Silent, Way::Doubtful][self.rng.usize(..3)];
         let answers_probes = way == Way::Doubtful && self.rng.bool();
         let server = self.rng.bool().then(|| self.rng.usize(..SERVERS));

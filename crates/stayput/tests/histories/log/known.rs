@@ -110,7 +110,7 @@ impl View<'_> {
 
 impl Entry {
     /// The version of its session that its client has from its answer, or had before; none after a logout.
-    fn saw_version(&self) -> Option<Version> {
+    pub(super) fn saw_version(&self) -> Option<Version> {
         let end = self.end.as_ref().filter(|end| !end.deleted.contains(&Kind::Version))?;
         // Who has another session since has no version of the one before.
         end.version.or(self.version.filter(|_| !self.changes_identity()))

@@ -29,6 +29,7 @@ impl Log {
             self.judge_held(request, session, seen)?;
             if at == 0 {
                 self.judge_own(request, session, seen)?;
+                self.judge_newest(request, session, seen)?;
             }
             if self.is_settled_at(request) && !seen.is_adrift {
                 self.judge_stock(request, session, seen)?;
@@ -172,7 +173,10 @@ impl Log {
             }
             // Who only reads gets no new lifeboat, and may have seen what only that server has.
             let is_carried = other.writes_declared() && is_all_adrift;
-            let is_stored = !had.is_adrift && self.losses.is_empty();
+            // What is ended for its user is refused within the lease (docs/outages.md, "What that risks"): who has another session
+            // since is told of no version of this one any more, and may be shown an old copy of it until then.
+            let is_over = self.may_be_ended_for_all(session, other, request);
+            let is_stored = !had.is_adrift && self.losses.is_empty() && !is_over;
             if !is_carried && !is_stored {
                 continue;
             }
@@ -184,6 +188,15 @@ impl Log {
             must(seen.count >= had.count, format_args!("saw a lower count than its own {number}"))?;
         }
         Ok(())
+    }
+
+    /// Whether all sessions of the session's user may have been ended between two requests.
+    fn may_be_ended_for_all(&self, session: u32, from: &Entry, to: &Entry) -> bool {
+        let Some(user) = self.subject(session) else { return false };
+        let is_after = |by: &Entry| self.done_by(by).is_none_or(|done| done > from.sent.step);
+        let is_before = |by: &Entry| to.end.as_ref().is_none_or(|end| by.sent.step < end.at.step);
+        let mut ends = self.requests.iter().filter(|by| by.action() == Action::EndAll(user));
+        ends.any(|by| is_after(by) && is_before(by))
     }
 
     /// Whether somebody else may have written to the session since the chain began.
@@ -298,7 +311,7 @@ impl Entry {
 }
 
 /// What clocks, leases and calls under way come to.
-const SLACK: Duration = Duration::from_secs(5);
+pub(super) const SLACK: Duration = Duration::from_secs(5);
 
 /// After this long nobody holds a copy of what was so before.
 const HEARD: Duration = Duration::from_secs(110);
