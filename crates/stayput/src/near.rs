@@ -123,6 +123,12 @@ impl Near {
         }
     }
 
+    /// Whether this process ended the session so lately that not even a store which says otherwise is believed: it has forgotten
+    /// that, as one that failed over may.
+    pub(crate) fn is_gone(&self, key: &StorageKey) -> bool {
+        matches!(self.copies.peek(key), Some(Held::Gone { until }) if self.clock.uptime() < until)
+    }
+
     /// When the store confirmed a copy, by the clock that shows `now`.
     pub(crate) fn confirmed(&self, copy: &Copy, now: Timestamp) -> Timestamp {
         now.before(self.clock.uptime().since(copy.sent))

@@ -180,6 +180,8 @@ impl Session {
                     None => Answer::FromNear(near),
                 }
             }
+            // Where no copy will do, what was ended here is still over.
+            Some(near) if near.is_gone(&claim.key) => Answer::Here(Ok(Err(Refusal::NoSession))),
             _ => self.ask_store(claim, keyring),
         }
     }

@@ -80,6 +80,13 @@ pub(crate) fn read_version(value: &str) -> Option<(&str, u64)> {
     Some((of_key, count.parse().ok()?))
 }
 
+/// The part of a lifeboat's label that reads like a version cookie: the version that its session had in the store.
+pub(crate) fn read_base(value: &str) -> Option<&str> {
+    let (of_key, rest) = value.split_once('.')?;
+    let (count, _) = rest.split_once('.')?;
+    Some(&value[..of_key.len() + 1 + count.len()])
+}
+
 /// What a cookie says, to somebody who has the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meaning {

@@ -46,8 +46,8 @@ pub(crate) struct Entry {
     pub(crate) home: Option<u32>,
     /// The requests before it of whose answers its cookies come, and of nothing else.
     pub(crate) after: Vec<u32>,
-    /// The session that its lifeboat is of.
-    pub(crate) boat: Option<u32>,
+    /// What its lifeboat is of, and how new the state of it that was last in the store.
+    pub(crate) boat: Option<Version>,
     /// The server that it went to, and the process.
     pub(crate) server: usize,
     pub(crate) process: u32,

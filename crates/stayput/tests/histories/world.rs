@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 use crate::application::{Action, Report, Task};
-use crate::browser::{Change, Jar, KINDS, Kind, Meaning, read_version};
+use crate::browser::{Change, Jar, KINDS, Kind, Meaning, read_base, read_version};
 use crate::gates::{Fate, Gates};
 use crate::log::{End, Entry, Limits, Log, Made, Moment, Shown, Verdict, Version};
 use crate::servers::{Servers, has_journal};
@@ -87,7 +87,7 @@ impl World {
             "#{number} to server {server}: {what}, shows {shown:?} seen {seen:?}, home {home:?}"
         ));
         let sent = self.moment();
-        let boat = jar.get(Kind::Lifeboat).and_then(|value| self.version(value)).map(|boat| boat.session);
+        let boat = jar.get(Kind::Lifeboat).and_then(|value| self.version(read_base(value)?));
         let entry =
             Entry { task: task.clone(), shown, version, boat, server, home, after, process, sent, end: None };
         self.log.requests.push(entry);

@@ -197,6 +197,23 @@ async fn a_logout_here_counts_at_once_even_if_the_store_forgets_it() {
 }
 
 #[tokio::test]
+async fn a_logout_here_counts_where_no_copy_will_do_too() {
+    let pair = Pair::new();
+    let other = pair.logged_in().await;
+    let session = other.cookie(SESSION).unwrap();
+    other.post("/logout").await;
+    let browser = pair.a.browser();
+    browser.post("/set/color/red").await;
+    let anonymous = browser.cookie(ANONYMOUS).unwrap();
+    browser.post("/logout").await;
+    // The second has no version cookie: copies of it may be too old, and the store is asked. One that failed over may have
+    // forgotten the logout.
+    let both = browser.sending(&[(SESSION, &*session), (ANONYMOUS, &*anonymous)]);
+    let (loads, reply) = pair.loads(both.get("/read/color")).await;
+    assert_eq!((loads, reply.text.as_str()), (0, ""));
+}
+
+#[tokio::test]
 async fn who_ends_all_sessions_of_a_subject_ends_their_copies() {
     let pair = Pair::new();
     let (browser, other) = (pair.logged_in().await, pair.logged_in().await);

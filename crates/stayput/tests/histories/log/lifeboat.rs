@@ -120,7 +120,7 @@ impl Log {
         let end = request.end.as_ref().map_or(request.sent.time, |end| end.at.time);
         let is_young = end.after(self.limits.skew + SLACK) < made.sent.time.after(self.policy.max_age);
         !made.is_born_adrift()
-            || request.boat == Some(session) && is_young
+            || request.boat.is_some_and(|boat| boat.session == session) && is_young
             || self.requests.iter().any(has_put)
     }
 
@@ -158,7 +158,7 @@ impl Log {
             if !other.is_ok() || self.is_forgotten(other) || self.is_parallel(request, chain[0], session) {
                 continue;
             }
-            let is_same = |link: &&Entry| link.is_adrift() && !link.was_told_of_newer();
+            let is_same = |link: &&Entry| link.is_adrift() && !link.was_told_of_newer(session);
             let later = chain[at + 1..].iter().copied().chain([request]);
             let is_all_adrift = other.is_adrift() && later.clone().all(|link| is_same(&link));
             let number = other.number();
@@ -291,9 +291,16 @@ impl Entry {
         matches!(self.action(), Action::Set(CART) | Action::Remove(CART) | Action::Take(CART))
     }
 
-    /// Whether its server knew a newer state of the session than its client: that is shown, without what the client wrote since.
-    fn was_told_of_newer(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| end.version.is_some())
+    /// Whether its server may have known a newer state of the session than its client's lifeboat was written over: that is shown,
+    /// without what the client wrote since (docs/outages.md: "until then each shows its own").
+    fn was_told_of_newer(&self, session: u32) -> bool {
+        let is_told = self.end.as_ref().is_some_and(|end| end.version.is_some());
+        // Who was told of it before has it in their version cookie.
+        let seen = self.version.filter(|version| version.session == session);
+        let knows = seen.is_some_and(|seen| {
+            self.boat.is_some_and(|boat| boat.session == session && boat.count < seen.count)
+        });
+        is_told || knows
     }
 
     fn set_cart_adrift(&self) -> bool {
