@@ -94,10 +94,11 @@ impl Log {
                 // The limit may have ended it.
                 Action::Login(user) => other.number() != session && self.subject(session) == Some(user),
                 Action::EndAll(user) => {
-                    let is_just_before = other
-                        .end
-                        .as_ref()
-                        .is_none_or(|end| end.at.time.after(self.limits.skew + SLACK) >= made.sent.time);
+                    // "If all of them were ended meanwhile, or within `max_age` before, it is over" (docs/outages.md).
+                    let before = if made.is_born_adrift() { self.policy.max_age } else { Duration::ZERO };
+                    let slack = before + self.limits.skew + SLACK;
+                    let is_just_before =
+                        other.end.as_ref().is_none_or(|end| end.at.time.after(slack) >= made.sent.time);
                     self.subject(session) == Some(user) && is_just_before
                 }
                 _ => false,
