@@ -160,6 +160,10 @@ impl Session {
         found: Option<Result<Found, Refusal>>,
     ) -> Option<Result<Found, Refusal>> {
         let Some(view) = lifeboat.pending.view(&claim.key) else { return found };
+        let view = match &found {
+            Some(Ok(found)) => view.confirmed_by(found),
+            _ => view,
+        };
         let (policy, now) = (&self.sessions().inner.policy, self.sessions().inner.clock.now());
         let (header, generation) = (&view.current.header, claim.cookie.value.generation);
         let is_newer = match &found {
@@ -377,6 +381,22 @@ fn newest(copy: Option<Result<Found, Refusal>>, carried: Option<Found>) -> Optio
         (Some(Ok(copy)), Some(carried)) if copy.version() < carried.version() => Some(Ok(carried)),
         (None, Some(carried)) => Some(Ok(carried)),
         (copy, _) => copy,
+    }
+}
+
+impl View {
+    /// The same writes over the same version as `found`, if that is what they were made over and the store has confirmed it since:
+    /// else who wrote in an outage would not see it any more once that is longer than `max_age` ago, though it waits still.
+    fn confirmed_by(mut self, found: &Found) -> Self {
+        let Some(later) = found.drift.as_deref().filter(|drift| drift.confirmed > self.drift.confirmed)
+        else {
+            return self;
+        };
+        if SeenVersion::of(&self.current.header) == found.version() {
+            self.current = Arc::new(self.current.with(found.current.header.clone()));
+            (self.drift.confirmed, self.drift.marker) = (later.confirmed, later.marker);
+        }
+        self
     }
 }
 

@@ -606,3 +606,24 @@ impl SessionStore for LateStore {
         self.store.invalidations()
     }
 }
+
+#[tokio::test]
+async fn what_waits_for_the_store_is_seen_however_long_ago_it_was_written() {
+    let fleet = Fleet::new();
+    let a = fleet.server("a").await;
+    let browser = logged_in(&a).await;
+    fleet.break_down(&[&a]).await;
+    assert_eq!(browser.post("/count").await.text, "2");
+    fleet.clock.advance(Duration::from_mins(16));
+    // From here on the store answers who reads, and takes no writes.
+    for _ in 0..1_000 {
+        fleet.store.plan(Operation::Replace, Fault::Before);
+    }
+    fleet.mend(&[&a]).await;
+    let mut reply = browser.get("/number/n").await;
+    while reply.status == 503 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        reply = browser.get("/number/n").await;
+    }
+    assert_eq!(reply.text, "2");
+}
