@@ -173,17 +173,20 @@ impl Label {
     }
 }
 
-/// The cookie of a session that its user ended while the store was out, by which any server ends it there.
-pub(crate) fn seal_ended(key: &StorageKey, keyring: &Keyring, random: &dyn Random) -> String {
-    let sealed = keyring.seal(ENDED_CONTEXT, key.as_bytes(), random);
+/// The cookie of sessions that their user ended while the store was out, by which any server ends them there. There are several
+/// if nobody could tell which of those whose cookies came with the logout is alive.
+pub(crate) fn seal_ended(keys: &[StorageKey], keyring: &Keyring, random: &dyn Random) -> String {
+    let keys: Vec<u8> = keys.iter().flat_map(StorageKey::as_bytes).copied().collect();
+    let sealed = keyring.seal(ENDED_CONTEXT, &keys, random);
     ENDED.to_owned() + &data_encoding::BASE64URL_NOPAD.encode(&sealed)
 }
 
-/// The session that such a cookie is about.
-pub(crate) fn open_ended(cookie: &[u8], keyring: &Keyring) -> Option<StorageKey> {
+/// The sessions that such a cookie is about.
+pub(crate) fn open_ended(cookie: &[u8], keyring: &Keyring) -> Option<Vec<StorageKey>> {
     let sealed = unwrapped(cookie.strip_prefix(ENDED.as_bytes())?)?;
-    let key = keyring.open(ENDED_CONTEXT, &sealed).ok()?;
-    key.try_into().ok().map(StorageKey::from_bytes)
+    let keys = keyring.open(ENDED_CONTEXT, &sealed).ok()?;
+    let (keys, rest) = keys.as_chunks::<{ StorageKey::LEN }>();
+    rest.is_empty().then(|| keys.iter().copied().map(StorageKey::from_bytes).collect())
 }
 
 fn unwrapped(text: &[u8]) -> Option<Vec<u8>> {
@@ -297,8 +300,8 @@ mod tests {
     #[test]
     fn word_of_an_end_is_nothing_else_and_nothing_else_is_that() {
         let keyring = Keyring::generate(&SystemRandom);
-        let ended = seal_ended(&key(1), &keyring, &SystemRandom);
-        assert_eq!(open_ended(ended.as_bytes(), &keyring), Some(key(1)));
+        let ended = seal_ended(&[key(1), key(2)], &keyring, &SystemRandom);
+        assert_eq!(open_ended(ended.as_bytes(), &keyring), Some(vec![key(1), key(2)]));
         assert_eq!(Boat::open(ended.as_bytes(), &key(1), &keyring), None);
         let boat = boat().seal(&key(1), &keyring, &SystemRandom);
         assert_eq!(open_ended(boat.as_bytes(), &keyring), None);

@@ -6,8 +6,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, thread};
 
@@ -37,9 +37,16 @@ pub(crate) struct Writer {
 
 /// To whom jobs are given.
 enum Jobs {
-    Thread(SyncSender<Job>),
+    Thread(Queue),
     /// Each is done by who gives it.
     Caller(Mutex<File>),
+}
+
+/// What waits for the thread. Of lines there may be so many; that the journal is to be emptied always has room, since what is left
+/// in it would be replayed after a restart: it comes after at least one line, so it is bounded by those.
+struct Queue {
+    jobs: Sender<Job>,
+    lines: Arc<AtomicUsize>,
 }
 
 enum Job {
@@ -83,14 +90,16 @@ impl Journal {
         if !self.has_thread {
             return Ok((entries, Writer { jobs: Jobs::Caller(Mutex::new(self.file)), length }));
         }
-        let (jobs, queue) = sync_channel(QUEUE);
-        let counted = Arc::clone(&length);
+        let (jobs, waiting) = channel();
+        let queue = Queue { jobs, lines: Arc::default() };
+        let (counted, lines) = (Arc::clone(&length), Arc::clone(&queue.lines));
         thread::Builder::new().name("stayput-journal".to_owned()).spawn(move || {
-            while let Ok(first) = queue.recv() {
-                work(&mut self.file, std::iter::once(first).chain(queue.try_iter().take(QUEUE)), &counted);
+            while let Ok(first) = waiting.recv() {
+                let jobs = std::iter::once(first).chain(waiting.try_iter().take(QUEUE));
+                work(&mut self.file, jobs.inspect(|job| note_taken(job, &lines)), &counted);
             }
         })?;
-        Ok((entries, Writer { jobs: Jobs::Thread(jobs), length }))
+        Ok((entries, Writer { jobs: Jobs::Thread(queue), length }))
     }
 
     fn read(&mut self, keyring: &Keyring) -> io::Result<Vec<Entry>> {
@@ -145,23 +154,39 @@ impl Writer {
         }
     }
 
-    /// Empties the journal: all of it has reached the store. If it is too busy for that, another time.
+    /// Empties the journal: all of it has reached the store.
     pub(crate) fn clear(&self) {
         let _ = self.give(Job::Clear);
     }
 
     fn give(&self, job: Job) -> io::Result<()> {
         match &self.jobs {
-            Jobs::Thread(jobs) => jobs.try_send(job).map_err(|failed| match failed {
-                TrySendError::Full(_) => io::Error::new(io::ErrorKind::ResourceBusy, "journal is too slow"),
-                TrySendError::Disconnected(_) => io::Error::other("journal has ended"),
-            }),
+            Jobs::Thread(queue) => queue.give(job),
             Jobs::Caller(file) => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 work(&mut file, std::iter::once(job), &self.length);
                 Ok(())
             }
         }
+    }
+}
+
+impl Queue {
+    fn give(&self, job: Job) -> io::Result<()> {
+        if let Job::Append { .. } = job
+            && self.lines.fetch_add(1, Ordering::AcqRel) >= QUEUE
+        {
+            self.lines.fetch_sub(1, Ordering::AcqRel);
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "journal is too slow"));
+        }
+        self.jobs.send(job).map_err(|_| io::Error::other("journal has ended"))
+    }
+}
+
+/// Notes that a job waits no longer.
+fn note_taken(job: &Job, lines: &AtomicUsize) {
+    if let Job::Append { .. } = job {
+        lines.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -247,7 +272,7 @@ const MOST_BYTES: u64 = 64 << 20;
 /// Most bytes of it with which values are written: one client could fill it, and then nobody could log out any more.
 const MOST_WRITTEN: u64 = MOST_BYTES / 2;
 
-/// Most entries that wait to be written.
+/// Most lines that wait to be written.
 const QUEUE: usize = 1024;
 
 #[cfg(test)]
@@ -325,6 +350,29 @@ mod tests {
         let written = Entry::Written { key: key(1), write };
         writer.append(&written, false, &keyring, &SystemRandom).await.unwrap_err();
         writer.append(&Entry::Ended { key: key(1) }, true, &keyring, &SystemRandom).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_is_too_slow_takes_no_more_lines_and_is_emptied_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let keyring = Keyring::generate(&SystemRandom);
+        // Nobody works on these yet.
+        let (jobs, waiting) = channel();
+        let queue = Queue { jobs, lines: Arc::default() };
+        let lines = Arc::clone(&queue.lines);
+        let writer = Writer { jobs: Jobs::Thread(queue), length: Arc::default() };
+        let entry = Entry::Ended { key: key(1) };
+        for _ in 0..QUEUE {
+            drop(writer.append(&entry, false, &keyring, &SystemRandom));
+        }
+        let error = writer.append(&entry, false, &keyring, &SystemRandom).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+        writer.clear();
+        let mut file =
+            private().read(true).append(true).create(true).open(dir.path().join("journal")).unwrap();
+        work(&mut file, waiting.try_iter().inspect(|job| note_taken(job, &lines)), &writer.length);
+        assert_eq!((file.metadata().unwrap().len(), lines.load(Ordering::Acquire)), (0, 0));
+        assert_eq!(writer.length.load(Ordering::Acquire), 0);
     }
 
     /// Opens it again, when the thread of the writer before has let it go.

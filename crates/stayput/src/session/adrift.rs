@@ -334,8 +334,8 @@ impl Session {
             self.emit(EventKind::Ended(EndReason::Logout), current.as_deref());
         }
         let left = current.as_deref().and_then(|current| self.lifetime(current));
-        let ended = keys.first().map(|key| {
-            let value = boat::seal_ended(key, &inner.keyring.load(), &*inner.random);
+        let ended = (!keys.is_empty()).then(|| {
+            let value = boat::seal_ended(&keys, &inner.keyring.load(), &*inner.random);
             CookieChange::Set { value, left }
         });
         self.forget();
@@ -351,23 +351,30 @@ impl Session {
         else {
             return;
         };
-        let Some(key) = boat::open_ended(value, keyring) else { return };
-        match self.sessions().remove(key).await {
-            Ok(()) => {
-                let mut state = self.state();
-                state.answer.lifeboat = Some(CookieChange::Delete);
-                state.writes = true;
-            }
-            // The browser keeps saying it. Until then it is ended here, too.
-            Err(error) if is_outage(&error) => {
-                if !lifeboat.pending.is_ended(&key)
-                    && let Err(error) = lifeboat.end(key, self.sessions()).await
-                {
-                    error.log();
-                }
-            }
-            Err(error) => error.log(),
+        let Some(keys) = boat::open_ended(value, keyring) else { return };
+        let mut are_ended = true;
+        for key in keys {
+            are_ended &= self.end_there_or_here(lifeboat, key).await;
         }
+        // Else the browser keeps saying it.
+        if are_ended {
+            let mut state = self.state();
+            state.answer.lifeboat = Some(CookieChange::Delete);
+            state.writes = true;
+        }
+    }
+
+    /// Ends a session in the store or, while that is out, here; says whether it is ended there.
+    async fn end_there_or_here(&self, lifeboat: &Lifeboat, key: StorageKey) -> bool {
+        let Err(error) = self.sessions().remove(key).await else { return true };
+        if !is_outage(&error) {
+            error.log();
+        } else if !lifeboat.pending.is_ended(&key)
+            && let Err(error) = lifeboat.end(key, self.sessions()).await
+        {
+            error.log();
+        }
+        false
     }
 }
 

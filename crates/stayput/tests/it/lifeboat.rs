@@ -13,7 +13,7 @@ use stayput_stores::MemoryStore;
 use stayput_testkit::{Fault, FaultyStore, ManualClock, TellingStore};
 
 use crate::outage::back;
-use crate::support::{Browser, Reply, SESSION, Server};
+use crate::support::{ANONYMOUS, Browser, Reply, SESSION, Server};
 
 pub(crate) const LIFEBOAT: &str = "__Host-stayput-lifeboat";
 
@@ -381,6 +381,31 @@ async fn any_server_ends_what_its_user_ended_on_one_that_died() {
     assert_eq!(browser.get("/who").await.text, "nobody");
     assert_eq!(browser.cookie(LIFEBOAT), None);
     assert_eq!(stolen.get("/who").await.text, "nobody");
+}
+
+#[tokio::test]
+async fn any_server_ends_all_that_may_have_been_meant_by_a_logout_on_one_that_died() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.server("a").await, fleet.server("b").await);
+    let (browser, other) = (logged_in(&a).await, a.browser());
+    other.post("/set/color/green").await;
+    let [session, anonymous] = [browser.cookie(SESSION), other.cookie(ANONYMOUS)].map(Option::unwrap);
+    // Which of the two is alive nobody knows who has neither a copy nor a lifeboat of them.
+    let both = browser.sending(&[(SESSION, &*session), (ANONYMOUS, &*anonymous)]);
+    fleet.break_down(&[&a, &b]).await;
+    let stranger = both.at(&b);
+    assert_eq!(stranger.post("/logout").await.status, 200);
+    assert!(stranger.cookie(LIFEBOAT).is_some_and(|value| value.starts_with("ended.")));
+    // The server that took it is never seen again.
+    let c = fleet.server("c").await;
+    let stranger = stranger.at(&c);
+    drop((both, b));
+    fleet.store.mend();
+    back(&c).await;
+    stranger.get("/who").await;
+    assert_eq!(stranger.cookie(LIFEBOAT), None);
+    assert_eq!(other.at(&c).get("/read/color").await.text, "");
+    assert_eq!(browser.at(&c).get("/who").await.text, "nobody");
 }
 
 #[tokio::test]
