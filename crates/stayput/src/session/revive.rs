@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use stayput_core::{DecodedCookie, Epoch, Keyring, OnWiped, Operation, Timestamp};
+use stayput_core::{DecodedCookie, Epoch, Keyring, OnWiped, Operation, StorageKey, Timestamp};
 
 use super::find::Claim;
 use super::{CookieState, Current, Drift, Found, Session, Source};
@@ -35,7 +35,10 @@ impl Session {
             return Ok(Err(Refusal::NoSession));
         }
         let data = boat.data_before(&Device::of(&self.client())).known_whole();
-        let current = Current { id: cookie.value.id.clone(), key, header: boat.header.clone(), data };
+        let mut header = boat.header.clone();
+        // A call that comes late, when the session has been left behind and the store has forgotten that, is not to bring it back.
+        header.expires = header.expires.min(boat.confirmed.after(inner.policy.max_age));
+        let current = Current { id: cookie.value.id.clone(), key, header, data };
         let current = Arc::new(current);
         let (this, put) = (self.clone(), Arc::clone(&current));
         // A client that goes away in the middle would leave a session that nobody admitted.
@@ -82,7 +85,11 @@ impl Session {
     /// Puts a session into the store, unless all of its subject's were ended since, or there is no room for it.
     async fn put_back(&self, current: &Current, boat: &Boat) -> Result<(), Error> {
         let sessions = self.sessions();
-        let Some(subject) = &boat.subject else { return sessions.create(current).await };
+        let Some(subject) = &boat.subject else {
+            sessions.create(current).await?;
+            self.let_live(current.key, boat).await;
+            return Ok(());
+        };
         let epoch = self.epoch(subject.key()).await?;
         // An epoch is at least the time at which it was raised, by another clock than that of the server that confirmed: of two
         // that are close nobody knows which was first.
@@ -100,6 +107,17 @@ impl Session {
                 Err(Error::Ended)
             }
             admitted => admitted,
+        }?;
+        self.let_live(current.key, boat).await;
+        Ok(())
+    }
+
+    /// Has a session live on in the store for as long as it would have.
+    async fn let_live(&self, key: StorageKey, boat: &Boat) {
+        let touch = self.sessions().call(Operation::Touch, |store| store.touch(key, boat.header.expires));
+        if let Err(error) = touch.await {
+            // The next request touches it, or brings it once more.
+            error.log();
         }
     }
 }
