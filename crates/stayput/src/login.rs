@@ -8,7 +8,7 @@ mod succession;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stayput_core::{State as RecordState, StorageKey, StoreErrorKind, Subject};
+use stayput_core::{Header, State as RecordState, StorageKey, StoreErrorKind, Subject, Timestamp};
 
 pub(crate) use self::succession::Heir;
 use crate::Error;
@@ -149,10 +149,7 @@ impl Session {
             if session.header.state == RecordState::Remainder {
                 return Err(Error::Superseded);
             }
-            let mut header = session.header.next(self.sessions().write_tag());
-            header.state = RecordState::Remainder;
-            header.absolute = header.absolute.min(self.sessions().inner.clock.now());
-            header.expires = header.absolute;
+            let header = self.closed(&session.header);
             match self.sessions().replace(Arc::new(session.with(header)), session.header.version()).await {
                 Ok(Written::Done(_)) | Err(Error::Ended) => return Ok(true),
                 Ok(Written::Conflict(newer)) => session = newer,
@@ -164,6 +161,18 @@ impl Session {
             }
             attempts.next(self.sessions()).await?;
         }
+    }
+
+    /// The header of a session that is over from now on. Should its removal never come, what is left stays for as long as a lifeboat
+    /// could put the session back, and is answered to nobody.
+    fn closed(&self, header: &Header) -> Header {
+        let (inner, mut closed) = (&self.sessions().inner, header.next(self.sessions().write_tag()));
+        let now = inner.clock.now();
+        let kept = if inner.lifeboat.is_some() { self.remainder_kept(header, now) } else { now };
+        (closed.state, closed.renewed) = (RecordState::Remainder, Timestamp::default());
+        closed.absolute = header.absolute.min(kept);
+        closed.expires = closed.absolute;
+        closed
     }
 
     /// Has nothing of the session left in this request, and in the browser when its answer arrives.

@@ -229,7 +229,7 @@ impl Session {
 
     /// Until when a session that is closed now stays in the store. Read it is for the grace only; but where lifeboats of it could
     /// put it back if it were gone, it is not to be gone before they are worth nothing.
-    fn remainder_kept(&self, header: &Header, now: Timestamp) -> Timestamp {
+    pub(super) fn remainder_kept(&self, header: &Header, now: Timestamp) -> Timestamp {
         let (inner, policy) = (&self.sessions().inner, &self.sessions().inner.policy);
         let until = now.after(policy.grace);
         match policy.on_wiped {

@@ -550,6 +550,32 @@ async fn what_waits_for_the_store_is_seen_however_long_ago_it_was_written() {
 }
 
 #[tokio::test]
+async fn a_logout_that_was_given_up_in_the_middle_lets_no_lifeboat_bring_the_session_back() {
+    let fleet = Fleet::new();
+    let a = fleet.server("a").await;
+    let browser = a.browser();
+    fleet.break_down(&[&a]).await;
+    assert_eq!(browser.post("/login/alice").await.status, 200);
+    let stolen = browser.tab();
+    fleet.mend(&[&a]).await;
+    assert_eq!(browser.post("/count").await.text, "1");
+    fleet.store.plan(Operation::Remove, Fault::Hang);
+    let removals = fleet.store.count(Operation::Remove);
+    let logout = tokio::spawn({
+        let browser = browser.tab();
+        async move { browser.post("/logout").await.status }
+    });
+    while fleet.store.count(Operation::Remove) == removals {
+        tokio::task::yield_now().await;
+    }
+    logout.abort();
+    let _ = logout.await;
+    heard().await;
+    assert_eq!(stolen.get("/who").await.text, "nobody");
+    assert_eq!(browser.at(&fleet.server("b").await).get("/who").await.text, "nobody");
+}
+
+#[tokio::test]
 async fn a_birth_that_comes_late_brings_nothing_back() {
     let fleet = Fleet::with(Policy { store_timeout: Duration::from_millis(100), ..policy() });
     let late = Arc::new(LateStore::over(fleet.store.clone()));

@@ -156,12 +156,12 @@ impl Log {
             else {
                 continue;
             };
-            if !other.is_ok() || self.is_forgotten(other) || self.is_parallel(request, chain[0], session) {
+            let since: Vec<_> = chain[at + 1..].iter().copied().chain([request]).collect();
+            if !other.is_ok() || self.is_forgotten(other) || self.is_parallel(&since, chain[0], session) {
                 continue;
             }
             let is_same = |link: &&Entry| link.is_adrift() && !link.was_told_of_newer(session);
-            let later = chain[at + 1..].iter().copied().chain([request]);
-            let is_all_adrift = other.is_adrift() && later.clone().all(|link| is_same(&link));
+            let is_all_adrift = other.is_adrift() && since.iter().all(is_same);
             let number = other.number();
             if other.set_cart_adrift()
                 && is_all_adrift
@@ -200,15 +200,17 @@ impl Log {
         ends.any(|by| is_after(by) && is_before(by))
     }
 
-    /// Whether somebody else may have written to the session since the chain began.
-    fn is_parallel(&self, request: &Entry, first: &Entry, session: u32) -> bool {
+    /// Whether somebody else may have written to the session since the chain began, whose last requests were these.
+    fn is_parallel(&self, since: &[&Entry], first: &Entry, session: u32) -> bool {
+        let Some(request) = since.last() else { return false };
         self.requests.iter().any(|other| {
             let is_in_chain = other.number() == request.number() || request.after.contains(&other.number());
             !is_in_chain
                 && other.shows(session).is_some()
                 && other.action() != Action::Look
-                // What its server took from others it shows before what came with a lifeboat.
-                && (!other.ended_by(first.sent.step) || other.wrote_adrift() && other.process == request.process)
+                // What a server took from others it shows before what comes with a lifeboat, and hands that out as the next one.
+                && (!other.ended_by(first.sent.step)
+                    || other.wrote_adrift() && since.iter().any(|link| link.process == other.process))
         })
     }
 
