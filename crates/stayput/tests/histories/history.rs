@@ -251,9 +251,12 @@ impl History {
         // An answer from before the login comes too late, and puts the cookie from before it in the place of the login's.
         // That has a spare one if somebody was logged in then, and what was sent before that is here by now.
         let shown = self.world.meaning_of(&receiver.jar);
-        // Who came with a spare cookie is given the session cookie again, whenever that was. A renewal may overtake the answer.
+        // Who came with a spare cookie is given the session cookie again, whenever that was. A renewal may overtake the answer. So
+        // it may that of a handler at work for longer than the grace, which has given its client what was newest by then.
+        let grace = self.world.servers.policy.grace;
+        let is_slow = request.end.as_ref().is_some_and(|end| end.at.time >= request.sent.time.after(grace));
         let is_overtaken = self.temper.told.is_some()
-            && came_with_spare == Some(Kind::Spare)
+            && (came_with_spare == Some(Kind::Spare) || is_slow)
             && shown
                 .iter()
                 .zip(&before)
