@@ -95,6 +95,8 @@ pub(crate) struct End {
     pub(crate) version: Option<Version>,
     pub(crate) set: Vec<Shown>,
     pub(crate) deleted: Vec<Kind>,
+    /// Whether it left word in the browser that its session was ended while the store was out.
+    pub(crate) says_ended: bool,
 }
 
 /// A session, by the request that made it.

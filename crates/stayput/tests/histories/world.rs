@@ -259,6 +259,7 @@ impl World {
             version: None,
             set: Vec::new(),
             deleted: Vec::new(),
+            says_ended: false,
         };
         for change in &changes {
             match &change.value {
@@ -267,6 +268,7 @@ impl World {
                     let label =
                         value.as_deref().map(|value| value.rsplit_once('.').map_or("", |(label, _)| label));
                     let label = label.unwrap_or("none").to_owned();
+                    end.says_ended = label == "ended";
                     self.note(format_args!("#{number} sets lifeboat {label}"));
                 }
                 Some(value) => end.set.push(self.handed_out(number, change, value)),

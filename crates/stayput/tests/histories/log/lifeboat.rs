@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stayput::Unreplayed;
 
-use super::{Entry, Found, Log, Moment, Verdict, must};
+use super::{Entry, Found, Log, Moment, Verdict, Version, must};
 use crate::application::{Action, CART, COUNT, MARKS, Seen, TICKET, VALUES};
 use crate::browser::Kind;
 use crate::servers::MOST_SESSIONS;
@@ -157,7 +157,8 @@ impl Log {
                 continue;
             };
             let since: Vec<_> = chain[at + 1..].iter().copied().chain([request]).collect();
-            if !other.is_ok() || self.is_forgotten(other) || self.is_parallel(&since, chain[0], session) {
+            let is_common = self.is_parallel(&since, chain[0], session) || self.may_be_left(session, request);
+            if !other.is_ok() || self.is_forgotten(other) || is_common {
                 continue;
             }
             let is_same = |link: &&Entry| link.is_adrift() && !link.was_told_of_newer(session);
@@ -177,7 +178,8 @@ impl Log {
             // What is ended for its user is refused within the lease (docs/outages.md, "What that risks"): who has another session
             // since is told of no version of this one any more, and may be shown an old copy of it until then.
             let is_over = self.may_be_ended_for_all(session, other, request);
-            let is_stored = !had.is_adrift && self.losses.is_empty() && !is_over;
+            let is_behind = seen.is_adrift && request.shows_older_boat(session, &chain);
+            let is_stored = !had.is_adrift && self.losses.is_empty() && !is_over && !is_behind;
             if !is_carried && !is_stored {
                 continue;
             }
@@ -189,6 +191,14 @@ impl Log {
             must(seen.count >= had.count, format_args!("saw a lower count than its own {number}"))?;
         }
         Ok(())
+    }
+
+    /// Whether another may have taken the session's place: "the old session is then as it was, or a remainder of it"
+    /// (`Session::login`), which nothing is written to any more. Who knows of that shows that.
+    fn may_be_left(&self, session: u32, request: &Entry) -> bool {
+        let is_before = |by: &Entry| by.sent.step < request.sent.step;
+        let mut others = self.requests.iter().filter(|by| by.shows(session).is_some() && is_before(by));
+        others.any(|by| by.changes_identity() && !by.is_refused())
     }
 
     /// Whether all sessions of the session's user may have been ended between two requests.
@@ -271,7 +281,10 @@ impl Log {
     /// Whether the store may have forgotten what the request did, now or when it was replayed.
     fn is_forgotten(&self, request: &Entry) -> bool {
         let is_later = self.losses.iter().any(|loss| loss.at.step >= request.sent.step);
-        self.may_be_lost(request) || is_later && (request.wrote_adrift() || request.came_adrift())
+        // It may have had the store when it came, and not any more when it ended its session.
+        let says_ended = request.end.as_ref().is_some_and(|end| end.says_ended);
+        self.may_be_lost(request)
+            || is_later && (request.wrote_adrift() || request.came_adrift() || says_ended)
     }
 
     /// Whether the request came when all had heard of everything.
@@ -304,6 +317,15 @@ impl Entry {
             self.boat.is_some_and(|boat| boat.session == session && boat.count < seen.count)
         });
         is_told || knows
+    }
+
+    /// Whether the lifeboat that it shows is an older one of its client's, and not for want of a newer one: those in `chain` wrote
+    /// nothing that it would carry. "Who presents an older lifeboat of theirs reads older declared values" (docs/outages.md): an
+    /// answer that comes late puts one back, and who reads a newer copy while the store is out is told of its version alone.
+    fn shows_older_boat(&self, session: u32, chain: &[&Self]) -> bool {
+        let of = |version: Option<Version>| version.filter(|version| version.session == session);
+        let is_older = of(self.boat).map(|boat| boat.count) < of(self.version).map(|seen| seen.count);
+        is_older && !chain.iter().any(|link| link.writes_declared() && link.is_ok() && !link.wrote_adrift())
     }
 
     fn set_cart_adrift(&self) -> bool {
