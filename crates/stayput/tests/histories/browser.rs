@@ -87,6 +87,11 @@ pub(crate) fn read_base(value: &str) -> Option<&str> {
     Some(&value[..of_key.len() + 1 + count.len()])
 }
 
+/// Whether a lifeboat's label says that its session was written while the store was out.
+pub(crate) fn has_writes(value: &str) -> bool {
+    value.split('.').nth(2).is_some_and(|writes| writes != "0")
+}
+
 /// What a cookie says, to somebody who has the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meaning {

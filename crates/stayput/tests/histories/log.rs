@@ -48,6 +48,8 @@ pub(crate) struct Entry {
     pub(crate) after: Vec<u32>,
     /// What its lifeboat is of, and how new the state of it that was last in the store.
     pub(crate) boat: Option<Version>,
+    /// Whether that carries what was written since.
+    pub(crate) has_writes: bool,
     /// The server that it went to, and the process.
     pub(crate) server: usize,
     pub(crate) process: u32,

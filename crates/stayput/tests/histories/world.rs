@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 use crate::application::{Action, Report, Task};
-use crate::browser::{Change, Jar, KINDS, Kind, Meaning, read_base, read_version};
+use crate::browser::{Change, Jar, KINDS, Kind, Meaning, has_writes, read_base, read_version};
 use crate::gates::{Fate, Gates};
 use crate::log::{End, Entry, Limits, Log, Made, Moment, Shown, Verdict, Version};
 use crate::servers::{Servers, has_journal};
@@ -88,8 +88,20 @@ impl World {
         ));
         let sent = self.moment();
         let boat = jar.get(Kind::Lifeboat).and_then(|value| self.version(read_base(value)?));
-        let entry =
-            Entry { task: task.clone(), shown, version, boat, server, home, after, process, sent, end: None };
+        let has_writes = jar.get(Kind::Lifeboat).is_some_and(has_writes);
+        let entry = Entry {
+            task: task.clone(),
+            shown,
+            version,
+            boat,
+            has_writes,
+            server,
+            home,
+            after,
+            process,
+            sent,
+            end: None,
+        };
         self.log.requests.push(entry);
         let mut request = Request::new(());
         request.headers_mut().insert(COOKIE, jar.header().try_into().expect("cookies are tokens"));
