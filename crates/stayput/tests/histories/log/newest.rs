@@ -71,6 +71,7 @@ impl Entry {
             && !self.ended_by(other.sent.step)
             && later.end.as_ref().is_some_and(|end| self.sent.step <= end.at.step);
         let is_about = self.shows(session).is_some() || matches!(self.action(), Action::EndAll(_));
-        is_between && is_about && !(self.is_adrift() && self.end.is_some())
+        // What comes with a lifeboat that has writes may be written on here, and is then what this server shows.
+        is_between && is_about && (self.has_writes || !self.is_adrift() || self.end.is_none())
     }
 }
