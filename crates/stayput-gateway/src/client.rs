@@ -189,10 +189,9 @@ impl Client {
         let (host, bytes) = (worker.shared.host.as_bytes(), self.input.filled());
         let bytes = &bytes[..bytes.len().min(most)];
         let read = request::read_first(bytes, &site.shared, host, &mut self.origin, out)?;
-        Some(read.map_err(NoRequest::Refused).map(|(request, length)| {
-            self.input.consume(length);
-            request
-        }))
+        Some(
+            read.map_err(NoRequest::Refused).map(|(request, length)| self.take(worker, request, length, out)),
+        )
     }
 
     /// Reads the head of that length.
@@ -207,11 +206,16 @@ impl Client {
         let request =
             request::read(&self.input.filled()[..length], &site.shared, host, &mut self.origin, out)
                 .map_err(NoRequest::Refused)?;
+        Ok(self.take(worker, request, length, out))
+    }
+
+    /// Takes a head that was read off what has come, and completes the one for the upstream.
+    fn take(&mut self, worker: &Worker, request: Request, length: usize, out: &mut Buffer) -> Request {
         self.input.consume(length);
         if request.lacks_id {
             worker.ids.add(out);
         }
-        Ok(request)
+        request
     }
 
     async fn read_more(&mut self) -> Result<(), NoRequest> {

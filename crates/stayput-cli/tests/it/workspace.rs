@@ -51,8 +51,8 @@ fn the_gateway_can_open_no_record_and_core_knows_no_runtime_server_or_driver() {
         normal.map(|dependency| dependency.name.clone()).collect()
     };
     let core = dependencies("stayput-core");
-    // Of the operating system it wants the clock, and of asynchronous code the shape of a stream.
-    let allowed = ["aws-lc-rs", "bytes", "data-encoding", "futures-core", "humantime", "rustix"];
+    // Of the operating system it wants the clock, of asynchronous code the shape of a stream, and records may be compressed.
+    let allowed = ["aws-lc-rs", "bytes", "data-encoding", "futures-core", "humantime", "lz4_flex", "rustix"];
     assert!(core.iter().all(|name| allowed.contains(&name.as_str())), "{core:?}");
     let gateway = dependencies("stayput-gateway");
     // Records are MessagePack. JSON is what its admin interface speaks.
