@@ -21,6 +21,9 @@ pub(crate) const LARGE: usize = 64 * 1024;
 /// and short beside the minutes in which somebody looks at a process' memory.
 const UNUSED_FOR: u32 = 10;
 
+/// How many of a size are given back in one sweep: each takes some microseconds, in which the worker does nothing else.
+const AT_ONCE: usize = 256;
+
 /// Bytes that have come in and have not gone out yet, with room behind them.
 #[derive(Default)]
 pub(crate) struct Buffer {
@@ -143,6 +146,8 @@ struct Shelf {
     free: RefCell<Vec<Buffer>>,
     /// The fewest that lay here at any moment since some were last given back.
     fewest: Cell<usize>,
+    /// How many are still to be given back of those at the bottom.
+    surplus: Cell<usize>,
     sweeps: Cell<u32>,
 }
 
@@ -185,7 +190,13 @@ impl Buffers {
 
 impl Shelf {
     fn new(size: usize) -> Self {
-        Self { size, free: RefCell::default(), fewest: Cell::new(0), sweeps: Cell::new(0) }
+        Self {
+            size,
+            free: RefCell::default(),
+            fewest: Cell::new(0),
+            surplus: Cell::new(0),
+            sweeps: Cell::new(0),
+        }
     }
 
     fn take(&self) -> Buffer {
@@ -203,16 +214,22 @@ impl Shelf {
     }
 
     fn sweep(&self) {
+        let mut free = self.free.borrow_mut();
         self.sweeps.set((self.sweeps.get() + 1) % UNUSED_FOR);
         if self.sweeps.get() == 0 {
-            let mut free = self.free.borrow_mut();
             // As many as the fewest have been at the bottom all the time. Those that go are neighbours, since each hole
             // between mappings counts against the system's limit of mappings.
             free.sort_unstable_by_key(|buffer| Reverse(buffer.bytes().as_ptr().addr()));
-            free.drain(..self.fewest.get());
-            free.shrink_to_fit();
+            self.surplus.set(self.fewest.get());
             self.fewest.set(free.len());
         }
+        // What was needed since is no surplus any more.
+        let surplus = self.surplus.get().min(self.fewest.get());
+        let given = surplus.min(AT_ONCE);
+        free.drain(..given);
+        free.shrink_to(2 * AT_ONCE);
+        self.surplus.set(surplus - given);
+        self.fewest.set(self.fewest.get() - given);
     }
 }
 

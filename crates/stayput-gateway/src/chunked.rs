@@ -149,7 +149,8 @@ fn is_forbidden_trailer(name: &[u8]) -> bool {
         b"trailer",
         b"location",
     ];
-    Kind::of(name) != Kind::Other || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    !matches!(Kind::of(name), Kind::Other | Kind::RequestId)
+        || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn is_text(byte: u8) -> bool {

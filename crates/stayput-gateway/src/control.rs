@@ -81,7 +81,8 @@ impl Control {
     pub fn set_keyring(&self, keyring: impl Into<Arc<Keyring>>) {
         let mut latest = self.latest();
         let made = Made { keyring: keyring.into(), ..latest.clone() };
-        self.publish(&mut latest, made).expect("the configuration was without mistakes before");
+        // It was without mistakes; that an address of an upstream has moved to this machine since is no reason to keep old keys.
+        self.put_into_effect(&mut latest, made);
     }
 
     /// Adds an upstream, or changes the address and weight of the one that has this name; says whether it is new. Clients
@@ -209,16 +210,31 @@ impl Control {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let before = inner.shared.site.latest();
-        let site = Site::new(&made.config, &made.keyring, &inner.clock, Some(&before));
+        let site = self.site_of(&made);
         // Without a thread to ask on, the look-ups that come anyway will find out.
         if inner.shared.book.look_up_new(&site).unwrap_or(false) {
             return Err(vec![ConfigMistake::OwnAddress(inner.own)]);
         }
-        go_on_draining(&before, &site);
-        inner.shared.site.publish(site);
-        *latest = made;
+        self.install(latest, made, site);
         Ok(())
+    }
+
+    /// The same with what is known to be right.
+    fn put_into_effect(&self, latest: &mut Made, made: Made) {
+        let site = self.site_of(&made);
+        self.install(latest, made, site);
+    }
+
+    fn site_of(&self, made: &Made) -> Site {
+        let inner = &*self.0;
+        Site::new(&made.config, &made.keyring, &inner.clock, Some(&inner.shared.site.latest()))
+    }
+
+    fn install(&self, latest: &mut Made, made: Made, site: Site) {
+        let published = &self.0.shared.site;
+        go_on_draining(&published.latest(), &site);
+        published.publish(site);
+        *latest = made;
     }
 
     fn latest(&self) -> MutexGuard<'_, Made> {

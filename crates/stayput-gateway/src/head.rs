@@ -52,7 +52,7 @@ impl<'h, 'b> Fields<'h, 'b> {
     /// Takes off the fields of these names: to the gateway they are what only a proxy in front may say.
     pub(crate) fn take_off(&mut self, names: &Names) {
         for line in &mut *self.lines {
-            if line.kind == Kind::Other && names.have(line.name(self.raw)) {
+            if matches!(line.kind, Kind::Other | Kind::RequestId) && names.have(line.name(self.raw)) {
                 line.kind = Kind::Forwarding;
                 self.present |= Kind::Forwarding.bit();
             }

@@ -35,8 +35,9 @@ impl RetryBudget {
     }
 }
 
+/// One retry at least can be saved for, where any are allowed at all.
 fn most(limits: &Limits) -> u32 {
-    limits.retry_savings * COST
+    limits.retry_savings.max(u32::from(limits.retry_percent > 0)) * COST
 }
 
 #[cfg(test)]
@@ -49,9 +50,13 @@ mod tests {
 
     #[test]
     fn savings_are_spent_first_and_then_so_many_in_a_hundred_requests() {
-        for (limits, saved, paid) in
-            [(Limits::default(), 1000, 200), (limits(50, 7), 7, 500), (limits(0, 3), 3, 0)]
-        {
+        for (limits, saved, paid) in [
+            (Limits::default(), 1000, 200),
+            (limits(50, 7), 7, 500),
+            (limits(0, 3), 3, 0),
+            (limits(20, 0), 1, 200),
+            (limits(0, 0), 0, 0),
+        ] {
             let budget = RetryBudget::new(&limits);
             assert_eq!((0..2000).filter(|_| budget.allows()).count(), saved);
             let allowed = (0..1000).filter(|_| {

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use http::StatusCode;
-use stayput_core::{OpenError, StoreError, StoreErrorKind};
+use stayput_core::{OpenError, RecordError, StoreError};
 
 /// Why a session could not be read or written.
 ///
@@ -77,7 +77,7 @@ impl Error {
     /// where the server or the application is at fault.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Store(error) if error.kind() == StoreErrorKind::Refused => {
+            Self::Store(error) if !error.is_retryable() && !is_of_newer_format(error) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             Self::Store(_) | Self::Keyring(_) | Self::Conflict | Self::Adrift => {
@@ -110,6 +110,12 @@ impl Error {
             tracing::info!(error, "session refused a change");
         }
     }
+}
+
+/// Whether another server may well read what this one can't.
+fn is_of_newer_format(error: &StoreError) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<RecordError>());
+    matches!(cause, Some(RecordError::UnknownFormat(_)))
 }
 
 impl fmt::Display for Error {

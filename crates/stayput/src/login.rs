@@ -106,6 +106,12 @@ impl Session {
     /// lives, and the request can be made again with it. [`Error::Committed`] if the response head has left; errors of
     /// the store: then the session may go on.
     pub async fn logout(&self) -> Result<(), Error> {
+        let this = self.clone();
+        // Once begun it is done, though its client goes away: half of it would leave what is over and not gone.
+        uncancelled(async move { this.log_out().await }).await
+    }
+
+    async fn log_out(&self) -> Result<(), Error> {
         let _turn = self.turn().await;
         self.state().check_head()?;
         let unreadable = self.load_if_readable().await;

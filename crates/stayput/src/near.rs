@@ -143,6 +143,7 @@ impl Near {
     pub(crate) fn keep_opened(&self, session: &Arc<Current>) {
         if let Some(Held::Copy(copy)) = self.copies.peek(&session.key)
             && copy.record.header.version() == session.header.version()
+            && session.data.as_bytes().len() <= copy.record.size()
         {
             // Somebody else's is as good.
             let _ = copy.opened.set(Arc::clone(session));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stayput_core::{
-    Clock, Keyring, Outage, Policy, PolicyError, Random, SessionStore, StorageKey, Subject, SystemClock,
-    SystemRandom, Timestamp,
+    Clock, Header, Keyring, Outage, Policy, PolicyError, Random, SessionStore, State, StorageKey, Subject,
+    SystemClock, SystemRandom, Timestamp,
 };
 
 use crate::client::{Reach, TrustedProxies};
@@ -45,6 +45,15 @@ pub(crate) struct Inner {
     pub(crate) guesses: Guesses,
     pub(crate) endings: Endings,
     pub(crate) verified: Verified,
+}
+
+impl Inner {
+    /// Whether a session is there for its user, going by a header that a store has: what a rotation or a logout has left behind stays
+    /// longer than it is answered, so that no lifeboat puts it back.
+    pub(crate) fn answers(&self, header: &Header, now: Timestamp) -> bool {
+        let is_left_behind = header.state == State::Remainder && self.lifeboat.is_some();
+        header.absolute > now && !(is_left_behind && now >= header.renewed.after(self.policy.grace))
+    }
 }
 
 /// The cookies' names and attributes, rendered once.

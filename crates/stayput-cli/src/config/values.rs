@@ -65,7 +65,6 @@ pub(super) fn within(least: usize, most: usize) -> impl Fn(&DeValue<'_>) -> Resu
     }
 }
 
-/// A limit that there need not be.
 /// A whole number up to this one.
 pub(super) fn whole(most: u32) -> impl Fn(&DeValue<'_>) -> Result<u32, String> {
     let within = within(0, usize::try_from(most).unwrap_or(usize::MAX));

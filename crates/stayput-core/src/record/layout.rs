@@ -1,7 +1,8 @@
 //! Where in an encoded record a store finds what it has to compare or to change without opening it, such as in a script that
 //! runs on its server.
 //!
-//! These places are the same in all formats up to [`NEWEST_FORMAT`]; numbers are big-endian, times in milliseconds.
+//! These places are the same in all formats up to [`NEWEST_FORMAT`], and [`CREATED`], [`HAS_SUBJECT`] and [`SUBJECT`] in those to come,
+//! so that whose a session is can be told of each. Numbers are big-endian, times in milliseconds.
 
 use std::ops::Range;
 

@@ -3,7 +3,7 @@
 //! It looks nothing up: what a name stands for changes, and is found out while the gateway runs.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::str::FromStr;
 
 /// Where an upstream listens.
@@ -50,11 +50,24 @@ impl UpstreamAddress {
 pub(crate) fn leads_to(own: SocketAddr, address: SocketAddr) -> bool {
     // A socket for IPv6 may take IPv4, too.
     let is_of_family = own.is_ipv6() || address.is_ipv4();
-    let is_here = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok();
+    let is_here = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback() || is_reached_from(ip) == Some(ip);
     own.port() == address.port()
         && (own.ip() == address.ip()
             || own.ip().is_unspecified() && is_of_family && is_here(address.ip().to_canonical()))
 }
+
+/// The address from which this machine reaches another one: the same if that is its own. It is asked of the routes, and nothing is
+/// sent. That a socket can be bound there says less: with `ip_nonlocal_bind`, as on machines that take over each other's addresses, it
+/// can be anywhere.
+fn is_reached_from(ip: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((ip, DISCARD)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Any port does.
+const DISCARD: u16 = 9;
 
 impl From<SocketAddr> for UpstreamAddress {
     fn from(address: SocketAddr) -> Self {

@@ -37,7 +37,9 @@ impl Rule {
     /// gateway.
     pub fn takes_header(name: &str) -> bool {
         let kind = Kind::of(name.as_bytes());
-        !name.is_empty() && name.bytes().all(is_token) && matches!(kind, Kind::Other | Kind::Host)
+        !name.is_empty()
+            && name.bytes().all(is_token)
+            && matches!(kind, Kind::Other | Kind::Host | Kind::RequestId)
     }
 }
 

@@ -64,7 +64,7 @@ impl Kind {
     /// is or how a message is read.
     pub(super) fn yields_to_connection(self, name: &[u8]) -> bool {
         let starts = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix));
-        matches!(self, Self::Other | Self::Expect)
+        matches!(self, Self::Other | Self::Expect | Self::RequestId)
             && !starts(b"content-")
             && !name.eq_ignore_ascii_case(b"authorization")
             && !name.eq_ignore_ascii_case(b"set-cookie")
@@ -106,7 +106,7 @@ pub(crate) fn is_token(byte: u8) -> bool {
 
 /// Names of fields, in any case and also when spelled with underscores.
 pub(crate) struct Names {
-    /// In lower case.
+    /// In lower case, with dashes.
     list: Vec<String>,
     /// Bit n: there is one of n bytes (of 63: or more). Most fields are seen by it to be none of these.
     lengths: u64,
@@ -116,11 +116,12 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn new(names: &[String]) -> Self {
-        let bytes = || names.iter().map(String::as_bytes);
+        let list: Vec<_> = names.iter().map(|name| name.to_ascii_lowercase().replace('_', "-")).collect();
+        let bytes = || list.iter().map(String::as_bytes);
         Self {
-            list: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
             lengths: bytes().fold(0, |lengths, name| lengths | Self::length(name)),
             firsts: bytes().fold(0, |firsts, name| firsts | Self::first(name)),
+            list,
         }
     }
 
@@ -163,8 +164,8 @@ mod tests {
 
     #[test]
     fn names_are_found_in_every_spelling_and_no_others() {
-        let names = Names::new(&["X-User".to_owned(), "-Odd".to_owned()]);
-        for name in ["x-user", "X_USER", "-odd", "_Odd"] {
+        let names = Names::new(&["X-User".to_owned(), "-Odd".to_owned(), "REMOTE_USER".to_owned()]);
+        for name in ["x-user", "X_USER", "-odd", "_Odd", "remote_user", "Remote-User"] {
             assert!(names.have(name.as_bytes()), "{name}");
         }
         for name in ["", "x-uses", "x-users", "y-user", "odd-", "Host", "X+User"] {

@@ -9,7 +9,7 @@ pub(super) mod admission;
 use redis::{Cmd, Value};
 use stayput_core::{
     Epoch, Operation, Record, State, StorageKey, StoreError, StoreErrorKind, SubjectKey, TOMBSTONE_LIFETIME,
-    Timestamp,
+    Timestamp, layout,
 };
 
 use super::RedisStore;
@@ -192,17 +192,25 @@ fn number_in(value: &Value) -> Option<u64> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-/// How a member stands, by the header under its key. What can't be read counts, as it does elsewhere until it is ended.
+/// How a member stands, by the header under its key. What can't be read counts, as it does elsewhere until it is ended; but whose it is
+/// and when it began can be told of every format.
 fn state(subject: &SubjectKey, member: &Member, header: &Value) -> u8 {
-    match header {
-        Value::BulkString(bytes) if bytes.len() > 1 => match Record::decode(bytes) {
-            Ok(record) if !member.began(record.header.created) => GONE,
-            Ok(record) if record.header.subject != Some(*subject) => FOREIGN,
-            Ok(record) if record.header.state == State::Remainder => REMAINDER,
-            _ => LIVE,
-        },
-        _ => GONE,
+    let Value::BulkString(bytes) = header else { return GONE };
+    match lasting(bytes) {
+        Some((created, _)) if !member.began(created) => GONE,
+        Some((_, owner)) if owner != Some(subject.as_bytes()) => FOREIGN,
+        None if bytes.len() <= 1 => GONE,
+        _ if Record::decode(bytes).is_ok_and(|record| record.header.state == State::Remainder) => REMAINDER,
+        _ => LIVE,
     }
+}
+
+/// When the session of a header began, and whose it is. `None` of what is none in any format.
+fn lasting(header: &[u8]) -> Option<(Timestamp, Option<&[u8]>)> {
+    let has_subject = *header.get(layout::HAS_SUBJECT)? == 1;
+    let created = header[layout::CREATED].try_into().map(u64::from_be_bytes).ok()?;
+    let owner = if has_subject { Some(header.get(layout::SUBJECT)?) } else { None };
+    Some((Timestamp::from_millis(created), owner))
 }
 
 const LIVE: u8 = b'l';

@@ -197,12 +197,7 @@ impl Session {
         let Claim { ref cookie, key, with_subject, seen, .. } = *claim;
         let (inner, header, generation) = (&self.sessions().inner, &record.header, cookie.value.generation);
         // The idle deadline is not sealed: whoever can write to the store could put it anywhere.
-        if header.absolute <= now {
-            return Ok(Err(Refusal::NoSession));
-        }
-        // It stays longer than it is answered, so that no lifeboat puts it back.
-        let is_left_behind = header.state == RecordState::Remainder && inner.lifeboat.is_some();
-        if is_left_behind && now >= header.renewed.after(inner.policy.grace) {
+        if !inner.answers(header, now) {
             return Ok(Err(Refusal::NoSession));
         }
         if !header.accepts(generation, now, inner.policy.grace) {
@@ -224,7 +219,9 @@ impl Session {
             let id = cookie.value.id.clone();
             Arc::new(Current { id, key, header: header.clone(), data })
         };
-        if let Some(opened) = opened.filter(|opened| opened.get().is_none()) {
+        // What is kept is counted by its record, which may be compressed.
+        let is_counted = current.data.as_bytes().len() <= record.size();
+        if let Some(opened) = opened.filter(|opened| is_counted && opened.get().is_none()) {
             // If it was opened before, that is as good.
             let _ = opened.set(Arc::clone(&current));
         }

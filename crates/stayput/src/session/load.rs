@@ -140,7 +140,7 @@ impl Sessions {
     async fn reread(&self, session: &Current) -> Result<Current, Error> {
         let key = session.key;
         let record = self.call(Operation::Load, |store| store.load(key)).await?;
-        let is_alive = |record: &Arc<Record>| record.header.absolute > self.inner.clock.now();
+        let is_alive = |record: &Arc<Record>| self.inner.answers(&record.header, self.inner.clock.now());
         let record = record.filter(is_alive).ok_or(Error::Ended)?;
         self.reopen(session.id.clone(), key, &record)
     }

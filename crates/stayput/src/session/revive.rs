@@ -26,6 +26,9 @@ impl Session {
         let Claim { ref cookie, key, with_subject, .. } = *claim;
         let (sessions, inner) = (self.sessions(), &self.sessions().inner);
         let now = inner.clock.now();
+        if inner.near.as_ref().is_some_and(|near| near.is_gone(&key)) {
+            return Ok(Err(Refusal::NoSession));
+        }
         let boat = self.boat(&key, keyring).filter(|boat| self.may_use(boat, cookie, with_subject, now));
         let Some(boat) = boat.filter(|_| inner.store.keeps_tombstones()) else {
             return Ok(Err(Refusal::NoSession));

@@ -87,7 +87,7 @@ async fn who_has_an_unreadable_record_can_log_in_again_and_log_out() {
     let browser = server.browser();
     browser.post("/login/alice").await;
     server.store.plan(Operation::Load, Fault::Unreadable);
-    assert_eq!(browser.get("/who").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(browser.get("/who").await.status, StatusCode::INTERNAL_SERVER_ERROR);
     server.store.plan(Operation::Load, Fault::Unreadable);
     assert_eq!(browser.post("/login/alice").await.status, StatusCode::OK);
     assert_eq!(browser.get("/who").await.text, "alice");

@@ -61,6 +61,29 @@ async fn who_shares_a_range_shares_neither_sessions_nor_limit_nor_epoch() {
     assert_eq!(store.subject_epoch(bob).await.unwrap(), Epoch::default());
 }
 
+/// A fleet in which some servers write a format that this one is too old for.
+#[tokio::test]
+async fn who_shares_a_range_ends_nobody_whose_record_is_of_a_format_to_come() {
+    let records = Records::seeded();
+    let (store, server) = store_by(records.clock()).await;
+    let [alice, bob] = subjects(4);
+    let (of_bob, record) = admitted(&store, &records, bob).await;
+    let set_format = |format: u8| {
+        let longest = "for _, key in ipairs(redis.call('KEYS', '*')) do
+            if redis.call('TYPE', key).ok == 'string' and redis.call('STRLEN', key) > 100 then";
+        server.eval(&format!("{longest} redis.call('SETRANGE', key, 0, '\\{format}') end end"))
+    };
+    set_format(99);
+    assert_eq!(store.subject_sessions(alice).await.unwrap(), []);
+    assert_eq!(store.subject_sessions(bob).await.unwrap(), [of_bob]);
+    let (of_alice, _) = session_of(&store, &records, alice).await;
+    assert_eq!(store.admit(alice, of_alice, alone()).await.unwrap(), Admitted::Admitted { ended: vec![] });
+    assert_eq!(store.end_subject(alice, Some(of_alice)).await.unwrap(), Some(0));
+    assert_eq!(store.end_subject(alice, None).await.unwrap(), Some(1));
+    set_format(record.format().number());
+    assert_eq!(store.load(of_bob).await.unwrap(), Some(record.into()));
+}
+
 #[tokio::test]
 async fn who_shares_a_range_is_not_ended_by_an_admission_that_does_not_know_them() {
     let records = Records::seeded();
