@@ -4,8 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stayput_core::{
-    CookieRefused, CookieValue, DecodedCookie, Keyring, OpenError, Record, State as RecordState, StorageKey,
-    Timestamp,
+    CookieRefused, CookieValue, DecodedCookie, Keyring, OpenError, Record, StorageKey, Timestamp,
 };
 
 use super::{CookieState, Current, Found, Session, Source};
