@@ -89,6 +89,10 @@ impl Site {
             user.reads(1).await;
             users.push(user);
         }
+        // A server that begins only now to be told of changes has let go of what it knew before.
+        for user in &users {
+            user.reads(1).await;
+        }
         users
     }
 }
