@@ -82,7 +82,8 @@ impl Control {
         let mut latest = self.latest();
         let made = Made { keyring: keyring.into(), ..latest.clone() };
         // It was without mistakes; that an address of an upstream has moved to this machine since is no reason to keep old keys.
-        self.put_into_effect(&mut latest, made);
+        let site = self.site_of(&made);
+        self.install(&mut latest, made, site);
     }
 
     /// Adds an upstream, or changes the address and weight of the one that has this name; says whether it is new. Clients
@@ -217,12 +218,6 @@ impl Control {
         }
         self.install(latest, made, site);
         Ok(())
-    }
-
-    /// The same with what is known to be right.
-    fn put_into_effect(&self, latest: &mut Made, made: Made) {
-        let site = self.site_of(&made);
-        self.install(latest, made, site);
     }
 
     fn site_of(&self, made: &Made) -> Site {
