@@ -156,6 +156,7 @@ fn shutdown_does_not_wait_for_a_log_that_is_stuck() {
 fn every_request_has_an_id_and_nobody_but_a_trusted_proxy_gives_it() {
     for (trusted, sent, kept) in [
         ("10.0.0.0/8", "X-Request-Id: from-outside\r\nx_request_id: from-outside\r\n", None),
+        ("10.0.0.0/8", "X-Request-Id: from-outside\r\n", None),
         ("127.0.0.0/8", "x-request-ID: from-outside\r\n", Some("from-outside")),
         ("127.0.0.0/8", "X-Request-Id: one\r\nX-Request-Id: two\r\n", None),
         ("127.0.0.0/8", "X-Request-Id: in \"quotes\"\r\n", None),
