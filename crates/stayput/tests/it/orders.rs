@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use stayput::Policy;
+use stayput_testkit::Seed;
 
 use crate::support::Server;
 
 /// Requests under way to the server or back, of one browser, in any order; nobody logs out.
 #[tokio::test]
 async fn no_order_of_requests_and_answers_logs_anybody_out() {
-    let seed =
-        std::env::var("REVIEW_SEED").ok().map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("REVIEW_SEED={seed}");
-    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut rng = Seed::announce().rng();
     let kinds: Vec<&str> = std::env::var("REVIEW_KINDS")
         .map_or("who,who,who,elevate,elevate,login,set", |kinds| kinds.leak())
         .split(',')
