@@ -227,7 +227,11 @@ impl Client {
     }
 
     pub(crate) fn half_close(&mut self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        match self.stream.shutdown(Shutdown::Write) {
+            // The gateway has broken the connection off already; what it had to say is judged by its answer.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+            closed => closed.unwrap(),
+        }
     }
 
     pub(crate) fn answer(&mut self) -> Answer {
