@@ -72,9 +72,10 @@ pub enum Error {
 impl Error {
     /// The status to answer a request with that failed on this.
     ///
-    /// 503 where trying again may help, if only at another server, such as one that knows the format of a record; 409 where the session changed under the request, 401 and 403 where a login or a
-    /// newer one is needed or one more is not allowed, 413 where it would hold too much, 429 for who guesses cookies, 500
-    /// where the server or the application is at fault.
+    /// 503 where trying again may help, if only at another server, such as one that knows the format of a record; 409 where
+    /// the session changed under the request, 401 and 403 where a login or a newer one is needed or one more is not
+    /// allowed, 413 where it would hold too much, 429 for who guesses cookies, 500 where the server or the application is
+    /// at fault.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Store(error) if !error.is_retryable() && !is_of_newer_format(error) => {
