@@ -12,7 +12,6 @@ mod format;
 mod identifiers;
 mod keys;
 mod lifeboat;
-mod lifeboat_review;
 mod login;
 mod near;
 mod orders;
