@@ -136,6 +136,31 @@ async fn notice(sessions: &Sessions) {
     }
 }
 
+/// A server and a [browser that is logged in](logged_in) there.
+async fn one_server() -> (Fleet, Server, Browser) {
+    let fleet = Fleet::new();
+    let a = fleet.server("a").await;
+    let browser = logged_in(&a).await;
+    (fleet, a, browser)
+}
+
+/// The same, and the store has gone out since.
+async fn adrift() -> (Fleet, Server, Browser) {
+    let (fleet, a, browser) = one_server().await;
+    fleet.break_down(&[&a]).await;
+    (fleet, a, browser)
+}
+
+/// A server and a browser that logged in as alice while the store was out.
+async fn born_adrift() -> (Fleet, Server, Browser) {
+    let fleet = Fleet::new();
+    let a = fleet.server("a").await;
+    let browser = a.browser();
+    fleet.break_down(&[&a]).await;
+    assert_eq!(browser.post("/login/alice").await.status, 200);
+    (fleet, a, browser)
+}
+
 fn stored_key(browser: &Browser, server: &Server) -> StorageKey {
     let cookie = browser.cookie(SESSION).unwrap();
     let decoded = CookieValue::decode(SESSION, cookie.as_bytes(), &server.keyring.current()).unwrap();

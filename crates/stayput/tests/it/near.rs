@@ -8,8 +8,10 @@ mod told;
 use std::sync::Arc;
 
 use stayput::{Builder, Keyring, NearCache, SystemRandom};
+use stayput_core::Operation;
 use stayput_stores::MemoryStore;
-use stayput_testkit::{FaultyStore, ManualClock, TellingStore};
+use stayput_testkit::{Fault, FaultyStore, ManualClock, TellingStore};
+use tokio::task::JoinHandle;
 
 use crate::support::{Browser, Server};
 
@@ -61,6 +63,16 @@ impl Pair {
         heard().await;
         assert_eq!(browser.get("/read/color").await.text, "red");
         browser
+    }
+
+    /// A read by `browser` that the store has answered, and whose answer is on its way to `a` until the faults are resumed.
+    async fn slow_read(&self, browser: &Browser) -> JoinHandle<String> {
+        self.store.lose();
+        heard().await;
+        self.faults.plan(Operation::Load, Fault::PauseAfter);
+        let slow = tokio::spawn(read(browser.tab()));
+        self.faults.paused().await;
+        slow
     }
 
     /// How often the store was asked for a record meanwhile.

@@ -10,7 +10,7 @@ use stayput_core::{Operation, SessionStore};
 use stayput_testkit::{Fault, ManualClock, TellingStore};
 
 use super::late::LateStore;
-use super::{Fleet, journal, logged_in, policy};
+use super::{Fleet, born_adrift, journal, logged_in, policy};
 use crate::support::Server;
 
 #[tokio::test]
@@ -34,11 +34,7 @@ async fn a_login_in_an_outage_is_one_everywhere_when_the_store_is_back() {
 
 #[tokio::test]
 async fn a_session_born_in_an_outage_lives_on_though_its_browser_keeps_the_lifeboat_of_its_birth() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = a.browser();
-    fleet.break_down(&[&a]).await;
-    assert_eq!(browser.post("/login/alice").await.status, 200);
+    let (fleet, a, browser) = born_adrift().await;
     fleet.mend(&[&a]).await;
     // It is put into the store, and the answer that says so is lost.
     assert_eq!(browser.tab().get("/who").await.text, "alice");
@@ -90,11 +86,7 @@ async fn a_session_born_in_an_outage_keeps_the_limit() {
 
 #[tokio::test]
 async fn a_session_born_in_an_outage_is_counted_in_even_if_the_store_fails_in_the_middle_of_that() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    fleet.break_down(&[&a]).await;
-    let browser = a.browser();
-    assert_eq!(browser.post("/login/alice").await.status, 200);
+    let (fleet, a, browser) = born_adrift().await;
     fleet.mend(&[&a]).await;
     fleet.store.plan(Operation::Admit, Fault::Before);
     browser.get("/who").await;
@@ -111,11 +103,7 @@ async fn a_session_born_in_an_outage_is_counted_in_even_if_the_store_fails_in_th
 
 #[tokio::test]
 async fn the_old_id_of_a_session_born_in_an_outage_is_worth_nothing_after_an_elevation() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = a.browser();
-    fleet.break_down(&[&a]).await;
-    assert_eq!(browser.post("/login/alice").await.status, 200);
+    let (fleet, a, browser) = born_adrift().await;
     let stolen = browser.tab();
     fleet.mend(&[&a]).await;
     assert_eq!(browser.get("/who").await.text, "alice");
@@ -185,11 +173,7 @@ async fn a_login_of_a_server_whose_clock_is_ahead_does_not_outlive_its_users_end
 /// Handlers that wait for the end of a session are not to be told of it by the end of an outage.
 #[tokio::test]
 async fn a_session_born_in_an_outage_has_not_ended_when_the_store_is_back() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = a.browser();
-    fleet.break_down(&[&a]).await;
-    assert_eq!(browser.post("/login/alice").await.status, 200);
+    let (fleet, a, browser) = born_adrift().await;
     let store = fleet.store.clone();
     let own = a.handling(move |session: Session| {
         let store = store.clone();

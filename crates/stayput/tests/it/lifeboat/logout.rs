@@ -6,7 +6,7 @@ use std::time::Duration;
 use stayput_core::Operation;
 use stayput_testkit::{Fault, TellingStore};
 
-use super::{Fleet, LIFEBOAT, becomes, logged_in};
+use super::{Fleet, LIFEBOAT, becomes, born_adrift, logged_in, one_server};
 use crate::near::heard;
 use crate::outage::back;
 use crate::support::{ANONYMOUS, SESSION, Server};
@@ -109,9 +109,7 @@ async fn what_a_login_in_an_outage_took_the_place_of_is_ended_in_the_store_too()
 
 #[tokio::test]
 async fn a_logout_with_the_id_left_behind_takes_no_newer_cookie_away() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
+    let (fleet, a, browser) = one_server().await;
     let late = browser.tab();
     assert_eq!(browser.post("/elevate").await.status, 200);
     heard().await;
@@ -124,11 +122,7 @@ async fn a_logout_with_the_id_left_behind_takes_no_newer_cookie_away() {
 
 #[tokio::test]
 async fn a_logout_that_was_given_up_in_the_middle_lets_no_lifeboat_bring_the_session_back() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = a.browser();
-    fleet.break_down(&[&a]).await;
-    assert_eq!(browser.post("/login/alice").await.status, 200);
+    let (fleet, a, browser) = born_adrift().await;
     let stolen = browser.tab();
     fleet.mend(&[&a]).await;
     assert_eq!(browser.post("/count").await.text, "1");

@@ -7,7 +7,7 @@ use stayput::{Builder, LifeboatKey, Merge, Policy, Written};
 use stayput_core::Operation;
 use stayput_testkit::{Fault, TellingStore};
 
-use super::{Fleet, becomes, journal, logged_in, policy};
+use super::{Fleet, adrift, becomes, journal, logged_in, policy};
 use crate::outage::back;
 use crate::support::Server;
 
@@ -140,10 +140,7 @@ async fn a_server_that_died_between_a_swap_and_its_note_makes_it_once() {
 
 #[tokio::test]
 async fn what_waits_for_the_store_is_seen_however_long_ago_it_was_written() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
-    fleet.break_down(&[&a]).await;
+    let (fleet, a, browser) = adrift().await;
     assert_eq!(browser.post("/count").await.text, "2");
     fleet.clock.advance(Duration::from_mins(16));
     // From here on the store answers who reads, and takes no writes.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stayput_core::Operation;
 use stayput_testkit::Fault;
 
-use super::{Fleet, LIFEBOAT, logged_in};
+use super::{Fleet, LIFEBOAT, logged_in, one_server};
 use crate::near::heard;
 use crate::support::{Reply, SESSION};
 
@@ -27,9 +27,7 @@ async fn a_server_that_never_saw_a_session_serves_it_from_its_lifeboat() {
 
 #[tokio::test]
 async fn of_a_copy_and_a_lifeboat_the_newer_one_is_served() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
+    let (fleet, a, browser) = one_server().await;
     // Not what a lifeboat carries, so the one there is stays.
     let boat = browser.cookie(LIFEBOAT);
     assert_eq!(browser.post("/set/secret/newer").await.status, 200);
@@ -103,9 +101,7 @@ async fn nothing_adrift_makes_a_session_live_longer_than_max_age() {
 
 #[tokio::test]
 async fn lifeboats_are_sealed_anew_while_their_users_are_active_and_not_with_every_request() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
+    let (fleet, a, browser) = one_server().await;
     let boats = |reply: &Reply| reply.cookies.iter().filter(|cookie| cookie.starts_with(LIFEBOAT)).count();
     for _ in 0..10 {
         assert_eq!(boats(&browser.get("/who").await), 0);
@@ -162,9 +158,7 @@ async fn values_that_have_no_room_are_not_taken_for_missing() {
 
 #[tokio::test]
 async fn a_session_that_this_server_ended_is_not_served_from_its_lifeboat_when_the_store_is_out_then() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
+    let (fleet, a, browser) = one_server().await;
     let stolen = browser.tab();
     assert_eq!(browser.post("/logout").await.status, 200);
     fleet.break_down(&[&a]).await;
@@ -175,9 +169,7 @@ async fn a_session_that_this_server_ended_is_not_served_from_its_lifeboat_when_t
 
 #[tokio::test]
 async fn an_id_that_this_server_knows_was_left_behind_is_not_served_from_its_lifeboat() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
+    let (fleet, a, browser) = one_server().await;
     let stolen = browser.tab();
     assert_eq!(browser.post("/elevate").await.status, 200);
     heard().await;
@@ -249,9 +241,7 @@ async fn hostile_lifeboats_are_none() {
 /// A made-up label keeps nobody without a lifeboat for longer than it takes to see that it can't be true.
 #[tokio::test]
 async fn a_lifeboat_from_the_future_is_replaced() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
+    let (_fleet, _a, browser) = one_server().await;
     let (boat, cookie) = (browser.cookie(LIFEBOAT).unwrap(), browser.cookie(SESSION).unwrap());
     let label: Vec<_> = boat.split('.').collect();
     let made_up = format!("{}.{}.0.{}.AAAA", label[0], label[1], u64::MAX);

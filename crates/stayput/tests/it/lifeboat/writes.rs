@@ -9,7 +9,7 @@ use stayput_core::{Operation, Record, SessionStore};
 use stayput_testkit::{Fault, TellingStore};
 
 use super::late::LateStore;
-use super::{Fleet, journal, logged_in, notice, policy, stored_key};
+use super::{Fleet, adrift, journal, logged_in, notice, one_server, policy, stored_key};
 use crate::near::heard;
 use crate::outage::back;
 use crate::support::Server;
@@ -80,10 +80,7 @@ async fn what_another_server_has_yet_to_replay_is_not_gone_meanwhile() {
 
 #[tokio::test]
 async fn parallel_writes_of_an_outage_all_count() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
-    fleet.break_down(&[&a]).await;
+    let (fleet, a, browser) = adrift().await;
     let tabs: Vec<_> = (0..20).map(|_| browser.tab()).collect();
     let counted = tabs.iter().map(|tab| tab.post("/count"));
     for reply in futures_util::future::join_all(counted).await {
@@ -96,10 +93,7 @@ async fn parallel_writes_of_an_outage_all_count() {
 
 #[tokio::test]
 async fn what_has_no_merge_is_refused_and_nothing_of_it_happens() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
-    fleet.break_down(&[&a]).await;
+    let (fleet, a, browser) = adrift().await;
     for path in ["/set/name/Bob", "/set/secret/other", "/set/new/value", "/elevate"] {
         let reply = browser.post(path).await;
         assert_eq!((reply.status.as_u16(), reply.cookies.len()), (503, 0), "{path}");
@@ -131,9 +125,7 @@ async fn a_write_that_does_not_fit_what_the_store_has_by_then_is_given_up_and_sa
 
 #[tokio::test]
 async fn a_replay_whose_outcome_is_unknown_does_not_count_twice() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
+    let (fleet, a, browser) = one_server().await;
     for fault in [Fault::After, Fault::Before] {
         let before: u32 = browser.get("/number/n").await.text.parse().unwrap();
         fleet.break_down(&[&a]).await;
@@ -172,9 +164,7 @@ async fn a_copy_that_is_newer_by_something_undeclared_hides_no_write_of_another_
 
 #[tokio::test]
 async fn a_commit_whose_outcome_is_unknown_is_not_made_again_adrift() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
+    let (fleet, a, browser) = one_server().await;
     let (store, sessions) = (fleet.store.clone(), a.sessions.clone());
     let own = a.handling(move |session: Session| {
         let (store, sessions) = (store.clone(), sessions.clone());
@@ -193,9 +183,7 @@ async fn a_commit_whose_outcome_is_unknown_is_not_made_again_adrift() {
 
 #[tokio::test]
 async fn what_was_read_from_the_store_for_want_of_trust_in_copies_is_not_written_adrift() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
+    let (fleet, a, browser) = one_server().await;
     let (store, sessions) = (fleet.store.clone(), a.sessions.clone());
     let own = a.handling(move |session: Session| {
         let (store, sessions) = (store.clone(), sessions.clone());
@@ -254,10 +242,7 @@ async fn a_swap_that_comes_late_is_not_made_twice() {
 
 #[tokio::test]
 async fn writes_to_a_session_that_can_not_be_read_any_more_are_given_up() {
-    let fleet = Fleet::new();
-    let a = fleet.server("a").await;
-    let browser = logged_in(&a).await;
-    fleet.break_down(&[&a]).await;
+    let (fleet, a, browser) = adrift().await;
     assert_eq!(browser.post("/count").await.text, "2");
     let key = stored_key(&browser, &a);
     let record = {

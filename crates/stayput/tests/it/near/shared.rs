@@ -85,11 +85,7 @@ async fn a_read_that_was_overtaken_by_a_change_is_not_kept() {
 async fn a_read_during_which_messages_were_lost_is_not_kept() {
     let pair = Pair::new();
     let browser = pair.logged_in().await;
-    pair.store.lose();
-    heard().await;
-    pair.faults.plan(Operation::Load, Fault::PauseAfter);
-    let slow = tokio::spawn(read(browser.tab()));
-    pair.faults.paused().await;
+    let slow = pair.slow_read(&browser).await;
     pair.store.hold();
     browser.tab().at(&pair.b).post("/set/color/blue").await;
     pair.store.drop_waiting();
@@ -107,11 +103,7 @@ async fn a_read_that_is_out_of_date_is_not_shared() {
     for is_told in [true, false] {
         let pair = Pair::new();
         let browser = pair.logged_in().await;
-        pair.store.lose();
-        heard().await;
-        pair.faults.plan(Operation::Load, Fault::PauseAfter);
-        let slow = tokio::spawn(read(browser.tab()));
-        pair.faults.paused().await;
+        let slow = pair.slow_read(&browser).await;
         if !is_told {
             pair.store.hold();
         }
@@ -131,11 +123,7 @@ async fn a_read_that_is_out_of_date_is_not_shared() {
 async fn a_write_that_changes_nothing_in_what_another_read_found_is_made_again_on_what_there_is() {
     let pair = Pair::new();
     let browser = pair.logged_in().await;
-    pair.store.lose();
-    heard().await;
-    pair.faults.plan(Operation::Load, Fault::PauseAfter);
-    let slow = tokio::spawn(read(browser.tab()));
-    pair.faults.paused().await;
+    let slow = pair.slow_read(&browser).await;
     pair.store.hold();
     browser.tab().at(&pair.b).post("/set/color/blue").await;
     let tab = browser.tab();

@@ -127,11 +127,7 @@ async fn a_lost_message_makes_all_copies_worthless() {
 async fn a_lease_runs_from_when_the_store_was_asked() {
     let pair = Pair::new();
     let browser = pair.logged_in().await;
-    pair.store.lose();
-    heard().await;
-    pair.faults.plan(Operation::Load, Fault::PauseAfter);
-    let slow = tokio::spawn(read(browser.tab()));
-    pair.faults.paused().await;
+    let slow = pair.slow_read(&browser).await;
     pair.clock.advance(Duration::from_millis(1900));
     pair.faults.resume();
     assert_eq!(slow.await.unwrap(), "red");
