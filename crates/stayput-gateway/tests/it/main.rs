@@ -6,7 +6,6 @@ mod bodies;
 mod changes;
 mod conformance;
 mod connections;
-mod corpus;
 mod differential;
 mod failure;
 mod framing;
@@ -18,6 +17,8 @@ mod rules;
 mod support;
 mod url;
 
+#[path = "../../../../fuzz/src/corpus.rs"]
+mod corpus;
 #[expect(unreachable_pub, reason = "the fuzz targets are crates that use this one")]
 #[path = "../../../../fuzz/src/gateway/mod.rs"]
 mod fuzz;

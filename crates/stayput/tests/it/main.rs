@@ -3,7 +3,6 @@
 mod cancellation;
 mod clients;
 mod corners;
-mod corpus;
 mod data;
 mod devices;
 mod failure;
@@ -22,3 +21,9 @@ mod renewal;
 mod succession;
 mod support;
 mod types;
+
+#[path = "../../../../fuzz/src/corpus.rs"]
+mod corpus;
+#[expect(unreachable_pub, reason = "the fuzz targets are crates that use this one")]
+#[path = "../../../../fuzz/src/lib.rs"]
+mod fuzz;
