@@ -7,6 +7,7 @@ mod mistakes;
 mod outage;
 mod page;
 mod redis;
+mod requirements;
 mod rotation;
 mod shop;
 mod survive;
