@@ -163,6 +163,20 @@ impl Buffers {
         self.small.take()
     }
 
+    /// Gives room to a buffer that has none.
+    pub(crate) fn lend(&self, buffer: &mut Buffer) {
+        if buffer.memory.is_none() {
+            *buffer = self.take();
+        }
+    }
+
+    /// Takes back the room of a buffer that holds nothing.
+    pub(crate) fn give_if_empty(&self, buffer: &mut Buffer) {
+        if buffer.is_empty() {
+            self.give(std::mem::take(buffer));
+        }
+    }
+
     /// Moves the bytes of a small buffer to a large one.
     pub(crate) fn enlarge(&self, buffer: &mut Buffer) {
         if buffer.capacity() < LARGE {

@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -109,7 +109,7 @@ impl Client {
         if !self.input.is_empty() {
             return true;
         }
-        worker.buffers.give(std::mem::take(&mut self.input));
+        worker.buffers.give_if_empty(&mut self.input);
         self.watch.set_at(worker.clock.last_read() + limit);
         let is_coming = poll_fn(|cx| {
             if let Poll::Ready(has_come) = self.poll_arrival(worker, cx) {
@@ -121,25 +121,20 @@ impl Client {
             self.watch.poll_expired(cx).map(|_| false)
         })
         .await;
-        if is_coming && self.input.is_empty() {
-            self.input = worker.buffers.take();
+        if is_coming {
+            worker.buffers.lend(&mut self.input);
         }
         is_coming
     }
 
-    /// Reads what has come; false at the end. A socket that is called readable need not be: a read that took exactly
-    /// what there was can't know that it did.
+    /// Reads what has come; false at the end.
     fn poll_arrival(&mut self, worker: &Worker, cx: &mut Context<'_>) -> Poll<bool> {
-        let _ = ready!(self.stream.poll_read_ready(cx));
-        let mut input = worker.buffers.take();
-        let read = io::poll_read(&mut self.stream, &mut input, cx);
-        if input.is_empty() {
-            worker.buffers.give(input);
-        } else {
+        let read = io::poll_read_lent(&mut self.stream, &mut self.input, &worker.buffers, cx);
+        let has_come = !self.input.is_empty();
+        if has_come {
             worker.clock.read();
-            self.input = input;
         }
-        read.map(|_| !self.input.is_empty())
+        read.map(|_| has_come)
     }
 
     /// Reads a whole head; leaves the one for the upstream in `out`.
@@ -212,6 +207,8 @@ impl Client {
     /// Takes a head that was read off what has come, and completes the one for the upstream.
     fn take(&mut self, worker: &Worker, request: Request, length: usize, out: &mut Buffer) -> Request {
         self.input.consume(length);
+        // While the request is under way there is nothing to hold.
+        worker.buffers.give_if_empty(&mut self.input);
         if request.lacks_id {
             worker.ids.add(out);
         }

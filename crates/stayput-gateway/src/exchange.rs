@@ -306,7 +306,8 @@ impl<'a> Exchange<'a> {
             budget: (self.is_repeatable() && !is_last).then_some(&worker.budget),
         };
         let _in_flight = self.pool.begin(index);
-        let (mut input, mut out) = (worker.buffers.take(), worker.buffers.take());
+        // They get room when there is something to put into them.
+        let (mut input, mut out) = (Buffer::default(), Buffer::default());
         let upload = Upload { head, input: &mut client.input, body };
         let ended = transfer.run(&mut client.stream, stream, upload, &mut input, &mut out).await;
         worker.buffers.give(input);

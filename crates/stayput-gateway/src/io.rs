@@ -13,15 +13,39 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Buffers};
 
 /// Reads once into the buffer's room, which must not be empty; 0 is the end of the stream.
 pub(crate) async fn read(from: &mut ReadHalf<'_>, buffer: &mut Buffer) -> io::Result<usize> {
     poll_fn(|cx| poll_read(from, buffer, cx)).await
 }
 
+/// As [`read`], but the buffer is lent only for what has come: who waits holds none, and what comes finds the one that was used
+/// last, which is the one that the processor still has at hand.
+pub(crate) async fn read_lent(
+    from: &mut ReadHalf<'_>,
+    buffer: &mut Buffer,
+    buffers: &Buffers,
+) -> io::Result<usize> {
+    poll_fn(|cx| poll_read_lent(from, buffer, buffers, cx)).await
+}
+
+/// As [`read_lent`], for those who wait for other things, too.
+pub(crate) fn poll_read_lent(
+    from: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Buffer,
+    buffers: &Buffers,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    buffers.lend(buffer);
+    buffer.reserve(1);
+    let read = poll_read(from, buffer, cx);
+    buffers.give_if_empty(buffer);
+    read
+}
+
 /// As [`read`], for those who wait for other things, too.
-pub(crate) fn poll_read(
+fn poll_read(
     from: &mut (impl AsyncRead + Unpin),
     buffer: &mut Buffer,
     cx: &mut Context<'_>,

@@ -205,6 +205,7 @@ impl Transfer<'_> {
         if body.is_longer_than(SMALL) {
             self.buffers.enlarge(input);
         }
+        self.buffers.lend(input);
         self.progress.waits_for_client.set(true);
         let read = io::read(from, input).await;
         self.progress.waits_for_client.set(false);
@@ -295,7 +296,12 @@ impl Transfer<'_> {
     ) -> Result<(Answer, usize), Ended> {
         let most = self.limits.head_bytes;
         let mut scanner = Scanner::default();
+        let mut has_bytes = !input.is_empty();
         loop {
+            if !std::mem::replace(&mut has_bytes, false) {
+                self.hear(from, input).await?;
+                self.buffers.lend(out);
+            }
             let bytes = input.filled();
             // Nearly always the whole head is there at once.
             if scanner.is_fresh()
@@ -311,12 +317,18 @@ impl Transfer<'_> {
                 Ok(None) if bytes.len() < most => {}
                 _ => return Err(malformed),
             }
-            input.reserve(1);
-            match io::read(from, input).await {
-                Ok(1..) => self.upstream.heard(self.clock.read()),
-                Ok(0) | Err(_) if self.progress.answered.get() == 0 => return Err(Ended::Broken),
-                Ok(0) | Err(_) => return Err(Ended::Refused(Refusal::UpstreamFailed)),
+        }
+    }
+
+    /// Reads more of a head.
+    async fn hear(&self, from: &mut ReadHalf<'_>, input: &mut Buffer) -> Result<(), Ended> {
+        match io::read_lent(from, input, self.buffers).await {
+            Ok(1..) => {
+                self.upstream.heard(self.clock.read());
+                Ok(())
             }
+            Ok(0) | Err(_) if self.progress.answered.get() == 0 => Err(Ended::Broken),
+            Ok(0) | Err(_) => Err(Ended::Refused(Refusal::UpstreamFailed)),
         }
     }
 
