@@ -36,12 +36,7 @@ pub(crate) struct Fields<'h, 'b> {
 
 impl<'h, 'b> Fields<'h, 'b> {
     /// These lines of the head `raw`.
-    fn new(raw: &'b [u8], lines: &'h mut [Line]) -> Result<Self, Fault> {
-        let mut present = 0;
-        for line in &mut *lines {
-            line.kind = Kind::of(line.name(raw));
-            present |= line.kind.bit();
-        }
+    fn new(raw: &'b [u8], lines: &'h mut [Line], present: u16) -> Result<Self, Fault> {
         let mut fields = Self { raw, lines, present, close: false, keep_alive: false };
         if fields.has(Kind::Connection) {
             fields.apply_connection()?;
@@ -52,7 +47,10 @@ impl<'h, 'b> Fields<'h, 'b> {
     /// Takes off the fields of these names: to the gateway they are what only a proxy in front may say.
     pub(crate) fn take_off(&mut self, names: &Names) {
         for line in &mut *self.lines {
-            if matches!(line.kind, Kind::Other | Kind::RequestId) && names.have(line.name(self.raw)) {
+            if names.have_length(line.name_length())
+                && matches!(line.kind, Kind::Other | Kind::RequestId)
+                && names.have(line.name(self.raw))
+            {
                 line.kind = Kind::Forwarding;
                 self.present |= Kind::Forwarding.bit();
             }
@@ -112,15 +110,22 @@ impl<'h, 'b> Fields<'h, 'b> {
 
     /// Copies the field lines as they came, those excepted that `drop` names.
     pub(crate) fn copy(&self, drop: impl Fn(Kind) -> bool, out: &mut Buffer) {
-        self.copy_unless(|kind, _| drop(kind), out);
+        self.copy_lines_unless(|line| drop(line.kind), out);
     }
 
     /// The same where names count, too.
     pub(crate) fn copy_unless(&self, drop: impl Fn(Kind, &[u8]) -> bool, out: &mut Buffer) {
+        self.copy_lines_unless(|line| drop(line.kind, line.name(self.raw)), out);
+    }
+
+    fn copy_lines_unless(&self, drop: impl Fn(&Line) -> bool, out: &mut Buffer) {
         let mut from = self.line_start(0);
         for (index, line) in self.lines.iter().enumerate() {
-            if drop(line.kind, line.name(self.raw)) {
-                out.put(&self.raw[from..line.start as usize]);
+            if drop(line) {
+                // Those that go are often neighbours.
+                if from < line.start as usize {
+                    out.put(&self.raw[from..line.start as usize]);
+                }
                 from = self.line_start(index + 1);
             }
         }
@@ -161,12 +166,12 @@ impl<'h, 'b> Fields<'h, 'b> {
     }
 
     fn apply_option(&mut self, option: &[u8]) {
-        if option.eq_ignore_ascii_case(b"keep-alive") {
+        if kind::is(option, b"keep-alive") {
             // A field of that name goes no further in any case.
             self.keep_alive = true;
             return;
         }
-        self.close |= option.eq_ignore_ascii_case(b"close");
+        self.close |= kind::is(option, b"close");
         for line in &mut *self.lines {
             let name = line.name(self.raw);
             if name.eq_ignore_ascii_case(option) && line.kind.yields_to_connection(name) {
@@ -178,6 +183,10 @@ impl<'h, 'b> Fields<'h, 'b> {
 }
 
 impl Line {
+    fn name_length(&self) -> usize {
+        (self.colon - self.start) as usize
+    }
+
     fn name<'b>(&self, raw: &'b [u8]) -> &'b [u8] {
         &raw[range(self.start, self.colon)]
     }

@@ -27,28 +27,27 @@ pub(crate) enum Kind {
 impl Kind {
     #[inline]
     pub(crate) fn of(name: &[u8]) -> Self {
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         let first = name.first().map_or(0, u8::to_ascii_lowercase);
         // Length and first byte tell nearly all others from those that matter.
         match (name.len(), first) {
-            (2, b't') if is(b"te") => Self::HopByHop,
-            (4, b'h') if is(b"host") => Self::Host,
-            (4, b'd') if is(b"date") => Self::Date,
-            (6, b'c') if is(b"cookie") => Self::Cookie,
-            (6, b'e') if is(b"expect") => Self::Expect,
-            (7, b'u') if is(b"upgrade") => Self::HopByHop,
-            (9, b'f') if is(b"forwarded") => Self::Forwarding,
-            (10, b'c') if is(b"connection") => Self::Connection,
-            (10, b'k') if is(b"keep-alive") => Self::HopByHop,
-            (12, b'm') if is(b"max-forwards") => Self::MaxForwards,
+            (2, b't') if is(name, b"te") => Self::HopByHop,
+            (4, b'h') if is(name, b"host") => Self::Host,
+            (4, b'd') if is(name, b"date") => Self::Date,
+            (6, b'c') if is(name, b"cookie") => Self::Cookie,
+            (6, b'e') if is(name, b"expect") => Self::Expect,
+            (7, b'u') if is(name, b"upgrade") => Self::HopByHop,
+            (9, b'f') if is(name, b"forwarded") => Self::Forwarding,
+            (10, b'c') if is(name, b"connection") => Self::Connection,
+            (10, b'k') if is(name, b"keep-alive") => Self::HopByHop,
+            (12, b'm') if is(name, b"max-forwards") => Self::MaxForwards,
             (12, b'x') if same(b"x-request-id", name) => Self::RequestId,
-            (13, b'c') if is(b"cache-control") => Self::CacheControl,
-            (14, b'c') if is(b"content-length") => Self::ContentLength,
-            (14, b'h') if is(b"http2-settings") => Self::HopByHop,
-            (16, b'p') if is(b"proxy-connection") => Self::HopByHop,
-            (17, b't') if is(b"transfer-encoding") => Self::TransferEncoding,
-            (18, b'p') if is(b"proxy-authenticate") => Self::HopByHop,
-            (19, b'p') if is(b"proxy-authorization") => Self::HopByHop,
+            (13, b'c') if is(name, b"cache-control") => Self::CacheControl,
+            (14, b'c') if is(name, b"content-length") => Self::ContentLength,
+            (14, b'h') if is(name, b"http2-settings") => Self::HopByHop,
+            (16, b'p') if is(name, b"proxy-connection") => Self::HopByHop,
+            (17, b't') if is(name, b"transfer-encoding") => Self::TransferEncoding,
+            (18, b'p') if is(name, b"proxy-authenticate") => Self::HopByHop,
+            (19, b'p') if is(name, b"proxy-authorization") => Self::HopByHop,
             (14, b'c') | (17, b't') if is_framing(name) => Self::HopByHop,
             (_, b'x') if is_forwarding(name) => Self::Forwarding,
             _ => Self::Other,
@@ -69,6 +68,15 @@ impl Kind {
             && !name.eq_ignore_ascii_case(b"authorization")
             && !name.eq_ignore_ascii_case(b"set-cookie")
     }
+}
+
+/// Whether these are the same letters, in whatever case, and the same other bytes. `known` is in lower case and all there is to
+/// compare is known beforehand: a few words, without a loop.
+#[inline]
+pub(super) fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    let case = known.map(|byte| if byte.is_ascii_alphabetic() { 0x20 } else { 0 });
+    let differences = |name: &[u8; N]| (0..N).fold(0, |all, at| all | ((name[at] | case[at]) ^ known[at]));
+    <&[u8; N]>::try_from(name).is_ok_and(|name| differences(name) == 0)
 }
 
 /// Whether many servers take `name` for `known`, which is in lower case: with underscores for dashes.
@@ -119,22 +127,28 @@ impl Names {
         let list: Vec<_> = names.iter().map(|name| name.to_ascii_lowercase().replace('_', "-")).collect();
         let bytes = || list.iter().map(String::as_bytes);
         Self {
-            lengths: bytes().fold(0, |lengths, name| lengths | Self::length(name)),
+            lengths: bytes().fold(0, |lengths, name| lengths | Self::length(name.len())),
             firsts: bytes().fold(0, |firsts, name| firsts | Self::first(name)),
             list,
         }
     }
 
+    /// Whether one of them has so many bytes.
+    #[inline]
+    pub(super) fn have_length(&self, length: usize) -> bool {
+        self.lengths & Self::length(length) != 0
+    }
+
     #[inline]
     pub(super) fn have(&self, name: &[u8]) -> bool {
-        self.lengths & Self::length(name) != 0
+        self.have_length(name.len())
             && self.firsts & Self::first(name) != 0
             && self.list.iter().any(|own| same(own.as_bytes(), name))
     }
 
     #[inline]
-    fn length(name: &[u8]) -> u64 {
-        1 << name.len().min(63)
+    fn length(length: usize) -> u64 {
+        1 << length.min(63)
     }
 
     #[inline]
@@ -160,6 +174,19 @@ mod tests {
         }
         assert_eq!(Kind::of(b"X-Forwarded"), Kind::Other);
         assert_eq!(Kind::of(b"X-Requested-With"), Kind::Other);
+    }
+
+    #[test]
+    fn letters_are_compared_whatever_their_case_and_other_bytes_as_they_are() {
+        let known = b"te-9";
+        for at in 0..known.len() {
+            for byte in 0..=u8::MAX {
+                let mut name = *known;
+                name[at] = byte;
+                assert_eq!(is(&name, known), name.eq_ignore_ascii_case(known), "{byte} at {at}");
+            }
+        }
+        assert!(!is(b"te-99", known) && !is(b"te-", known));
     }
 
     #[test]
