@@ -6,6 +6,11 @@ use std::net::Ipv6Addr;
 
 /// Whether this is a name or an address, and perhaps a port. User information makes it none.
 pub(crate) fn is_authority(authority: &[u8]) -> bool {
+    // Nearly all are letters, digits, dots and dashes, and perhaps a port.
+    let usual = authority.iter().position(|&byte| !USUAL[usize::from(byte)]).unwrap_or(authority.len());
+    if usual > 0 && authority.get(usual).is_none_or(|&byte| byte == b':') {
+        return is_port(&authority[usual..]);
+    }
     let (is_host, port) = if let [b'[', rest @ ..] = authority {
         let end = rest.iter().position(|&byte| byte == b']').unwrap_or(rest.len());
         (is_ipv6(&rest[..end]), rest.get(end + 1..))
@@ -22,11 +27,6 @@ fn is_ipv6(host: &[u8]) -> bool {
 
 /// A registered name (RFC 3986, 3.2.2), of which an IPv4 address is one.
 fn is_name(host: &[u8]) -> bool {
-    // Nearly all names are letters, digits, dots and dashes only.
-    let is_usual = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'.' || *byte == b'-';
-    if host.iter().all(is_usual) {
-        return !host.is_empty();
-    }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
     let mut rest = host;
     while let [byte, after @ ..] = rest {
@@ -49,6 +49,16 @@ fn is_port(port: &[u8]) -> bool {
         _ => false,
     }
 }
+
+/// Which bytes most names are made of.
+static USUAL: [bool; 256] = {
+    let (mut usual, mut byte) = ([false; 256], 0_u8);
+    while byte < 128 {
+        usual[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
+        byte += 1;
+    }
+    usual
+};
 
 #[cfg(test)]
 mod tests {

@@ -25,15 +25,16 @@ impl Cell {
     }
 }
 
-/// What one worker has counted of one upstream. Aligned so that no two share a cache line.
+/// What one worker has counted of one upstream. Aligned so that no two share a cache line, and in this order so that an answer
+/// which is there as fast as most touches a single one.
 #[derive(Default)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(crate) struct UpstreamTally {
+    micros: Cell,
     /// Requests by the first digit of their answer's status; at 0 those that got none.
     answers: [Cell; 6],
     /// Answers by the time until their head was there; beyond the last bound at the end.
     latencies: [Cell; BOUNDS.len() + 1],
-    micros: Cell,
 }
 
 /// What one worker has counted beyond upstreams.

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::task::unconstrained;
@@ -39,6 +39,8 @@ impl Clock {
 pub(crate) struct Watch {
     sleep: RefCell<Pin<Box<Sleep>>>,
     until: Cell<Instant>,
+    /// Whom the timer wakes when it fires, if it is set.
+    wakes: RefCell<Option<Waker>>,
 }
 
 /// The deadline passed.
@@ -48,7 +50,8 @@ pub(crate) struct Expired;
 impl Watch {
     pub(crate) fn new(limit: Duration) -> Self {
         let until = Instant::now() + limit;
-        Self { sleep: RefCell::new(Box::pin(sleep_until(until.into()))), until: Cell::new(until) }
+        let sleep = RefCell::new(Box::pin(sleep_until(until.into())));
+        Self { sleep, until: Cell::new(until), wakes: RefCell::default() }
     }
 
     /// Moves the deadline to `limit` from now.
@@ -60,12 +63,18 @@ impl Watch {
         self.until.set(until);
         let mut sleep = self.sleep.borrow_mut();
         if until < sleep.deadline().into_std() {
+            self.wakes.take();
             sleep.as_mut().reset(until.into());
         }
     }
 
     pub(crate) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<Expired> {
-        let mut sleep = self.sleep.borrow_mut();
+        let (mut sleep, mut wakes) = (self.sleep.borrow_mut(), self.wakes.borrow_mut());
+        // A timer that is set and has not fired has nothing to say: most polls are for something else.
+        if wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) && !sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        *wakes = None;
         // Unconstrained: work that has used up its turn (tokio's budget) would take the timer's chance with it, each
         // time, and never be stopped.
         while pin!(unconstrained(sleep.as_mut())).poll(cx).is_ready() {
@@ -75,6 +84,7 @@ impl Watch {
             }
             sleep.as_mut().reset(until.into());
         }
+        *wakes = Some(cx.waker().clone());
         Poll::Pending
     }
 

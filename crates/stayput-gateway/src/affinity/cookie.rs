@@ -2,7 +2,7 @@
 //!
 //! An unknown token is never an error, and no token ever reaches an upstream.
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memmem, memrchr};
 use stayput_core::{Clock, Keyring};
 
 pub(crate) use super::token::Pin;
@@ -95,12 +95,20 @@ impl OwnCookies {
     /// Writes a `Cookie` field without the affinity cookies, the others byte for byte; nothing if none is left. Notes what the
     /// one called `own` says.
     pub(super) fn copy_others(&self, value: &[u8], own: Option<&[u8]>, found: &mut Found, out: &mut Buffer) {
-        if self.finder.as_ref().is_none_or(|finder| finder.find(value).is_none()) {
+        let Some(at) = self.finder.as_ref().and_then(|finder| finder.find(value)) else {
             out.put_all(&[b"Cookie: ", value, b"\r\n"]);
             return;
+        };
+        // Before the part in which the name was found there is none of ours.
+        let (others, rest) = value.split_at(memrchr(b';', &value[..at]).map_or(0, |semicolon| semicolon + 1));
+        let is_blank = |byte: &u8| *byte == b';' || byte.is_ascii_whitespace();
+        let start = others.iter().position(|byte| !is_blank(byte)).unwrap_or(others.len());
+        let others = &others[start..];
+        let mut written = !others.is_empty();
+        if written {
+            out.put_all(&[b"Cookie: ", &others[..others.len() - 1]]);
         }
-        let mut written = false;
-        for part in Split(Some(value)) {
+        for part in Split(Some(rest)) {
             if let Some((name, token)) = self.token(part) {
                 if own == Some(name) {
                     found.add(token);
@@ -187,6 +195,9 @@ mod tests {
             ("a=1;aff=ONE;  b=\"2\";", "Cookie: a=1;  b=\"2\";\r\n", token),
             ("aff=ONE; a=aff", "Cookie: a=aff\r\n", token),
             ("a=1; aff=ONE", "Cookie: a=1\r\n", token),
+            ("a=1; b=2;; c=3 ;aff=ONE;d=4", "Cookie: a=1; b=2;; c=3 ;d=4\r\n", token),
+            ("; ;\ta=1;;aff=ONE; b=2", "Cookie: a=1;; b=2\r\n", token),
+            (" ; aff=ONE; b=2", "Cookie: b=2\r\n", token),
             ("aff=ONE", "", token),
             ("xaff=1; affx=2; aff; a=aff=", "Cookie: xaff=1; affx=2; aff; a=aff=\r\n", Found::Nothing),
             ("aff=ONE; aff=ONE", "", token),

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::UpstreamAddress;
 
+/// In this order, since every request reads the generation.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Addresses {
     /// Counts the sets that there have been.
     generation: AtomicU64,

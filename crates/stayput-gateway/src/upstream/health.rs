@@ -4,13 +4,13 @@
 //! verdict may change; requests read numbers.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Asking, Upstream};
 use crate::config::{Check, CheckKind, HealthConfig};
 
-/// The data path's part, and behind the lock what it came from. Moments are in milliseconds since the upstream's birth.
+/// The data path's part; what it came from is behind a lock. Moments are in milliseconds since the upstream's birth.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// Until when it gets no requests: 0 while it is in, `FOREVER` while something else than a request has to find out.
@@ -23,7 +23,6 @@ pub(super) struct Health {
     heard: AtomicU32,
     /// Requests that have waited here for too long.
     overdue: AtomicU32,
-    verdicts: Mutex<Verdicts>,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +84,11 @@ impl Upstream {
 
     /// Notes that it has sent something.
     pub(crate) fn heard(&self, now: Instant) {
-        self.health.heard.store(self.second(now), Relaxed);
+        let second = self.second(now);
+        // Other workers' processors have it at hand, too, for as long as nobody writes.
+        if self.health.heard.load(Relaxed) != second {
+            self.health.heard.store(second, Relaxed);
+        }
     }
 
     /// Notes that a request has waited here for too long, until what comes back is dropped.
@@ -271,7 +274,7 @@ impl Upstream {
     }
 
     pub(super) fn verdicts(&self) -> MutexGuard<'_, Verdicts> {
-        self.health.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

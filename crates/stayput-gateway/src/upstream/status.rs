@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use super::Upstream;
 use crate::config::UpstreamAddress;
 
-/// How often something happened here.
+/// How often something happened here. In this order, since the first one is for every request.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Counts {
     pub(crate) requests: AtomicU64,
     pub(crate) retries: AtomicU64,
