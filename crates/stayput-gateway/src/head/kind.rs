@@ -72,11 +72,15 @@ impl Kind {
 
 /// Whether these are the same letters, in whatever case, and the same other bytes. `known` is in lower case and all there is to
 /// compare is known beforehand: a few words, without a loop.
-#[inline]
+#[expect(clippy::inline_always, reason = "only where the known is known there are no loops")]
+#[inline(always)]
 pub(super) fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
-    let case = known.map(|byte| if byte.is_ascii_alphabetic() { 0x20 } else { 0 });
-    let differences = |name: &[u8; N]| (0..N).fold(0, |all, at| all | ((name[at] | case[at]) ^ known[at]));
-    <&[u8; N]>::try_from(name).is_ok_and(|name| differences(name) == 0)
+    let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
+    let differences = name.iter().zip(known).fold(0, |all, (&byte, &known)| {
+        let case = if known.is_ascii_alphabetic() { 0x20 } else { 0 };
+        all | ((byte | case) ^ known)
+    });
+    differences == 0
 }
 
 /// Whether many servers take `name` for `known`, which is in lower case: with underscores for dashes.

@@ -169,7 +169,8 @@ impl<'b> Reader<'b> {
         Fields::new(&self.bytes[..self.at], &mut lines.0[..count], present)
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "it is done for each line")]
+    #[inline(always)]
     fn line(&mut self) -> Result<Line, Fault> {
         let start = self.at;
         let colon = self.token_end(start)?;
@@ -197,7 +198,8 @@ impl<'b> Reader<'b> {
     }
 
     /// Where the token that begins at `at` ends, which has at least one byte.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "it is done for each line")]
+    #[inline(always)]
     fn token_end(&self, at: usize) -> Result<usize, Fault> {
         let mut end = words::plain_end(self.bytes, at);
         while is_token(self.byte(end)?) {
@@ -207,7 +209,8 @@ impl<'b> Reader<'b> {
     }
 
     /// Where the text that begins at `at` ends, which may be empty.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "it is done for each line")]
+    #[inline(always)]
     fn text_end(&self, at: usize) -> Result<usize, Fault> {
         let mut end = at;
         loop {
