@@ -48,14 +48,9 @@ impl Buffer {
 
     /// Appends all of these.
     pub(crate) fn put_all(&mut self, parts: &[&[u8]]) {
-        self.reserve(parts.iter().map(|part| part.len()).sum());
-        let (mut room, mut length) = (self.room(), 0);
         for part in parts {
-            let (place, rest) = room.split_at_mut(part.len());
-            place.copy_from_slice(part);
-            (room, length) = (rest, length + part.len());
+            self.put(part);
         }
-        self.filled_up(length);
     }
 
     /// Drops the last `n` bytes.

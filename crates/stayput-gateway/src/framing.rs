@@ -36,15 +36,14 @@ pub(crate) fn of_request(fields: &Fields<'_, '_>, is_1_0: bool) -> Result<Framin
 /// The framing of an answer to a request; `has_body` is what request and status say: HEAD, 1xx, 204 and 304 have none.
 pub(crate) fn of_answer(fields: &Fields<'_, '_>, is_1_0: bool, has_body: bool) -> Result<Framing, Ambiguous> {
     let length = fields.only(Kind::ContentLength).map_err(|_| Ambiguous)?;
-    match (length, fields.has(Kind::TransferEncoding)) {
-        (Some(_), true) => Err(Ambiguous),
-        (None, true) if is_1_0 || !is_chunked(fields) => Err(Ambiguous),
-        (Some(value), false) if parse_length(value).is_none() => Err(Ambiguous),
-        _ if !has_body => Ok(Framing::Empty),
-        (None, true) => Ok(Framing::Chunked),
-        (Some(value), false) => parse_length(value).map(Framing::Length).ok_or(Ambiguous),
-        (None, false) => Ok(Framing::UntilClose),
-    }
+    let framing = match (length, fields.has(Kind::TransferEncoding)) {
+        (Some(_), true) => return Err(Ambiguous),
+        (None, true) if is_1_0 || !is_chunked(fields) => return Err(Ambiguous),
+        (None, true) => Framing::Chunked,
+        (Some(value), false) => Framing::Length(parse_length(value).ok_or(Ambiguous)?),
+        (None, false) => Framing::UntilClose,
+    };
+    Ok(if has_body { framing } else { Framing::Empty })
 }
 
 /// Digits and nothing else: no sign, no list.

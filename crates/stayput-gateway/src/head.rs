@@ -36,7 +36,13 @@ pub(crate) struct Fields<'h, 'b> {
 
 impl<'h, 'b> Fields<'h, 'b> {
     /// These lines of the head `raw`.
-    fn new(raw: &'b [u8], lines: &'h mut [Line], present: u16) -> Result<Self, Fault> {
+    fn new(raw: &'b [u8], lines: &'h mut [Line]) -> Result<Self, Fault> {
+        let mut present = 0;
+        // Not while they are read: a call amid that would take the vectors' registers away.
+        for line in &mut *lines {
+            line.kind = Kind::of(line.name(raw));
+            present |= line.kind.bit();
+        }
         let mut fields = Self { raw, lines, present, close: false, keep_alive: false };
         if fields.has(Kind::Connection) {
             fields.apply_connection()?;

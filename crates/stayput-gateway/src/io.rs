@@ -97,3 +97,31 @@ pub(crate) fn has_unread(stream: &TcpStream) -> bool {
     let mut byte = [std::mem::MaybeUninit::uninit()];
     matches!(socket2::SockRef::from(stream).peek(&mut byte), Ok(1..))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_holds_no_buffer_and_what_comes_finds_one() {
+        let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let mut stream = listener.accept().await.unwrap().0;
+            let (buffers, mut buffer) = (Buffers::default(), Buffer::default());
+            let poll = poll_fn(|cx| {
+                Poll::Ready(poll_read_lent(&mut stream, &mut buffer, &buffers, cx).map(Result::unwrap))
+            });
+            assert!(poll.await.is_pending());
+            assert_eq!(buffer.spare(), 0);
+            write_all(&mut sender.split().1, b"hello", |_| {}).await.unwrap();
+            let (mut from, _) = stream.split();
+            assert_eq!(read_lent(&mut from, &mut buffer, &buffers).await.unwrap(), 5);
+            assert_eq!(buffer.filled(), b"hello");
+        });
+    }
+}

@@ -101,9 +101,45 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::Wake;
+
     use tokio::runtime::Builder;
+    use tokio::time::sleep;
 
     use super::*;
+
+    #[derive(Default)]
+    struct Calls(AtomicUsize);
+
+    impl Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_timer_wakes_who_asked_last_wherever_the_deadline_was_moved() {
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let watch = Watch::new(Duration::from_mins(1));
+            let [first, last] = [(); 2].map(|()| Arc::<Calls>::default());
+            let poll = |calls: &Arc<Calls>| {
+                watch.poll_expired(&mut Context::from_waker(&Waker::from(Arc::clone(calls))))
+            };
+            assert!(poll(&first).is_pending() && poll(&last).is_pending());
+            watch.set(Duration::from_millis(20));
+            assert!(poll(&first).is_pending() && poll(&last).is_pending() && poll(&last).is_pending());
+            // Timers fire in the order of their deadlines.
+            sleep(Duration::from_millis(40)).await;
+            assert_eq!([&first, &last].map(|calls| calls.0.load(Relaxed)), [0, 1]);
+            watch.set(Duration::from_mins(1));
+            assert!(poll(&last).is_pending(), "it has been moved out since");
+            watch.set(Duration::ZERO);
+            poll_fn(|cx| watch.poll_expired(cx)).await;
+        });
+    }
 
     #[test]
     fn work_that_always_finds_something_to_do_is_stopped_too() {

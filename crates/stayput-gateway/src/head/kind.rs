@@ -25,8 +25,15 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    #[inline]
+    #[expect(clippy::inline_always, reason = "most fields are told to be others by a look at a table")]
+    #[inline(always)]
     pub(crate) fn of(name: &[u8]) -> Self {
+        let first = name.first().map_or(0, |byte| 1 << (byte & 31));
+        if FIRSTS[name.len().min(FIRSTS.len() - 1)] & first == 0 { Self::Other } else { Self::of_known(name) }
+    }
+
+    #[inline(never)]
+    fn of_known(name: &[u8]) -> Self {
         let first = name.first().map_or(0, u8::to_ascii_lowercase);
         // Length and first byte tell nearly all others from those that matter.
         match (name.len(), first) {
@@ -69,6 +76,38 @@ impl Kind {
             && !name.eq_ignore_ascii_case(b"set-cookie")
     }
 }
+
+/// Names that [`Kind::of`] tells from others, beside those that begin with `x`.
+const KNOWN: [&[u8]; 17] = [
+    b"te",
+    b"host",
+    b"date",
+    b"cookie",
+    b"expect",
+    b"upgrade",
+    b"forwarded",
+    b"connection",
+    b"keep-alive",
+    b"max-forwards",
+    b"cache-control",
+    b"content-length",
+    b"http2-settings",
+    b"proxy-connection",
+    b"transfer-encoding",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+];
+
+/// By length, the last five bits of the first byte that known names of that length begin with, whatever its case: a bit each.
+/// At the end, of all that are longer.
+static FIRSTS: [u32; 21] = {
+    let (mut firsts, mut at) = ([1 << (b'x' & 31); 21], 0);
+    while at < KNOWN.len() {
+        firsts[KNOWN[at].len()] |= 1 << (KNOWN[at][0] & 31);
+        at += 1;
+    }
+    firsts
+};
 
 /// Whether these are the same letters, in whatever case, and the same other bytes. `known` is in lower case and all there is to
 /// compare is known beforehand: a few words, without a loop.
@@ -178,6 +217,25 @@ mod tests {
         }
         assert_eq!(Kind::of(b"X-Forwarded"), Kind::Other);
         assert_eq!(Kind::of(b"X-Requested-With"), Kind::Other);
+    }
+
+    #[test]
+    fn what_the_table_lets_through_is_known_and_nothing_else_is() {
+        for name in KNOWN {
+            let upper = name.to_ascii_uppercase();
+            assert!(Kind::of(name) != Kind::Other && Kind::of(name) == Kind::of(&upper), "{name:?}");
+        }
+        let mut name = Vec::new();
+        for length in 1..30 {
+            name.push(b'a');
+            for first in 0..=u8::MAX {
+                for known in KNOWN.iter().filter(|known| known.len() == length) {
+                    name.copy_from_slice(known);
+                    name[0] = first;
+                    assert_eq!(Kind::of(&name), Kind::of_known(&name), "{name:?}");
+                }
+            }
+        }
     }
 
     #[test]

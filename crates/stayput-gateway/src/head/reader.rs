@@ -46,7 +46,7 @@ pub(super) struct Line {
     pub(super) colon: u32,
     pub(super) value: u32,
     pub(super) value_end: u32,
-    /// By the name alone, until all lines are known.
+    /// Told once all lines are known.
     pub(super) kind: Kind,
 }
 
@@ -158,15 +158,14 @@ impl<'b> Reader<'b> {
     }
 
     fn fields<'h>(mut self, lines: &'h mut Lines) -> Result<Fields<'h, 'b>, Fault> {
-        let (mut count, mut present) = (0, 0);
+        let mut count = 0;
         while self.byte(self.at)? != b'\r' {
             let line = self.line()?;
-            present |= line.kind.bit();
             *lines.0.get_mut(count).ok_or(Fault::TooManyFields)? = line;
             count += 1;
         }
         self.line_break()?;
-        Fields::new(&self.bytes[..self.at], &mut lines.0[..count], present)
+        Fields::new(&self.bytes[..self.at], &mut lines.0[..count])
     }
 
     #[expect(clippy::inline_always, reason = "it is done for each line")]
@@ -193,7 +192,7 @@ impl<'b> Reader<'b> {
             colon: narrow(colon),
             value: narrow(value),
             value_end: narrow(value_end),
-            kind: Kind::of(&self.bytes[start..colon]),
+            kind: Kind::Other,
         })
     }
 

@@ -9,61 +9,47 @@ const BLOCK: usize = 16;
 const HALF: usize = BLOCK / 2;
 
 /// Where the first byte from `at` on is that is neither a letter nor a dash. If there is none among the blocks, where they end.
-#[expect(clippy::inline_always, reason = "a call for each name costs as much as what it does")]
 #[inline(always)]
-pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    for block in blocks(bytes, at) {
-        // Nearly all names are shorter than a block.
-        match first(block, is_plain) {
-            BLOCK => at += BLOCK,
-            within => return at + within,
-        }
-    }
-    at
+#[expect(clippy::inline_always, reason = "it is done for each line")]
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a vector has no ways out: 0.8 of 17.2 thousand instructions a request"
+)]
+pub(super) fn plain_end(bytes: &[u8], at: usize) -> usize {
+    end(bytes, at, |byte| ((byte | 0x20).wrapping_sub(b'a') < 26) | (byte == b'-'))
 }
 
 /// Where the first byte from `at` on is that is below `LEAST` or 127. If there is none among the blocks, where they end.
-#[expect(clippy::inline_always, reason = "a call for each value costs as much as what it does")]
 #[inline(always)]
-pub(super) fn text_end<const LEAST: u8>(bytes: &[u8], mut at: usize) -> usize {
-    for block in blocks(bytes, at) {
-        // Without a way out this is one vector and one test, too.
-        if !block.iter().fold(true, |all, &byte| all & is_text::<LEAST>(byte)) {
-            return at + first(block, is_text::<LEAST>);
+#[expect(clippy::inline_always, reason = "it is done for each line")]
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a vector has no ways out: 0.8 of 17.2 thousand instructions a request"
+)]
+pub(super) fn text_end<const LEAST: u8>(bytes: &[u8], at: usize) -> usize {
+    end(bytes, at, |byte| (byte >= LEAST) & (byte != 0x7f))
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it is done for each line")]
+fn end(bytes: &[u8], mut at: usize, goes_on: impl Fn(u8) -> bool) -> usize {
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
+        let mut marks = [0_u8; BLOCK];
+        for (mark, &byte) in marks.iter_mut().zip(block) {
+            *mark = if goes_on(byte) { 0 } else { 0xff };
+        }
+        // What the compiler sees through it takes apart, and puts together from single bytes again.
+        let marks = black_box(marks);
+        let (halves, _) = marks.as_chunks::<HALF>();
+        for (half, marks) in halves.iter().enumerate() {
+            let marks = u64::from_le_bytes(*marks);
+            if marks != 0 {
+                return at + half * HALF + marks.trailing_zeros() as usize / 8;
+            }
         }
         at += BLOCK;
     }
     at
-}
-
-#[expect(clippy::needless_bitwise_bool, reason = "a vector has no ways out")]
-fn is_plain(byte: u8) -> bool {
-    ((byte | 0x20).wrapping_sub(b'a') < 26) | (byte == b'-')
-}
-
-#[expect(clippy::needless_bitwise_bool, reason = "a vector has no ways out")]
-fn is_text<const LEAST: u8>(byte: u8) -> bool {
-    (byte >= LEAST) & (byte != 0x7f)
-}
-
-fn blocks(bytes: &[u8], at: usize) -> &[[u8; BLOCK]] {
-    bytes.get(at..).unwrap_or_default().as_chunks().0
-}
-
-/// Where in a block the first byte is that doesn't go on; behind it if all do.
-#[expect(clippy::inline_always, reason = "it is a dozen instructions")]
-#[inline(always)]
-fn first(block: &[u8; BLOCK], goes_on: impl Fn(u8) -> bool) -> usize {
-    let mut marks = [0_u8; BLOCK];
-    for (mark, &byte) in marks.iter_mut().zip(block) {
-        *mark = if goes_on(byte) { 0 } else { 0xff };
-    }
-    // What the compiler sees through it takes apart, and puts together from single bytes again.
-    let marks = black_box(marks);
-    let (halves, _) = marks.as_chunks::<HALF>();
-    let [one, other] = [halves[0], halves[1]].map(u64::from_le_bytes);
-    let bit = if one == 0 { u64::BITS + other.trailing_zeros() } else { one.trailing_zeros() };
-    bit as usize / 8
 }
 
 #[cfg(test)]
