@@ -26,7 +26,10 @@ use crate::worker::Worker;
 
 /// How often one request may be sent, and how many upstreams it may fail to reach that don't refuse at once.
 const MAX_SENT: usize = 4;
-const MAX_UNREACHABLE: usize = 8;
+const MAX_UNREACHABLE: usize = 5;
+/// After one upstream that was silent for as long as connecting may take, each other one gets so small a part of that: all together
+/// no request waits for longer than twice the time.
+const LATER_PART: u32 = 4;
 
 /// A request on its way.
 pub(crate) struct Exchange<'a> {
@@ -143,8 +146,9 @@ impl<'a> Exchange<'a> {
                 Ok(connection) => connection,
                 Err(Unconnected::Unreachable { is_refused }) => {
                     let down = self.site.shared.timeouts.down;
-                    // A server that is just being started again refuses at once; asking it costs next to nothing.
-                    let down = if is_refused { down / 10 } else { down };
+                    // A server that is just being started again refuses at once; asking it costs next to nothing. And one that
+                    // had less time than the first may only be far away.
+                    let down = if is_refused || self.has_waited { down / 10 } else { down };
                     self.pool.mark_down(index, self.worker.clock.read(), down);
                     self.has_waited |= !is_refused;
                     unreachable += usize::from(!is_refused);
@@ -259,7 +263,8 @@ impl<'a> Exchange<'a> {
         {
             return Ok((stream, true));
         }
-        match connect(&upstream.addresses, timeouts.connect).await {
+        let limit = if self.has_waited { timeouts.connect / LATER_PART } else { timeouts.connect };
+        match connect(&upstream.addresses, limit).await {
             Ok(stream) => {
                 self.pool.mark_up(index, self.worker.clock.read());
                 Ok((stream, false))

@@ -262,6 +262,17 @@ fn a_server_that_is_taken_out_while_it_is_connected_to_gets_not_even_a_post() {
 }
 
 #[test]
+fn a_request_that_meets_only_silent_servers_gives_up_after_five() {
+    let silent = [(); 7].map(|()| Silent::new());
+    let gateway = TestGateway::at(&silent.each_ref().map(|its| its.address), |config| {
+        config.site.timeouts.connect = Duration::from_millis(200);
+        config.site.timeouts.down = Duration::from_mins(10);
+    });
+    assert_eq!(gateway.get("").status, 503);
+    assert_eq!((0..silent.len()).filter(|&index| gateway.status(index).is_down).count(), 5);
+}
+
+#[test]
 fn one_wait_in_vain_is_enough_where_a_server_is_known_to_be_up() {
     let (silent, there) = ([(); 24].map(|()| Silent::new()), Upstream::ok());
     let addresses: Vec<_> = silent.iter().map(|its| its.address).chain([there.address]).collect();
