@@ -29,7 +29,11 @@ impl Kind {
     #[inline(always)]
     pub(crate) fn of(name: &[u8]) -> Self {
         let first = name.first().map_or(0, |byte| 1 << (byte & 31));
-        if FIRSTS[name.len().min(FIRSTS.len() - 1)] & first == 0 { Self::Other } else { Self::of_known(name) }
+        if FIRSTS[name.len().min(FIRSTS.len() - 1)] & first == 0 {
+            debug_assert_eq!(Self::of_known(name), Self::Other, "a name that KNOWN lacks");
+            return Self::Other;
+        }
+        Self::of_known(name)
     }
 
     #[inline(never)]
