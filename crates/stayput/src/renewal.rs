@@ -101,7 +101,7 @@ impl Session {
     }
 
     /// Writes the session as `next`, and says whether it did: whoever wrote first has kept the session up, or the
-    /// next request will.
+    /// next request will. That it lives on until then is seen to in any case.
     async fn write_upkeep(
         &self,
         current: &Current,
@@ -117,10 +117,19 @@ impl Session {
             Err(Error::Ended) => (None, false),
             Err(error) => return Err(error),
         };
-        let mut state = self.state();
-        match session {
-            Some(session) => state.see(session),
-            None => state.current = None,
+        // What is replayed of an outage is nobody's activity: where that was first, the deadline is what it was.
+        let unkept = session.clone().filter(|session| {
+            session.header.state == RecordState::Live && policy.touch_is_due(&session.header, now)
+        });
+        {
+            let mut state = self.state();
+            match session {
+                Some(session) => state.see(session),
+                None => state.current = None,
+            }
+        }
+        if let Some(session) = unkept {
+            self.touch(&session, now).await?;
         }
         Ok(is_written)
     }

@@ -161,7 +161,7 @@ async fn born_adrift() -> (Fleet, Server, Browser) {
     (fleet, a, browser)
 }
 
-fn stored_key(browser: &Browser, server: &Server) -> StorageKey {
+pub(crate) fn stored_key(browser: &Browser, server: &Server) -> StorageKey {
     let cookie = browser.cookie(SESSION).unwrap();
     let decoded = CookieValue::decode(SESSION, cookie.as_bytes(), &server.keyring.current()).unwrap();
     decoded.value.id.storage_key()

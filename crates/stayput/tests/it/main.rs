@@ -11,6 +11,7 @@ mod format;
 mod identifiers;
 mod keys;
 mod lifeboat;
+mod lifeboat_races;
 mod login;
 mod near;
 mod orders;

@@ -183,14 +183,24 @@ impl Log {
             if !is_carried && !is_stored {
                 continue;
             }
-            let missing = had.marks.iter().find(|mark| !seen.marks.contains(mark));
+            // What the store forgot in a failover some server may still show, and the next one not.
+            let is_kept = |mark: &&u32| !self.may_be_lost(self.request(**mark));
+            let missing = had.marks.iter().filter(is_kept).find(|mark| !seen.marks.contains(mark));
             must(
                 missing.is_none(),
                 format_args!("did not see mark {missing:?}, which its own {number} had seen"),
             )?;
-            must(seen.count >= had.count, format_args!("saw a lower count than its own {number}"))?;
+            let least = had.count.saturating_sub(self.lost_adds(session));
+            must(seen.count >= least, format_args!("saw a lower count than its own {number}"))?;
         }
         Ok(())
+    }
+
+    /// How much of the session's count the store may have forgotten.
+    fn lost_adds(&self, session: u32) -> u32 {
+        let is_lost =
+            |by: &&Entry| by.action() == Action::Add && by.shows(session).is_some() && self.may_be_lost(by);
+        self.requests.iter().filter(is_lost).fold(0, |count, _| count + 1)
     }
 
     /// Whether another may have taken the session's place: "the old session is then as it was, or a remainder of it"

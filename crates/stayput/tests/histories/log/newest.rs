@@ -7,7 +7,7 @@ impl Log {
     /// Who is served adrift sees no less than what this server had written last, if it can't but have a copy of that.
     pub(super) fn judge_newest(&self, request: &Entry, session: u32, seen: &Seen) -> Verdict {
         // What a lifeboat says was written elsewhere is shown for a while over whatever there is (docs/outages.md: "for 3 s").
-        if !seen.is_adrift || request.has_writes || !self.losses.is_empty() {
+        if !seen.is_adrift || !self.losses.is_empty() {
             return Ok(());
         }
         for other in self.requests.iter().filter(|other| self.is_held_for(other, session, request)) {
