@@ -43,10 +43,12 @@ enum Jobs {
 }
 
 /// What waits for the thread. Of lines there may be so many; that the journal is to be emptied always has room, since what is left
-/// in it would be replayed after a restart: it comes after at least one line, so it is bounded by those.
+/// in it would be replayed after a restart: once for all lines before it, so it is bounded by those.
 struct Queue {
     jobs: Sender<Job>,
     lines: Arc<AtomicUsize>,
+    /// Whether no line came since the journal was last to be emptied. Its lock keeps the order of jobs.
+    is_emptied: Mutex<bool>,
 }
 
 enum Job {
@@ -91,7 +93,7 @@ impl Journal {
             return Ok((entries, Writer { jobs: Jobs::Caller(Mutex::new(self.file)), length }));
         }
         let (jobs, waiting) = channel();
-        let queue = Queue { jobs, lines: Arc::default() };
+        let queue = Queue::new(jobs);
         let (counted, lines) = (Arc::clone(&length), Arc::clone(&queue.lines));
         thread::Builder::new().name("stayput-journal".to_owned()).spawn(move || {
             while let Ok(first) = waiting.recv() {
@@ -172,13 +174,23 @@ impl Writer {
 }
 
 impl Queue {
+    fn new(jobs: Sender<Job>) -> Self {
+        Self { jobs, lines: Arc::default(), is_emptied: Mutex::new(false) }
+    }
+
     fn give(&self, job: Job) -> io::Result<()> {
+        let mut is_emptied = self.is_emptied.lock().unwrap_or_else(PoisonError::into_inner);
+        let empties = matches!(job, Job::Clear);
+        if empties && *is_emptied {
+            return Ok(());
+        }
         if let Job::Append { .. } = job
             && self.lines.fetch_add(1, Ordering::AcqRel) >= QUEUE
         {
             self.lines.fetch_sub(1, Ordering::AcqRel);
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "journal is too slow"));
         }
+        *is_emptied = empties;
         self.jobs.send(job).map_err(|_| io::Error::other("journal has ended"))
     }
 }
@@ -358,7 +370,7 @@ mod tests {
         let keyring = Keyring::generate(&SystemRandom);
         // Nobody works on these yet.
         let (jobs, waiting) = channel();
-        let queue = Queue { jobs, lines: Arc::default() };
+        let queue = Queue::new(jobs);
         let lines = Arc::clone(&queue.lines);
         let writer = Writer { jobs: Jobs::Thread(queue), length: Arc::default() };
         let entry = Entry::Ended { key: key(1) };
@@ -373,6 +385,27 @@ mod tests {
         work(&mut file, waiting.try_iter().inspect(|job| note_taken(job, &lines)), &writer.length);
         assert_eq!((file.metadata().unwrap().len(), lines.load(Ordering::Acquire)), (0, 0));
         assert_eq!(writer.length.load(Ordering::Acquire), 0);
+    }
+
+    /// What is taken though no line has room for it reaches the store, and is to be taken out of the journal, again and again.
+    #[tokio::test]
+    async fn while_the_disk_hangs_no_more_waits_than_there_is_room_for() {
+        let keyring = Keyring::generate(&SystemRandom);
+        let (jobs, waiting) = channel();
+        let writer = Writer { jobs: Jobs::Thread(Queue::new(jobs)), length: Arc::default() };
+        for _ in 0..3 * QUEUE {
+            drop(writer.append(&Entry::Ended { key: key(1) }, false, &keyring, &SystemRandom));
+            writer.clear();
+        }
+        let (mut lines, mut clears, mut is_last) = (0, 0, false);
+        for job in waiting.try_iter() {
+            is_last = matches!(job, Job::Clear);
+            if is_last { clears += 1 } else { lines += 1 }
+        }
+        assert_eq!((lines, clears, is_last), (QUEUE, QUEUE, true));
+        // Nothing came since, so there is nothing to be emptied.
+        writer.clear();
+        assert_eq!(waiting.try_iter().count(), 0);
     }
 
     /// Opens it again, when the thread of the writer before has let it go.
