@@ -97,6 +97,20 @@ impl Merges {
             _ => Err(Unmerged),
         }
     }
+
+    /// What is shown under `key` of a write of which nobody here knows whether it is in the stored value already: never more than
+    /// both would come to, and nothing that is stored is hidden.
+    pub(crate) fn shown(&self, key: &str, written: Written<&[u8]>) -> Option<Vec<u8>> {
+        let Written { before, after, stored } = written;
+        let merged = match self.declared.get(key) {
+            _ if stored == before => Ok(after.map(<[u8]>::to_vec)),
+            Some(Merge::Add) => further(written),
+            // It comes to the same, however often.
+            Some(Merge::Union) => union(written),
+            _ => Err(Unmerged),
+        };
+        merged.unwrap_or_else(|_| stored.map(<[u8]>::to_vec))
+    }
 }
 
 impl fmt::Debug for Merges {
@@ -116,6 +130,15 @@ fn add(written: Written<&[u8]>) -> Result<Vec<u8>, Unmerged> {
     }
     let value = u64::try_from(sum).map(Value::from).or_else(|_| i64::try_from(sum).map(Value::from));
     encode(&value.map_err(|_| Unmerged)?)
+}
+
+/// Of the stored number and the one that was written, the one that is further the way that was counted.
+fn further(written: Written<&[u8]>) -> Result<Option<Vec<u8>>, Unmerged> {
+    let number = |value: Option<&[u8]>| value.map_or(Ok(0), number);
+    let (before, after, stored) = (number(written.before)?, number(written.after)?, number(written.stored)?);
+    let is_further = if after >= before { after > stored } else { after < stored };
+    let shown = if is_further { written.after } else { written.stored };
+    Ok(shown.map(<[u8]>::to_vec))
 }
 
 /// The stored list without what was taken out, and then what was put in.
@@ -220,6 +243,30 @@ mod tests {
         assert_eq!(merged(&["a"], &["a", "b"], &["a", "c"]), ["a", "c", "b"]);
         assert_eq!(merged(&["a"], &["b"], &["a", "b", "c"]), ["b", "c"]);
         assert_eq!(merged(&["a", "b"], &["a", "b"], &["c"]), ["c"]);
+    }
+
+    #[test]
+    fn what_is_shown_hides_nothing_that_is_stored_and_makes_no_write_twice() {
+        let shown = |merge, [before, after, stored]: [i64; 3]| {
+            let [before, after, stored] =
+                [before, after, stored].map(|value| data::encode("key", &value).unwrap());
+            let (before, after, stored) = (Some(&*before), Some(&*after), Some(&*stored));
+            let shown = merges(merge).shown("key", Written { before, after, stored });
+            data::decode::<i64>("key", &shown.unwrap()).unwrap()
+        };
+        for merge in [Merge::Add, Merge::IfUnchanged, Merge::Own] {
+            assert_eq!(shown(merge, [1, 2, 1]), 2, "{merge:?}");
+            assert_eq!(shown(merge, [1, 2, 2]), 2, "{merge:?}");
+            assert_eq!(shown(merge, [1, 2, 5]), 5, "{merge:?}");
+        }
+        assert_eq!(shown(Merge::Add, [1, 4, 2]), 4);
+        assert_eq!(shown(Merge::Add, [4, 1, 3]), 1);
+        assert_eq!(shown(Merge::Add, [4, 3, 0]), 0);
+        assert_eq!(shown(Merge::IfUnchanged, [1, 4, 2]), 2);
+        let list = |items: &[u8]| data::encode("key", &items).unwrap();
+        let (before, after, stored) = (list(&[1]), list(&[1, 2]), list(&[1, 3]));
+        let written = Written { before: Some(&*before), after: Some(&*after), stored: Some(&*stored) };
+        assert_eq!(merges(Merge::Union).shown("key", written), Some(list(&[1, 3, 2])));
     }
 
     #[test]

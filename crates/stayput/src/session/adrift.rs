@@ -2,12 +2,15 @@
 //!
 //! Nothing here moves the time at which the store last confirmed the session, nor any deadline of it.
 
+mod newest;
+
 use std::sync::Arc;
 
 use stayput_core::{
     DecodedCookie, Keyring, Marker, OnWiped, Outage, State as RecordState, StorageKey, Timestamp,
 };
 
+use self::newest::newest;
 use super::find::Claim;
 use super::{CookieState, Current, Found, Session, Source};
 use crate::Error;
@@ -19,7 +22,6 @@ use crate::device::Device;
 use crate::events::{EndReason, EventKind, Refusal};
 use crate::lifeboat::{Boat, Carried, Lifeboat, NotTaken, ServerId, Value, View, Write, Written, boat};
 use crate::meter;
-use crate::near::SeenVersion;
 use crate::outage::is_outage;
 
 /// What is known of a session that is adrift, beside what it holds.
@@ -81,7 +83,7 @@ impl Session {
                 Some(Err(Refusal::NoSession))
             }
             Some(lifeboat) => {
-                let found = newest(copy, self.in_lifeboat(lifeboat, claim, keyring));
+                let found = newest(copy, self.in_lifeboat(lifeboat, claim, keyring), &lifeboat.merges);
                 self.as_written_here(lifeboat, claim, found)
             }
         };
@@ -200,8 +202,12 @@ impl Session {
         // What this server took itself it has replayed by now.
         let is_elsewhere = |drift: &Drift| drift.writes > 0 && drift.writer != Some(lifeboat.server);
         match self.in_lifeboat(lifeboat, claim, keyring) {
-            Some(carried) if carried.drift.as_deref().is_some_and(is_elsewhere) => {
-                Found { source: Source::Adrift, ..found.written_as(&carried) }
+            Some(carried) if carried.drift.as_deref().is_some_and(is_elsewhere) && found.is_live() => {
+                if found.is_written_over_by(&carried) || found.version() < carried.version() {
+                    return Found { source: Source::Adrift, ..found.written_as(&carried) };
+                }
+                let since = Drift::since(found.confirmed, inner.marker.get());
+                found.brought_together_with(&carried, &since, &lifeboat.merges)
             }
             _ => found,
         }
@@ -288,6 +294,7 @@ impl Session {
         let policy = &self.sessions().inner.policy;
         let comes_later = drift.is_born || policy.on_wiped == OnWiped::Restore;
         let born_until = comes_later.then(|| drift.confirmed.after(policy.max_age));
+        let is_first = drift.writes == 0 && drift.before.is_empty();
         let mut writes = Vec::new();
         for name in base.data.differing(data) {
             let (before, after) = (base.data.known(&name)?, data.get(&name));
@@ -302,7 +309,6 @@ impl Session {
             }
             writes.push(Write { name, before, after, origin, born_until });
         }
-        let is_first = drift.writes == 0;
         drift.writer = Some(lifeboat.server).filter(|server| is_first || drift.writer == Some(*server));
         drift.writes += 1;
         Ok((writes, drift))
@@ -375,69 +381,5 @@ impl Session {
             error.log();
         }
         false
-    }
-}
-
-/// Of a copy and of what a lifeboat carries, the one of the higher version; what was written since on another server comes with
-/// either.
-fn newest(copy: Option<Result<Found, Refusal>>, carried: Option<Found>) -> Option<Result<Found, Refusal>> {
-    match (copy, carried) {
-        (Some(Ok(copy)), Some(carried)) if copy.is_written_over_by(&carried) => {
-            Some(Ok(copy.written_as(&carried)))
-        }
-        (Some(Ok(copy)), Some(carried)) if copy.version() < carried.version() => Some(Ok(carried)),
-        (None, Some(carried)) => Some(Ok(carried)),
-        (copy, _) => copy,
-    }
-}
-
-impl View {
-    /// The same writes over the same version as `found`, if that is what they were made over and the store has confirmed it since:
-    /// else who wrote in an outage would not see it any more once that is longer than `max_age` ago, though it waits still.
-    fn confirmed_by(mut self, found: &Found) -> Self {
-        let Some(later) = found.drift.as_deref().filter(|drift| drift.confirmed > self.drift.confirmed)
-        else {
-            return self;
-        };
-        if SeenVersion::of(&self.current.header) == found.version() {
-            self.current = Arc::new(self.current.with(found.current.header.clone()));
-            (self.drift.confirmed, self.drift.marker) = (later.confirmed, later.marker);
-        }
-        self
-    }
-}
-
-impl Found {
-    fn version(&self) -> SeenVersion {
-        SeenVersion::of(&self.current.header)
-    }
-
-    fn writes(&self) -> u32 {
-        self.drift.as_ref().map_or(0, |drift| drift.writes)
-    }
-
-    /// Whether `carried` was written since the store went out, over what this has. The lifeboat of a session stays as it is while
-    /// values are written that it doesn't carry: its version may be an older one.
-    fn is_written_over_by(&self, carried: &Self) -> bool {
-        let is_same = |(key, before): &(String, Value)| self.current.data.get(key) == before.as_deref();
-        carried.writes() > 0
-            && self.current.header.state == RecordState::Live
-            && (self.version() == carried.version()
-                || self.version() > carried.version()
-                    && carried.drift.as_ref().is_some_and(|drift| drift.before.iter().all(is_same)))
-    }
-
-    /// The same session with the values that were written since, as they are in `carried`.
-    fn written_as(self, carried: &Self) -> Self {
-        let Some(drift) = &carried.drift else { return self };
-        let mut data = self.current.data.clone();
-        for (key, _) in &drift.before {
-            match carried.current.data.get(key) {
-                Some(value) => data.set(key.as_bytes(), value),
-                None => data.remove(key.as_bytes()),
-            }
-        }
-        let current = Current { data, ..self.current.with(self.current.header.clone()) };
-        Self { current: Arc::new(current), drift: carried.drift.clone(), ..self }
     }
 }

@@ -141,11 +141,11 @@ impl Session {
             return self.bridge(claim, keyring, error);
         }
         match self.wait_for(self.ask(claim, keyring), claim, keyring).await {
-            Ok(Ok(found)) if self.is_barely_born(&found, cookie, keyring) => {
-                self.revive(lifeboat, claim, keyring).await
+            Ok(Ok(found)) if self.is_barely_put_back(&found, cookie, keyring) => {
+                self.revive(lifeboat, claim, keyring, true).await
             }
             Ok(Ok(found)) => Ok(Ok(self.as_written_elsewhere(lifeboat, found, claim, keyring))),
-            Ok(Err(Refusal::NoSession)) => self.revive(lifeboat, claim, keyring).await,
+            Ok(Err(Refusal::NoSession)) => self.revive(lifeboat, claim, keyring, false).await,
             Err(error) => self.bridge(claim, keyring, error),
             refused => refused,
         }

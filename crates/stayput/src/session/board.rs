@@ -92,6 +92,7 @@ impl Session {
         (old.generation, old.absolute, old.subject) == (new.generation, new.absolute, new.subject)
             && fresh.values == boat.values
             && !boat.is_born
+            && self.sessions().inner.marker.get().is_none_or(|marker| boat.marker == Some(marker))
     }
 
     /// The cookie of a lifeboat; `None` if even without values it would be too large.

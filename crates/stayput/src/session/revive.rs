@@ -4,24 +4,29 @@
 
 use std::sync::Arc;
 
-use stayput_core::{DecodedCookie, Epoch, Keyring, OnWiped, Operation, StorageKey, Timestamp};
+use stayput_core::{
+    DecodedCookie, Epoch, Keyring, OnWiped, Operation, State as RecordState, Timestamp, Touched,
+};
 
 use super::find::Claim;
 use super::{CookieState, Current, Drift, Found, Session, Source};
 use crate::Error;
 use crate::answer::CookieChange;
+use crate::commit::Written;
 use crate::device::Device;
 use crate::events::{EventKind, Refusal};
 use crate::lifeboat::{Boat, Lifeboat};
 use crate::login::{Heir, uncancelled};
 
 impl Session {
-    /// The session of a cookie under whose key the store has nothing, if it may be put there from its lifeboat.
+    /// The session of a cookie under whose key the store has nothing, if it may be put there from its lifeboat. One that `is_there`
+    /// was put there by somebody who may have failed before it was admitted.
     pub(super) async fn revive(
         &self,
         lifeboat: &Lifeboat,
         claim: &Claim,
         keyring: &Keyring,
+        is_there: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
         let Claim { ref cookie, key, with_subject, .. } = *claim;
         let (sessions, inner) = (self.sessions(), &self.sessions().inner);
@@ -34,7 +39,7 @@ impl Session {
             return Ok(Err(Refusal::NoSession));
         };
         let is_lost = !boat.is_born;
-        if is_lost && !self.may_restore(lifeboat, &boat).await? {
+        if is_lost && !is_there && !self.may_restore(lifeboat, &boat).await? {
             return Ok(Err(Refusal::NoSession));
         }
         let data = boat.data_before(&Device::of(&self.client())).known_whole();
@@ -45,8 +50,8 @@ impl Session {
         let current = Arc::new(current);
         let (this, put) = (self.clone(), Arc::clone(&current));
         // A client that goes away in the middle would leave a session that nobody admitted.
-        match uncancelled(async move { this.put_back(&put, &boat).await }).await {
-            Ok(()) if is_lost => self.emit(EventKind::Restored, Some(&current)),
+        match uncancelled(async move { this.put_back(&put, &boat, is_there).await }).await {
+            Ok(()) if is_lost && !is_there => self.emit(EventKind::Restored, Some(&current)),
             // Somebody was first, or it was ended.
             Ok(()) | Err(Error::Ended) => {}
             Err(error) => return Err(error),
@@ -57,14 +62,28 @@ impl Session {
         Ok(found.map(|found| Found { confirmed: now, ..found }))
     }
 
-    /// Whether a session was put into the store just now, perhaps by somebody who failed before it was admitted. One whose
-    /// lifeboat is worth nothing any more was so long ago, and lives by what the store says.
-    pub(super) fn is_barely_born(&self, found: &Found, cookie: &DecodedCookie, keyring: &Keyring) -> bool {
-        let now = self.sessions().inner.clock.now();
-        let is_good = |boat: &Boat| boat.is_born && self.may_use(boat, cookie, true, now);
-        found.current.header.version().count == 1
-            && found.current.header.subject.is_some()
-            && self.boat(&found.current.key, keyring).is_some_and(|boat| is_good(&boat))
+    /// Whether a session was put into the store just now, perhaps by somebody who failed before it was admitted: it has the
+    /// version of a lifeboat of its birth, or of another store, or what was replayed since. One whose lifeboat is worth nothing any
+    /// more was so long ago, and lives by what the store says.
+    pub(super) fn is_barely_put_back(
+        &self,
+        found: &Found,
+        cookie: &DecodedCookie,
+        keyring: &Keyring,
+    ) -> bool {
+        let header = &found.current.header;
+        if header.subject.is_none() || header.state != RecordState::Live {
+            return false;
+        }
+        let (inner, now) = (&self.sessions().inner, self.sessions().inner.clock.now());
+        let known = inner.marker.get();
+        let is_of_other_store =
+            |boat: &Boat| boat.marker.is_some() && known.is_some() && boat.marker != known;
+        self.boat(&found.current.key, keyring).is_some_and(|boat| {
+            (boat.is_born || is_of_other_store(&boat))
+                && header.includes(boat.header.version().tag)
+                && self.may_use(&boat, cookie, true, now)
+        })
     }
 
     /// Whether a session that the store doesn't have was lost by it, and is wanted back.
@@ -86,21 +105,25 @@ impl Session {
     }
 
     /// Puts a session into the store, unless all of its subject's were ended since, or there is no room for it.
-    async fn put_back(&self, current: &Current, boat: &Boat) -> Result<(), Error> {
+    async fn put_back(&self, current: &Current, boat: &Boat, is_there: bool) -> Result<(), Error> {
         let sessions = self.sessions();
         let Some(subject) = &boat.subject else {
             sessions.create(current).await?;
-            self.let_live(current.key, boat).await;
-            return Ok(());
+            return self.let_live(current, boat).await;
         };
         let epoch = self.epoch(subject.key()).await?;
         // An epoch is at least the time at which it was raised, by another clock than that of the server that confirmed: of two
         // that are close nobody knows which was first.
         let raised = Timestamp::from_millis(epoch.count());
         if epoch != Epoch::default() && raised.after(sessions.inner.policy.max_age) >= boat.confirmed {
+            if is_there {
+                self.remove_if_unfinished(current).await?;
+            }
             return Err(Error::Ended);
         }
-        sessions.create(current).await?;
+        if !is_there {
+            sessions.create(current).await?;
+        }
         let device = Device::of(&self.client());
         let is_remembered = current.header.is_remembered;
         let heir = Heir { subject: subject.clone(), device, is_remembered, keeps_all: false };
@@ -111,16 +134,34 @@ impl Session {
             }
             admitted => admitted,
         }?;
-        self.let_live(current.key, boat).await;
+        self.let_live(current, boat).await
+    }
+
+    /// Has a session live on in the store for as long as it would have. From then on it has another version than its lifeboat:
+    /// nobody has to ask again whether it was admitted, and nobody was served before.
+    async fn let_live(&self, current: &Current, boat: &Boat) -> Result<(), Error> {
+        let (sessions, key) = (self.sessions(), current.key);
+        let mut header = current.header.next(sessions.write_tag());
+        header.expires = boat.header.expires;
+        match sessions.replace(Arc::new(current.with(header)), current.header.version()).await? {
+            Written::Done(_) => {}
+            // What waited for it was replayed, or somebody else has come as far.
+            Written::Conflict(_) => {
+                let touch = sessions.call(Operation::Touch, |store| store.touch(key, boat.header.expires));
+                let (Touched::Touched | Touched::Missing) = touch.await?;
+            }
+        }
         Ok(())
     }
 
-    /// Has a session live on in the store for as long as it would have.
-    async fn let_live(&self, key: StorageKey, boat: &Boat) {
-        let touch = self.sessions().call(Operation::Touch, |store| store.touch(key, boat.header.expires));
-        if let Err(error) = touch.await {
-            // The next request touches it, or brings it once more.
-            error.log();
+    /// Removes a session that somebody put into the store and failed to have admitted, when all of its subject's were ended: who
+    /// ended them may have done so before it was there.
+    async fn remove_if_unfinished(&self, current: &Current) -> Result<(), Error> {
+        let (sessions, key) = (self.sessions(), current.key);
+        let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
+        match record {
+            Some(record) if record.header.version() == current.header.version() => sessions.remove(key).await,
+            _ => Ok(()),
         }
     }
 }
