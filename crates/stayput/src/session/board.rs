@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use stayput_core::LifeboatKey;
+use stayput_core::{LifeboatKey, StorageKey};
 
 use super::{Current, Drift, Session, State};
 use crate::answer::CookieChange;
@@ -69,8 +69,7 @@ impl Session {
         if inner.lifeboat.is_none() || state.answer.logged_out {
             return Due::No;
         }
-        let Presented::Once(value) = self.cookies().single(&inner.names.lifeboat) else { return Due::Yes };
-        let Some(label) = Label::decode(value, &current.key) else { return Due::Yes };
+        let Some(label) = self.lifeboat_label(&current.key) else { return Due::Yes };
         let now = inner.clock.now();
         let is_old = now >= label.confirmed.after(inner.policy.max_age / 3);
         // Made up, or by a clock that is far ahead.
@@ -82,6 +81,14 @@ impl Session {
             Due::No
         } else {
             Due::IfDifferent
+        }
+    }
+
+    /// The label of the lifeboat that the client presents for the session under `key`. Anybody can make one up.
+    pub(super) fn lifeboat_label(&self, key: &StorageKey) -> Option<Label> {
+        match self.cookies().single(&self.sessions().inner.names.lifeboat) {
+            Presented::Once(value) => Label::decode(value, key),
+            Presented::Absent | Presented::Several => None,
         }
     }
 

@@ -76,6 +76,12 @@ impl Session {
             return false;
         }
         let (inner, now) = (&self.sessions().inner, self.sessions().inner.clock.now());
+        // Most are good by their labels, and not opened for this: births are counted as written, and those of another store are
+        // worth nothing by the time that this one has been known for long.
+        let has_writes = || self.lifeboat_label(&found.current.key).is_some_and(|label| label.writes > 0);
+        if !inner.marker.is_new(now, inner.policy.max_age) && !has_writes() {
+            return false;
+        }
         let known = inner.marker.get();
         let is_of_other_store =
             |boat: &Boat| boat.marker.is_some() && known.is_some() && boat.marker != known;
