@@ -3,6 +3,7 @@
 mod birth;
 mod late;
 mod logout;
+mod races;
 mod replay;
 mod serving;
 mod wiped;
@@ -161,7 +162,7 @@ async fn born_adrift() -> (Fleet, Server, Browser) {
     (fleet, a, browser)
 }
 
-pub(crate) fn stored_key(browser: &Browser, server: &Server) -> StorageKey {
+fn stored_key(browser: &Browser, server: &Server) -> StorageKey {
     let cookie = browser.cookie(SESSION).unwrap();
     let decoded = CookieValue::decode(SESSION, cookie.as_bytes(), &server.keyring.current()).unwrap();
     decoded.value.id.storage_key()

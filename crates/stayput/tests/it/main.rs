@@ -11,7 +11,6 @@ mod format;
 mod identifiers;
 mod keys;
 mod lifeboat;
-mod lifeboat_races;
 mod login;
 mod near;
 mod orders;

@@ -8,8 +8,8 @@ use stayput::{Builder, Error, OnWiped, Overflow, Policy, Session, SessionLimit, 
 use stayput_core::{Operation, SessionStore};
 use stayput_testkit::{Fault, FaultyStore, ModelState, ModelStore};
 
-use crate::lifeboat::{Fleet, logged_in, policy};
-use crate::lifeboat::stored_key;
+use super::{Fleet, logged_in, policy, stored_key};
+
 use crate::outage::back;
 use crate::support::{Browser, Server};
 
