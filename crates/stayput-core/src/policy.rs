@@ -133,11 +133,20 @@ impl Policy {
     }
 
     /// Whether a session is to be renewed: on schedule or, where its cookie is `under_former_key`, as soon as two renewals
-    /// may follow each other. Never while the generation before this one is still answered, which a renewal would end.
+    /// may follow each other. Never while the generation before this one is still answered, which a renewal would end, nor
+    /// while such an answer may be at work or under way: it would put this generation back in the next one's place.
     pub fn renewal_is_due(&self, header: &Header, now: Timestamp, under_former_key: bool) -> bool {
         let interval = if under_former_key { self.least_renewal_interval() } else { self.renewal_interval };
-        let is_alone = header.presented.is_some_and(|presented| now >= presented.after(self.grace));
+        let settled = self.grace.saturating_mul(SETTLED);
+        let is_alone = header.presented.is_some_and(|presented| now >= presented.after(settled));
         is_alone && now >= header.renewed.after(interval)
+    }
+
+    /// Whether a session's newest cookie may be handed out in an answer that leaves at `now`: it arrives before any server can
+    /// renew the session. One that came later would put the generation before in the new one's place, and whoever is then away for
+    /// longer than the grace would be logged out.
+    pub fn may_hand_out(&self, header: &Header, now: Timestamp) -> bool {
+        !self.renewal_is_due(header, now.after(self.grace.saturating_mul(UNDER_WAY)), true)
     }
 
     /// How long the longest session lives: as long as a key must stay in the keyring after it ceased to be primary.
@@ -164,3 +173,10 @@ impl Policy {
         }
     }
 }
+
+/// Graces from a generation's first presentation to the next renewal: one in which the generation before is answered, one for
+/// the handlers of such requests, and [`UNDER_WAY`] for their answers.
+const SETTLED: u32 = 2 + UNDER_WAY;
+
+/// Graces that an answer may be under way; one more than that, for clocks that differ.
+const UNDER_WAY: u32 = 2;

@@ -12,7 +12,7 @@ use crate::Error;
 use crate::commit::Written;
 use crate::device::{Device, Moved, moved};
 use crate::events::EventKind;
-use crate::session::{Current, Session, State};
+use crate::session::{Current, Session, Source, State};
 
 /// What a session that was used needs.
 enum Due {
@@ -49,7 +49,8 @@ impl Session {
             }
             Some(Due::Confirmation) => {
                 let mut header = current.header.next(self.sessions().write_tag());
-                header.presented = Some(now);
+                // Not when it was found: until now answers may have left that knew nothing of it.
+                header.presented = Some(self.sessions().inner.clock.now());
                 self.write_upkeep(&current, current.with(header), now).await.map(|_| ())
             }
         };
@@ -135,24 +136,39 @@ impl Session {
     }
 
     async fn hand_out_newest(&self) -> Result<(), Error> {
-        let (inner, active) = (&self.sessions().inner, self.state().active);
+        let policy = &self.sessions().inner.policy;
         let Some(mut current) = self.state().to_hand_out() else { return Ok(()) };
-        // What a slow handler saw may have been renewed since, and confirmed: its newest cookie may be worth nothing by now.
-        if inner.clock.now().since(active) >= inner.policy.grace {
+        // What a copy says, or a slow handler saw, may have been renewed since, and confirmed: its newest cookie may be worth
+        // nothing by now.
+        if self.may_be_behind() {
             let Some(seen) = self.seen_again(&current).await? else { return Ok(()) };
             current = seen;
         }
-        let cookie = self.newest_cookie(&current);
-        *self.state().cookie_for(&current) = Some(cookie);
+        // Otherwise its client keeps a cookie that will do, or had this one from another answer.
+        if policy.may_hand_out(&current.header, self.sessions().inner.clock.now()) {
+            let cookie = self.newest_cookie(&current);
+            *self.state().cookie_for(&current) = Some(cookie);
+        }
         Ok(())
     }
 
-    /// The session as it is by now, if it is alive.
+    fn may_be_behind(&self) -> bool {
+        let (inner, state) = (&self.sessions().inner, self.state());
+        state.source == Source::Copy || inner.clock.now().since(state.active) >= inner.policy.grace
+    }
+
+    /// The session as it is by now, if it is alive; and, for who was let in by a copy, if the store would have done that.
     async fn seen_again(&self, current: &Current) -> Result<Option<Arc<Current>>, Error> {
         let record = self.sessions().call(Operation::Load, |store| store.load(current.key)).await?;
-        let now = self.sessions().inner.clock.now();
-        let is_alive = |header: &Header| header.state == RecordState::Live && header.absolute > now;
-        let header = record.map(|record| record.header.clone()).filter(is_alive);
+        let (now, grace) = (self.sessions().inner.clock.now(), self.sessions().inner.policy.grace);
+        let state = self.state();
+        let is_good = |header: &Header| {
+            let is_let_in = || header.accepts(state.cookie.generation, now, grace);
+            header.state == RecordState::Live
+                && header.absolute > now
+                && (state.source != Source::Copy || is_let_in())
+        };
+        let header = record.map(|record| record.header.clone()).filter(is_good);
         Ok(header.map(|header| Arc::new(current.with(header))))
     }
 }
@@ -185,13 +201,15 @@ impl State {
 
     fn due(&self, current: &Current, policy: &Policy) -> Option<Due> {
         let header = &current.header;
-        let (is_newest, now) = (self.presents_newest(header), self.active);
+        let (is_newest, now) = (self.cookie.generation >= header.generation, self.active);
+        // A spare cookie is the newest, too. Soon nobody may be given the session cookie in its place, until there is a new one.
+        let is_early = self.cookie.under_former_key || self.cookie.is_spare;
         let touch_is_due = policy.touch_is_due(header, now);
         let (device, client) = (current.data.device(), self.client.as_ref());
         let moved = device.zip(client).map(|(device, client)| moved(device, client)).unwrap_or_default();
         if is_newest && header.presented.is_none() {
             Some(Due::Confirmation)
-        } else if is_newest && policy.renewal_is_due(header, now, self.cookie.under_former_key) {
+        } else if is_newest && policy.renewal_is_due(header, now, is_early) {
             Some(Due::Renewal)
         } else if moved.agent || moved.address && touch_is_due {
             // Some clients change their address with every request: one write in a touch interval is enough for that.

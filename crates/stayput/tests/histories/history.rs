@@ -237,8 +237,6 @@ impl History {
         let request = self.world.log.request(answer.request);
         let (number, changes) = (answer.request, request.changes_identity());
         let is_older = receiver.home.is_some_and(|home| request.shows(home).is_none());
-        let came_with_spare = receiver.home.and_then(|home| request.shows(home)).map(|shown| shown.kind);
-        let before = self.world.meaning_of(&receiver.jar);
         receiver.changing -= usize::from(changes);
         receiver.end(number, !is_lost);
         if is_lost {
@@ -251,17 +249,6 @@ impl History {
         // An answer from before the login comes too late, and puts the cookie from before it in the place of the login's.
         // That has a spare one if somebody was logged in then, and what was sent before that is here by now.
         let shown = self.world.meaning_of(&receiver.jar);
-        // Who came with a spare cookie is given the session cookie again, whenever that was. A renewal may overtake the answer. So
-        // it may that of a handler at work for longer than the grace, which has given its client what was newest by then.
-        let grace = self.world.servers.policy.grace;
-        let is_slow = request.end.as_ref().is_some_and(|end| end.at.time >= request.sent.time.after(grace));
-        let is_overtaken = self.temper.told.is_some()
-            && (came_with_spare == Some(Kind::Spare) || is_slow)
-            && shown
-                .iter()
-                .zip(&before)
-                .any(|(now, then)| now.session == then.session && now.generation < then.generation);
-        receiver.home = receiver.home.filter(|_| !is_overtaken);
         receiver.home =
             receiver.home.filter(|home| !is_older || shown.iter().any(|shown| shown.session == *home));
         if changes

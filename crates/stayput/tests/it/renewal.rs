@@ -1,6 +1,7 @@
 //! A session's cookie changes on a schedule, and nobody is logged out by it: not by lost answers, not by late ones, not
 //! by a hundred requests at once. What is old enough is dead.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{ANONYMOUS, Browser, Reply, SESSION, Server};
@@ -8,6 +9,7 @@ use axum::http::StatusCode;
 use stayput::Policy;
 use stayput_core::Operation;
 use stayput_testkit::{Fault, Seed};
+use tokio::sync::Notify;
 
 const INTERVAL: Duration = Duration::from_mins(15);
 const GRACE: Duration = Duration::from_secs(30);
@@ -190,8 +192,9 @@ async fn a_hundred_requests_across_a_login_leave_a_working_cookie_whatever_order
     }
 }
 
+/// Answers are on their way for up to a grace. A session is not renewed while one may be that has its cookie of now.
 #[tokio::test]
-async fn a_session_is_not_renewed_while_the_cookie_before_is_still_answered() {
+async fn a_session_is_not_renewed_while_an_answer_to_the_cookie_before_may_be_under_way() {
     let server = Server::new();
     let browser = logged_in(&server).await;
     let stale = with_cookie_of(&browser);
@@ -200,8 +203,83 @@ async fn a_session_is_not_renewed_while_the_cookie_before_is_still_answered() {
     // The new cookie is first presented when the next renewal is due already.
     server.clock.advance(INTERVAL);
     assert_eq!(browser.get("/who").await.cookies.len(), 0);
-    assert_eq!(browser.get("/who").await.cookies.len(), 0);
-    assert_eq!(stale.get("/who").await.text, "alice");
-    server.clock.advance(GRACE);
+    server.clock.advance(GRACE - Duration::from_secs(1));
+    let late = stale.get("/who").await;
+    assert_eq!((&*late.text, late.cookies.len()), ("alice", 1));
+    server.clock.advance(Duration::from_secs(1));
+    for _ in 0..2 {
+        assert_eq!(browser.get("/who").await.text, "alice");
+        server.clock.advance(GRACE / 2);
+    }
+    browser.keep(&late.cookies[0]);
+    server.clock.advance(2 * GRACE);
+    let reply = browser.get("/who").await;
+    assert_eq!((&*reply.text, reply.cookies.len()), ("alice", 1), "and by now it is renewed");
+}
+
+#[tokio::test]
+async fn a_slow_handlers_answer_puts_no_cookie_over_the_next_ones() {
+    let server = Server::new();
+    let (slow, loaded, go) = waiting(&server);
+    let browser = logged_in(&server).await;
+    let stale = with_cookie_of(&browser);
+    server.clock.advance(INTERVAL);
+    browser.get("/who").await;
+    server.clock.advance(INTERVAL);
+    let request = tokio::spawn(async move { stale.at(&slow).post("/own").await });
+    loaded.notified().await;
+    // It is at work for as long as there is to the next renewal, and that comes before its answer.
+    browser.get("/who").await;
+    server.clock.advance(4 * GRACE - Duration::from_secs(1));
+    go.notify_one();
+    let late = request.await.unwrap();
+    server.clock.advance(Duration::from_secs(1));
     assert_eq!(browser.get("/who").await.cookies.len(), 1);
+    assert_eq!(browser.get("/who").await.text, "alice");
+    late.cookies.iter().for_each(|cookie| browser.keep(cookie));
+    server.clock.advance(GRACE);
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+/// Who presents it first may be long at work, and write it down when others were given it just now.
+#[tokio::test]
+async fn the_grace_begins_when_the_newest_cookie_is_written_down_as_presented() {
+    let server = Server::new();
+    let (slow, loaded, go) = waiting(&server);
+    let browser = logged_in(&server).await;
+    let stale = with_cookie_of(&browser);
+    server.clock.advance(INTERVAL);
+    browser.get("/who").await;
+    server.clock.advance(INTERVAL);
+    let first = browser.tab();
+    let request = tokio::spawn(async move { first.at(&slow).post("/own").await });
+    loaded.notified().await;
+    server.clock.advance(4 * GRACE);
+    let late = stale.get("/who").await;
+    assert_eq!((&*late.text, late.cookies.len()), ("alice", 1));
+    go.notify_one();
+    request.await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(browser.get("/who").await.text, "alice");
+        server.clock.advance(GRACE / 2);
+    }
+    browser.keep(&late.cookies[0]);
+    server.clock.advance(GRACE);
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+/// The server with a handler that has found its session, says so, and waits.
+fn waiting(server: &Server) -> (Server, Arc<Notify>, Arc<Notify>) {
+    let (loaded, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (l, g) = (loaded.clone(), go.clone());
+    let slow = server.handling(move |session| {
+        let (l, g) = (l.clone(), g.clone());
+        async move {
+            session.subject().await?;
+            l.notify_one();
+            g.notified().await;
+            Ok(())
+        }
+    });
+    (slow, loaded, go)
 }

@@ -418,6 +418,29 @@ async fn an_answer_from_before_a_login_that_comes_after_it_logs_nobody_out() {
     assert!(browser.jar.lock().unwrap().is_empty());
 }
 
+/// Two tabs come with the cookie from before the elevation and the spare one; one of them is answered just before a renewal.
+#[tokio::test]
+async fn who_comes_with_the_spare_cookie_is_given_no_cookie_that_a_renewal_may_overtake() {
+    let server = Server::with_policy(Policy::web());
+    let grace = server.sessions.policy().grace;
+    let browser = logged_in(&server).await;
+    let before = browser.cookie(SESSION).unwrap();
+    browser.post("/elevate").await;
+    let spare = browser.cookie(SPARE).unwrap();
+    let tab = || browser.sending(&[(SESSION, &before), (SPARE, &spare)]);
+    // By a former key it may be renewed after ten graces.
+    server.clock.advance(9 * grace);
+    let late = tab().get("/who").await;
+    assert_eq!((&*late.text, late.cookies.len()), ("alice", 0));
+    server.clock.advance(grace);
+    let renewed = tab().get("/who").await;
+    assert_eq!((&*renewed.text, renewed.cookies.len()), ("alice", 1));
+    browser.keep(&renewed.cookies[0]);
+    assert_eq!(browser.get("/who").await.text, "alice");
+    server.clock.advance(grace);
+    assert_eq!(browser.get("/who").await.text, "alice");
+}
+
 #[tokio::test]
 async fn a_session_cookie_under_the_other_name_opens_nothing() {
     let server = Server::with_policy(Policy::web());

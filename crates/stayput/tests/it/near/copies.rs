@@ -100,6 +100,26 @@ async fn a_renewed_cookie_is_good_wherever_a_copy_is_from_before_the_renewal() {
 }
 
 #[tokio::test]
+async fn an_old_copy_hands_out_no_cookie_to_who_is_let_in_by_it_alone() {
+    let lease = Duration::from_mins(10);
+    let pair = Pair::with(&NearCache { lease, short_lease: lease, ..NearCache::default() });
+    let browser = pair.logged_in().await;
+    let stale = browser.sending(&[(SESSION, &browser.cookie(SESSION).unwrap())]);
+    let policy = pair.a.sessions.policy();
+    pair.clock.advance(policy.renewal_interval);
+    browser.get("/who").await;
+    heard().await;
+    // The other server has a copy of the session as it was renewed, and hears of nothing from here on.
+    assert_eq!(stale.tab().at(&pair.b).get("/who").await.text, "alice");
+    pair.store.hold();
+    browser.get("/who").await;
+    pair.clock.advance(policy.grace);
+    let (loads, reply) = pair.loads(stale.at(&pair.b).get("/who")).await;
+    let is_given = reply.cookies.iter().any(|cookie| cookie.starts_with(SESSION));
+    assert_eq!((&*reply.text, is_given, loads), ("alice", false, 1));
+}
+
+#[tokio::test]
 async fn who_logged_in_elsewhere_is_not_put_back_by_a_late_answer_and_a_copy() {
     let pair = Pair::new();
     let browser = pair.logged_in().await;
