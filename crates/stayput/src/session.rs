@@ -9,6 +9,7 @@ mod board;
 mod find;
 mod load;
 mod revive;
+mod spare;
 mod values;
 
 use std::fmt;

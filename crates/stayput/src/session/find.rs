@@ -20,50 +20,14 @@ impl Session {
     /// The newest cookie of `session`. Any server can compute it.
     pub(crate) fn newest_cookie(&self, session: &Current) -> CookieChange {
         let is_logged_in = session.header.subject.is_some();
-        self.cookie_under(self.sessions().inner.names.of(is_logged_in), session)
+        let value = self.value_under(self.sessions().inner.names.of(is_logged_in), session);
+        CookieChange::Set { value, left: self.lifetime(session) }
     }
 
-    /// What a login of a client that presents a session cookie leaves beside its own: an answer that was under way during the
-    /// login may put the one from before back, and where that is worth nothing any more, this one counts. It does so beside
-    /// that one only: planted beside another it is forged.
-    pub(crate) fn spare_for(&self, session: &Current) -> Option<CookieChange> {
-        let inner = &self.sessions().inner;
-        let before = self.decode(&inner.names.session, &inner.keyring.load()).ok().flatten();
-        let Some(before) = before else { return self.presents_spare().then_some(CookieChange::Delete) };
-        Some(self.cookie_under(&self.spare_name(&before.value.id.storage_key()), session))
-    }
-
-    pub(crate) fn presents_spare(&self) -> bool {
-        self.cookies().single(&self.sessions().inner.names.spare) != Presented::Absent
-    }
-
-    /// The session of the login that took the place of the one under `before`, if its spare cookie is there.
-    pub(super) async fn find_spare(
-        &self,
-        before: StorageKey,
-        keyring: &Keyring,
-    ) -> Result<Option<Found>, Error> {
-        let ours = self.cookies().ours(&self.sessions().inner.names.stem);
-        let Presented::Once(value) = ours.spare else { return Ok(None) };
-        let Ok(cookie) = CookieValue::decode(&self.spare_name(&before), value, keyring) else {
-            return Ok(None);
-        };
-        let key = cookie.value.id.storage_key();
-        let (seen, with_subject) = (self.seen(&ours, &key), true);
-        let claim = Claim { cookie, key, with_subject, seen, has_spare: false, is_second: true };
-        let found = self.fetch(&claim, None, keyring).await?.ok();
-        Ok(found.map(|found| Found { cookie: CookieState { is_spare: true, ..found.cookie }, ..found }))
-    }
-
-    /// The name that a spare cookie is signed for.
-    fn spare_name(&self, before: &StorageKey) -> String {
-        format!("{} beside {}", self.sessions().inner.names.spare, before.handle())
-    }
-
-    fn cookie_under(&self, name: &str, session: &Current) -> CookieChange {
-        let inner = &self.sessions().inner;
+    /// The value of such a cookie under `name`.
+    pub(super) fn value_under(&self, name: &str, session: &Current) -> String {
         let value = CookieValue { id: session.id.clone(), generation: session.header.generation };
-        CookieChange::Set { value: value.encode(name, &inner.keyring.load()), left: self.lifetime(session) }
+        value.encode(name, &self.sessions().inner.keyring.load())
     }
 
     /// How long the session's cookies outlive the browser; `None` if they don't.
@@ -88,7 +52,7 @@ impl Session {
         [&names.session, &names.anonymous].iter().any(|name| self.cookies().single(name) != Presented::Absent)
     }
 
-    fn decode(&self, name: &str, keyring: &Keyring) -> Result<Option<DecodedCookie>, Refusal> {
+    pub(super) fn decode(&self, name: &str, keyring: &Keyring) -> Result<Option<DecodedCookie>, Refusal> {
         decode(name, self.cookies().single(name), keyring)
     }
 
@@ -134,7 +98,7 @@ impl Session {
     }
 
     /// The version of the session under `key` that the client says it has seen, where there are copies that may be older.
-    fn seen(&self, ours: &Ours<'_>, key: &StorageKey) -> Option<SeenVersion> {
+    pub(super) fn seen(&self, ours: &Ours<'_>, key: &StorageKey) -> Option<SeenVersion> {
         self.sessions().inner.near.as_ref().and_then(|_| seen(ours.version, key))
     }
 

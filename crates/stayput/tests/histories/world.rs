@@ -232,16 +232,16 @@ impl World {
     }
 
     /// What the cookies in `jar` say. One under another name than it was given says nothing, a spare one only beside the
-    /// session cookie that its login came with.
+    /// session cookies that it names.
     pub(crate) fn meaning_of(&self, jar: &Jar) -> Vec<Shown> {
         let shown = |kind| self.cookies.get(jar.get(kind)?).copied().filter(|shown| shown.kind == kind);
         let [session, anonymous, spare] = KINDS.map(shown);
-        let came_with = |login: u32| {
-            let cookies = &self.log.request(login).shown;
-            cookies.iter().find(|cookie| cookie.kind == Kind::Session).map(|cookie| cookie.session)
+        // It says itself beside which sessions' cookies it counts, and is signed for that.
+        let is_named = |session: &Shown| {
+            let key = self.log.sessions[&session.session].key;
+            jar.get(Kind::Spare).is_some_and(|value| value.contains(&key.handle().to_string()))
         };
-        let is_beside =
-            |spare: &Shown| session.is_some_and(|it| came_with(spare.session) == Some(it.session));
+        let is_beside = |_: &Shown| session.as_ref().is_some_and(is_named);
         [session, spare.filter(is_beside), anonymous].into_iter().flatten().collect()
     }
 

@@ -418,6 +418,57 @@ async fn an_answer_from_before_a_login_that_comes_after_it_logs_nobody_out() {
     assert!(browser.jar.lock().unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn an_answer_from_before_two_logins_that_comes_after_both_logs_nobody_out() {
+    let server = Server::with_policy(Policy::web());
+    let browser = logged_in(&server).await;
+    server.clock.advance(server.sessions.policy().renewal_interval);
+    let late = tab(&browser);
+    assert_eq!(late.get("/who").await.cookies.len(), 1);
+    for path in ["/login/alice", "/elevate", "/elevate"] {
+        assert_eq!(browser.post(path).await.status, StatusCode::OK);
+    }
+    let of_elevation = browser.cookie(SESSION).unwrap();
+    browser.jar.lock().unwrap().insert(SESSION.to_owned(), late.cookie(SESSION).unwrap());
+    // What puts that right is late itself, and another elevation comes first.
+    let right = browser.tab();
+    assert_eq!(right.get("/who").await.text, "alice");
+    assert_eq!(right.cookie(SESSION).unwrap(), of_elevation);
+    assert_eq!(browser.post("/elevate").await.status, StatusCode::OK);
+    for before in [late.cookie(SESSION), right.cookie(SESSION)] {
+        let back = browser.tab();
+        back.jar.lock().unwrap().insert(SESSION.to_owned(), before.unwrap());
+        server.clock.advance(Duration::from_mins(1));
+        assert_eq!(back.get("/who").await.text, "alice");
+    }
+}
+
+#[tokio::test]
+async fn a_spare_cookie_counts_beside_few_sessions_and_none_of_long_ago() {
+    let server = Server::with_policy(Policy::web());
+    let browser = logged_in(&server).await;
+    let mut before = Vec::new();
+    for _ in 0..6 {
+        before.push(browser.cookie(SESSION).unwrap());
+        browser.post("/elevate").await;
+    }
+    let with = |session: &str| {
+        let spare = browser.cookie(SPARE).unwrap();
+        browser.sending(&[(SESSION, session), (SPARE, &spare)])
+    };
+    server.clock.advance(10 * server.sessions.policy().grace);
+    let mut said = Vec::new();
+    for session in &before {
+        said.push(with(session).get("/who").await.text);
+    }
+    assert_eq!(said, ["nobody", "nobody", "alice", "alice", "alice", "alice"]);
+    let last = browser.cookie(SESSION).unwrap();
+    browser.post("/elevate").await;
+    server.clock.advance(server.sessions.policy().grace);
+    assert_eq!(with(&before[5]).get("/who").await.text, "nobody");
+    assert_eq!(with(&last).get("/who").await.text, "alice");
+}
+
 /// Two tabs come with the cookie from before the elevation and the spare one; one of them is answered just before a renewal.
 #[tokio::test]
 async fn who_comes_with_the_spare_cookie_is_given_no_cookie_that_a_renewal_may_overtake() {
