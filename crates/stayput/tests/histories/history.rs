@@ -236,7 +236,6 @@ impl History {
         let (_, answer) = receiver.answers.remove(at);
         let request = self.world.log.request(answer.request);
         let (number, changes) = (answer.request, request.changes_identity());
-        let is_older = receiver.home.is_some_and(|home| request.shows(home).is_none());
         receiver.changing -= usize::from(changes);
         receiver.end(number, !is_lost);
         if is_lost {
@@ -246,11 +245,6 @@ impl History {
         for change in answer.changes {
             receiver.jar.set(change.kind, change.value);
         }
-        // An answer from before the login comes too late, and puts the cookie from before it in the place of the login's.
-        // That has a spare one if somebody was logged in then, and what was sent before that is here by now.
-        let shown = self.world.meaning_of(&receiver.jar);
-        receiver.home =
-            receiver.home.filter(|home| !is_older || shown.iter().any(|shown| shown.session == *home));
         if changes
             && receiver.changing == 0
             && request.is_ok()
