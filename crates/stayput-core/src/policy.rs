@@ -127,6 +127,15 @@ impl Policy {
         header.expires.as_millis() < next && self.touch_is_due(header, now)
     }
 
+    /// Until when a session needs nothing to be kept up that is used under the primary key, and whose newest cookie was presented:
+    /// neither a touch nor a renewal is due before. It says one thing too few rather than one too many.
+    pub fn rests_until(&self, header: &Header) -> Timestamp {
+        let touched = header.expires.as_millis().saturating_add(self.touch_step(header));
+        // From there on the absolute deadline cuts the steps short.
+        let step = Timestamp::from_millis(touched).min(header.absolute).before(self.idle(header));
+        step.min(header.renewed.after(self.renewal_interval))
+    }
+
     /// When the session was last active, as well as its deadline tells: up to one touch interval later in truth.
     pub fn last_active(&self, header: &Header) -> Timestamp {
         header.expires.before(self.idle(header)).max(header.created)

@@ -12,6 +12,7 @@ pub(crate) struct RequestCookies {
 }
 
 impl RequestCookies {
+    #[inline]
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut all = headers.get_all(&COOKIE).iter();
         let (first, second) = (all.next().cloned(), all.next());
@@ -32,6 +33,7 @@ impl RequestCookies {
     }
 
     /// The same of each of Stayput's cookies that lead to a session, in one pass. Their names begin with `stem`.
+    #[inline]
     pub(crate) fn ours(&self, stem: &str) -> Ours<'_> {
         let mut ours = Ours::default();
         self.each_after(stem, |rest| {

@@ -127,6 +127,7 @@ impl Data {
     }
 
     /// The encoded value under `key`.
+    #[inline]
     pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
         self.iter().find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| value)
     }
@@ -136,6 +137,7 @@ impl Data {
     /// # Errors
     ///
     /// [`Error::Adrift`] if it isn't known whether there is one.
+    #[inline]
     pub(crate) fn known(&self, key: &str) -> Result<Option<&[u8]>, Error> {
         if self.knows(key) { Ok(self.get(key)) } else { Err(Error::Adrift) }
     }

@@ -60,6 +60,7 @@ impl Device {
 
 /// In what `client` differs from the encoded device `known`: asked for every request, so nothing is decoded for it. What
 /// isn't known of either side doesn't differ.
+#[inline]
 pub(crate) fn moved(known: &[u8], client: &Client) -> Moved {
     let (agent, addresses) = split(known);
     let seen = kept(client);

@@ -82,6 +82,7 @@ impl Near {
 
     /// What may be said of the session under `key` without asking the store, to a client that has `seen` it and asks `at` that
     /// time.
+    #[inline]
     pub(crate) fn known(&self, key: &StorageKey, seen: Seen, at: Timestamp) -> Option<Known> {
         let held = self.copies.get(key)?;
         let now = self.clock.uptime();

@@ -13,7 +13,7 @@ mod spare;
 mod values;
 
 use std::fmt;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use self::adrift::Drift;
@@ -22,6 +22,7 @@ use crate::answer::{Answer, CookieChange};
 use crate::client::Client;
 use crate::cookies::RequestCookies;
 use crate::data::{Changes, Data};
+use crate::device::{Moved, moved};
 use crate::events::EventKind;
 use crate::near::SeenVersion;
 use crate::{Error, Sessions};
@@ -44,6 +45,8 @@ struct Shared {
     turn: tokio::sync::Mutex<()>,
     /// Whether no copy will do.
     wants_fresh: AtomicBool,
+    /// Whether it is known who is at the other end.
+    knows_client: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -65,6 +68,7 @@ pub(crate) struct State {
     pub(crate) is_in_doubt: bool,
     /// The version of the session that the client said it has seen.
     seen: Option<SeenVersion>,
+    upkeep: Upkeep,
     /// When it was looked up, which is when this request was active in it.
     pub(crate) active: Timestamp,
     /// What its cookie said when it was presented, or says that is being handed out.
@@ -89,6 +93,15 @@ pub(crate) enum Source {
     Adrift,
 }
 
+/// What is known of the upkeep that a session needs, as it was found.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Upkeep {
+    #[default]
+    Unknown,
+    /// None, unless its client has moved.
+    NotDue,
+}
+
 /// What the client has of its session.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct CookieState {
@@ -103,6 +116,7 @@ struct Found {
     current: Arc<Current>,
     source: Source,
     cookie: CookieState,
+    upkeep: Upkeep,
     seen: Option<SeenVersion>,
     at: Timestamp,
     confirmed: Timestamp,
@@ -118,6 +132,7 @@ pub(crate) struct Current {
 }
 
 impl Session {
+    #[inline]
     pub(crate) fn new(sessions: Sessions, cookies: RequestCookies) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -125,6 +140,7 @@ impl Session {
                 cookies,
                 turn: tokio::sync::Mutex::const_new(()),
                 wants_fresh: AtomicBool::new(false),
+                knows_client: AtomicBool::new(false),
                 state: Mutex::new(State::default()),
             }),
         }
@@ -134,10 +150,11 @@ impl Session {
     pub fn of(request: &Parts) -> Option<Self> {
         let session = request.extensions.get::<Self>()?;
         let reach = &session.sessions().inner.reach;
-        if session.state().client.is_none() {
+        if !session.shared.knows_client.load(Ordering::Acquire) {
             // Not under the lock: the application tells the peer's address.
             let client = reach.client(&request.headers, &request.extensions);
             session.state().client.get_or_insert(client);
+            session.shared.knows_client.store(true, Ordering::Release);
         }
         Some(session.clone())
     }
@@ -211,6 +228,7 @@ impl Session {
 
     /// Lets the head leave as it is if there is nothing to finish first: nobody asked for the session, or it was only
     /// read and needs no upkeep.
+    #[inline]
     pub(crate) fn leave_at_once(&self) -> bool {
         let policy = &self.sessions().inner.policy;
         let mut state = self.state();
@@ -219,7 +237,7 @@ impl Session {
         }
         state.head_left = !state.writes
             && state.changes.is_empty()
-            && state.is_kept_up(policy)
+            && (state.is_at_rest() || state.is_kept_up(policy))
             && (self.sessions().inner.near.is_none() || state.has_seen_version())
             && (self.sessions().inner.lifeboat.is_none() || self.has_lifeboat(&state));
         state.head_left
@@ -268,7 +286,16 @@ impl Current {
 impl State {
     /// Takes note of the session as the store has it.
     pub(crate) fn see(&mut self, current: Arc<Current>) {
-        (self.current, self.source) = (Some(current), Source::Store);
+        (self.current, self.source, self.upkeep) = (Some(current), Source::Store, Upkeep::Unknown);
+    }
+
+    /// Whether the session surely needs no upkeep, as was seen when it was found.
+    fn is_at_rest(&self) -> bool {
+        self.upkeep == Upkeep::NotDue
+            && self.current.as_ref().is_some_and(|current| {
+                let (device, client) = (current.data.device(), self.client.as_ref());
+                device.zip(client).is_none_or(|(device, client)| moved(device, client) == Moved::default())
+            })
     }
 
     pub(crate) fn is_adrift(&self) -> bool {

@@ -32,6 +32,7 @@ impl Default for Verified {
 
 impl Verified {
     /// What `keyring` said of the cookie of a session with a subject, or of an anonymous one, and the session's storage key.
+    #[inline]
     pub(crate) fn find(
         &self,
         value: &[u8],
@@ -63,6 +64,7 @@ impl Verified {
     }
 
     /// The place of a cookie, by some characters of its session's id, which are random. Who makes cookies up never gets them kept.
+    #[inline]
     fn place(&self, value: &Value) -> MutexGuard<'_, Option<Box<Entry>>> {
         let characters = *value[IN_ID..].first_chunk().expect("a value is longer than that");
         let mixed = u64::from_le_bytes(characters).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;

@@ -102,6 +102,30 @@ fn the_touch_interval_can_be_set() {
 }
 
 #[test]
+fn what_rests_needs_neither_a_touch_nor_a_renewal() {
+    let slow = Policy { touch_interval: Some(Duration::from_mins(10)), ..Policy::web() };
+    let often = Policy { renewal_interval: Duration::from_mins(7), ..Policy::web() };
+    for policy in [Policy::web(), Policy::bank_aal3(), slow, often] {
+        let mut rested = 0;
+        for expires in (0..=720).step_by(6) {
+            for renewed in [0, 1, 20, 300, 700] {
+                let mut header = header(minute(expires));
+                (header.renewed, header.presented) = (minute(renewed), Some(minute(renewed)));
+                let until = policy.rests_until(&header);
+                for now in (0..720).map(minute).filter(|now| *now < until) {
+                    rested += 1;
+                    assert!(!policy.touch_is_due(&header, now), "{header:?} at {now:?}");
+                    assert!(!policy.renewal_is_due(&header, now, false), "{header:?} at {now:?}");
+                }
+            }
+        }
+        assert!(rested > 1000, "it says so rarely: {rested}");
+    }
+    // A session in use needs nothing until its next touch.
+    assert_eq!(Policy::web().rests_until(&header(minute(30))), minute(3));
+}
+
+#[test]
 fn remembered_and_anonymous_sessions_have_timeouts_of_their_own() {
     let policy = Policy::web();
     let mut header = header(minute(30));

@@ -1,10 +1,10 @@
 //! What the near cache holds under a key.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use quick_cache::Weighter;
-use stayput_core::{Record, StorageKey, Uptime};
+use stayput_core::{Policy, Record, StorageKey, Timestamp, Uptime};
 
 use super::seen::SeenVersion;
 use crate::session::Current;
@@ -21,16 +21,30 @@ pub(crate) struct Copy {
     /// A write of it failed, or was given up, or messages may be missing: what there is by now has to be seen before the copy is
     /// used. While the store is out it is the best there is, and nobody was told otherwise.
     pub(super) is_doubted: AtomicBool,
+    /// Until when it needs no upkeep, as milliseconds, once somebody asked.
+    rests_until: AtomicU64,
 }
 
 impl Copy {
     pub(super) fn new(record: Arc<Record>, sent: Uptime, asked_for: Option<SeenVersion>) -> Self {
         let (opened, is_doubted) = (OnceLock::new(), AtomicBool::new(false));
-        Self { record, opened, sent, asked_for, is_doubted }
+        Self { record, opened, sent, asked_for, is_doubted, rests_until: AtomicU64::new(0) }
     }
 
     pub(crate) fn version(&self) -> SeenVersion {
         SeenVersion::of(&self.record.header)
+    }
+
+    /// [`Policy::rests_until`], of the one policy that there is.
+    #[inline]
+    pub(crate) fn rests_until(&self, policy: &Policy) -> Timestamp {
+        let known = self.rests_until.load(Ordering::Relaxed);
+        if known > 0 {
+            return Timestamp::from_millis(known);
+        }
+        let until = policy.rests_until(&self.record.header);
+        self.rests_until.store(until.as_millis(), Ordering::Relaxed);
+        until
     }
 }
 

@@ -12,7 +12,7 @@ use stayput_core::{
 
 use self::newest::newest;
 use super::find::Claim;
-use super::{CookieState, Current, Found, Session, Source};
+use super::{CookieState, Current, Found, Session, Source, Upkeep};
 use crate::Error;
 use crate::answer::CookieChange;
 use crate::commit::Attempts;
@@ -106,7 +106,7 @@ impl Session {
         let Some(copy) = near.adrift(&claim.key, claim.has_seen(), inner.policy.max_age) else {
             return Ok(None);
         };
-        let found = self.fit(claim, &copy.record, Some(&copy.opened), keyring, now)?;
+        let found = self.fit(claim, &copy.record, Some(&copy), keyring, now)?;
         let marker = inner.marker.get();
         Ok(Some(found.map(|found| {
             let drift = Drift::since(near.confirmed(&copy, found.at), marker);
@@ -126,7 +126,16 @@ impl Session {
             let current = Arc::new(Current { id, key, header: boat.header, data });
             let cookie = CookieState { generation: cookie.value.generation, ..CookieState::default() };
             let (source, seen) = (Source::Adrift, self.seen_version(&key));
-            Found { current, source, cookie, seen, at: now, confirmed: boat.confirmed, drift }
+            Found {
+                current,
+                source,
+                cookie,
+                upkeep: Upkeep::Unknown,
+                seen,
+                at: now,
+                confirmed: boat.confirmed,
+                drift,
+            }
         })
     }
 
@@ -183,7 +192,7 @@ impl Session {
         let cookie = CookieState { generation, ..CookieState::default() };
         let drift = Some(Box::new(view.drift));
         let (current, source) = (view.current, Source::Adrift);
-        Some(Ok(Found { current, source, cookie, seen, at: now, confirmed, drift }))
+        Some(Ok(Found { current, source, cookie, upkeep: Upkeep::Unknown, seen, at: now, confirmed, drift }))
     }
 
     /// The session with what another server took while the store was out and may not have replayed yet, if that was a moment ago:

@@ -25,9 +25,9 @@ pub(super) enum Search<'a> {
 
 /// A claim, and what is known of its session.
 pub(super) struct Asked<'a> {
-    claim: Claim,
+    pub(super) claim: Claim,
     /// `None` where lifeboats are looked into first.
-    answer: Option<Answer<'a>>,
+    pub(super) answer: Option<Answer<'a>>,
 }
 
 /// What there is of an answer.
@@ -58,11 +58,28 @@ impl Session {
             return Ok(Search::Over(None));
         };
         match self.ask(&claim, &keyring) {
-            Answer::Here(Ok(Ok(found))) if !claim.has_spare || is_surely_live(&found) => {
+            Answer::Here(Ok(Ok(found))) if is_enough(&claim, &found) => {
                 meter::load(true);
                 Ok(Search::Over(Some(found)))
             }
             answer => Ok(Search::Waits(Some(Asked { claim, answer: Some(answer) }))),
+        }
+    }
+
+    /// What the store has for a claim, if that is all there is to know. If not, the answer it gave.
+    pub(super) fn if_enough(
+        &self,
+        claim: &Claim,
+        record: Result<Option<Arc<Record>>, Error>,
+        confirmed: Timestamp,
+    ) -> Result<Found, Answer<'_>> {
+        let keyring = self.sessions().inner.keyring.load();
+        match self.fit_loaded(claim, record, confirmed, &keyring) {
+            Ok(Ok(found)) if is_enough(claim, &found) => {
+                meter::load(true);
+                Ok(found)
+            }
+            fetched => Err(Answer::Here(fetched)),
         }
     }
 
@@ -236,7 +253,7 @@ impl Session {
         keyring: &Keyring,
         now: Timestamp,
     ) -> Fetched {
-        let mut found = self.fit(claim, &copy.record, Some(&copy.opened), keyring, now)?;
+        let mut found = self.fit(claim, &copy.record, Some(&copy), keyring, now)?;
         if let Ok(found) = &mut found {
             found.source = source;
             if self.sessions().inner.lifeboat.is_some() {
@@ -245,6 +262,11 @@ impl Session {
         }
         Ok(found)
     }
+}
+
+/// Whether nobody has to look any further.
+fn is_enough(claim: &Claim, found: &Found) -> bool {
+    !claim.has_spare || is_surely_live(found)
 }
 
 /// Whether no login can have taken the session's place. Whoever has a spare cookie beside it has logged in since: a copy in

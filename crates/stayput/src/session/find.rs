@@ -1,20 +1,21 @@
 //! From a request's cookies to its session, or to none: whatever doesn't fit in every respect is no session.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use stayput_core::{
-    CookieRefused, CookieValue, DecodedCookie, Keyring, OpenError, Record, StorageKey, Timestamp,
+    CookieRefused, CookieValue, DecodedCookie, Header, Keyring, OpenError, Policy, Record,
+    State as RecordState, StorageKey, Timestamp,
 };
 
-use super::{CookieState, Current, Found, Session, Source};
+use super::{CookieState, Current, Found, Session, Source, Upkeep};
 use crate::Error;
 use crate::answer::CookieChange;
 use crate::cookies::{Ours, Presented};
 use crate::data::Data;
 use crate::events::{EventKind, Refusal};
 use crate::guesses::Guess;
-use crate::near::{Seen, SeenVersion};
+use crate::near::{Copy, Seen, SeenVersion};
 
 impl Session {
     /// The newest cookie of `session`. Any server can compute it.
@@ -57,6 +58,7 @@ impl Session {
     }
 
     /// What the cookie of sessions with a subject, or that of anonymous ones, leads to, if it is there and ours.
+    #[inline]
     pub(super) fn claim(
         &self,
         ours: &Ours<'_>,
@@ -149,11 +151,12 @@ impl Session {
     }
 
     /// The session of a cookie and the record under its key, if they fit together.
+    #[inline]
     pub(super) fn fit(
         &self,
         claim: &Claim,
         record: &Record,
-        opened: Option<&OnceLock<Arc<Current>>>,
+        copy: Option<&Copy>,
         keyring: &Keyring,
         now: Timestamp,
     ) -> Result<Result<Found, Refusal>, Error> {
@@ -169,7 +172,7 @@ impl Session {
         if header.subject.is_some() != with_subject {
             return Ok(Err(Refusal::OtherKind));
         }
-        let current = if let Some(current) = opened.and_then(OnceLock::get) {
+        let current = if let Some(current) = copy.and_then(|copy| copy.opened.get()) {
             Arc::clone(current)
         } else {
             let data = match record.open(&key, keyring) {
@@ -184,15 +187,21 @@ impl Session {
         };
         // What is kept is counted by its record, which may be compressed.
         let is_counted = current.data.as_bytes().len() <= record.size();
-        if let Some(opened) = opened.filter(|opened| is_counted && opened.get().is_none()) {
+        if let Some(copy) = copy.filter(|copy| is_counted && copy.opened.get().is_none()) {
             // If it was opened before, that is as good.
-            let _ = opened.set(Arc::clone(&current));
+            let _ = copy.opened.set(Arc::clone(&current));
         }
         // A server that still has an older keyring may have sealed it under a key that is on its way out.
         let under_former_key = !cookie.under_primary || !record.is_under_primary(keyring);
         let cookie = CookieState { generation, under_former_key, is_spare: false };
         let (source, confirmed) = (Source::Store, Timestamp::default());
-        Ok(Ok(Found { current, source, cookie, seen, at: now, confirmed, drift: None }))
+        let is_settled = header.state == RecordState::Live
+            && header.presented.is_some()
+            && generation >= header.generation
+            && !under_former_key;
+        let rests = is_settled && now < rests_until(header, copy, &inner.policy);
+        let upkeep = if rests { Upkeep::NotDue } else { Upkeep::Unknown };
+        Ok(Ok(Found { current, source, cookie, upkeep, seen, at: now, confirmed, drift: None }))
     }
 
     /// Notes that a cookie is none of a session's. An error for who keeps making them up.
@@ -210,6 +219,12 @@ impl Session {
         // Without an address there is nobody in particular to slow.
         if guess != Guess::Few && address.is_some() { Err(Error::Guessing) } else { Ok(()) }
     }
+}
+
+/// [`Policy::rests_until`], which copies remember.
+#[inline]
+fn rests_until(header: &Header, copy: Option<&Copy>, policy: &Policy) -> Timestamp {
+    copy.map_or_else(|| policy.rests_until(header), |copy| copy.rests_until(policy))
 }
 
 /// A cookie of ours, and what its client says of the session that it leads to.
@@ -246,6 +261,7 @@ fn decode(name: &str, presented: Presented<'_>, keyring: &Keyring) -> Result<Opt
 }
 
 /// The version of the session under `key` that a version cookie says its client has seen.
+#[inline]
 fn seen(version: Presented<'_>, key: &StorageKey) -> Option<SeenVersion> {
     match version {
         Presented::Once(value) => SeenVersion::decode(value, key),

@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 
 use stayput_core::{Operation, Record};
 
-use super::ask::Search;
-use super::{Current, Found, Session, Source, State};
+use super::ask::{Answer, Asked, Search};
+use super::{Current, Found, Session, Source, State, Upkeep};
 use crate::{Error, Sessions};
 
 /// How far looking the session up is.
@@ -70,19 +70,22 @@ impl Session {
 
     /// The session, looked up if need be.
     pub(super) async fn loaded(&self) -> Loaded {
-        match self.look() {
+        let begun = self.state().begin_lookup();
+        self.loaded_since(begun).await
+    }
+
+    /// The same for who has [begun](State::begin_lookup).
+    pub(super) async fn loaded_since(&self, begun: Begun) -> Loaded {
+        match self.look(begun) {
             Look::Over(outcome) => outcome,
             Look::Waits(outcome) => outcome.await,
         }
     }
 
-    fn look(&self) -> Look<'_> {
-        {
-            let mut state = self.state();
-            if state.lookup == Lookup::Done {
-                return Look::Over(Ok(state.current.clone()));
-            }
-            state.lookup = Lookup::Begun;
+    #[inline]
+    fn look(&self, begun: Begun) -> Look<'_> {
+        if let Begun::Before(current) = begun {
+            return Look::Over(Ok(current));
         }
         match self.find() {
             Err(error) => Look::Over(Err(error)),
@@ -94,19 +97,31 @@ impl Session {
     }
 
     async fn look_on(&self, search: Search<'_>) -> Loaded {
+        // What the store's first answer does not settle is boxed, or every lookup had room for it.
         let mut found = match search {
             Search::Over(found) => found,
-            Search::Waits(first) => self.find_on(first).await?,
+            Search::Waits(Some(Asked { claim, answer: Some(Answer::FromStore { call, confirmed }) })) => {
+                match self.if_enough(&claim, call.await, confirmed) {
+                    Ok(found) => Some(found),
+                    Err(answer) => {
+                        let asked = Asked { claim, answer: Some(answer) };
+                        Box::pin(self.find_on(Some(asked))).await?
+                    }
+                }
+            }
+            Search::Waits(first) => Box::pin(self.find_on(first)).await?,
         };
         if let Some(found) = found.as_mut().filter(|found| self.is_urgent(found)) {
-            self.keep_alive(&mut found.current, found.at).await;
+            Box::pin(self.keep_alive(&mut found.current, found.at)).await;
         }
         Ok(self.note(found))
     }
 
     /// Whether it might end while its handler is at work, unless it is touched now.
     fn is_urgent(&self, found: &Found) -> bool {
-        found.source != Source::Adrift && self.ends_soon(&found.current.header, found.at)
+        found.upkeep == Upkeep::Unknown
+            && found.source != Source::Adrift
+            && self.ends_soon(&found.current.header, found.at)
     }
 
     /// Takes note of what was found, unless somebody else was faster.
@@ -118,12 +133,19 @@ impl Session {
             state.lookup = Lookup::Done;
             if let Some(found) = found {
                 (state.current, state.cookie, state.active) = (Some(found.current), found.cookie, found.at);
-                (state.source, state.seen) = (found.source, found.seen);
+                (state.source, state.upkeep, state.seen) = (found.source, found.upkeep, found.seen);
                 (state.confirmed, state.drift) = (found.confirmed, found.drift);
             }
         }
         state.current.clone()
     }
+}
+
+/// How a lookup begins.
+pub(super) enum Begun {
+    /// It was over before.
+    Before(Option<Arc<Current>>),
+    Now,
 }
 
 /// A lookup that is over at once, as most are, or else one to be waited for.
@@ -147,6 +169,15 @@ impl Sessions {
 }
 
 impl State {
+    /// Begins to look the session up, unless that is done.
+    pub(super) fn begin_lookup(&mut self) -> Begun {
+        if self.lookup == Lookup::Done {
+            return Begun::Before(self.current.clone());
+        }
+        self.lookup = Lookup::Begun;
+        Begun::Now
+    }
+
     /// Has lookups that are still under way change nothing.
     pub(crate) fn end_lookup(&mut self) {
         self.lookup = Lookup::Done;

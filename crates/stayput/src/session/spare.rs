@@ -6,7 +6,7 @@
 use stayput_core::{CookieValue, DecodedCookie, Keyring, SessionHandle, StorageKey};
 
 use super::find::Claim;
-use super::{CookieState, Current, Found, Session};
+use super::{CookieState, Current, Found, Session, Upkeep};
 use crate::Error;
 use crate::answer::CookieChange;
 use crate::cookies::Presented;
@@ -41,7 +41,11 @@ impl Session {
         let (seen, with_subject) = (self.seen(&ours, &key), true);
         let claim = Claim { cookie, key, with_subject, seen, has_spare: false, is_second: true };
         let found = self.fetch(&claim, None, keyring).await?.ok();
-        Ok(found.map(|found| Found { cookie: CookieState { is_spare: true, ..found.cookie }, ..found }))
+        let is_spare = |found: Found| {
+            let cookie = CookieState { is_spare: true, ..found.cookie };
+            Found { cookie, upkeep: Upkeep::Unknown, ..found }
+        };
+        Ok(found.map(is_spare))
     }
 
     /// The sessions whose cookies a late answer may put back over that of a login which is made now: the one that the client

@@ -16,11 +16,15 @@ impl Session {
     ///
     /// [`Error::Decode`] if the value is of another type; errors of the store.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        let buffered = self.state().changes.get(key).cloned();
-        if let Some(change) = buffered {
-            return change.map(|value| data::decode(key, &value)).transpose();
-        }
-        let current = self.loaded().await?;
+        let begun = {
+            let mut state = self.state();
+            if let Some(change) = state.changes.get(key).cloned() {
+                drop(state);
+                return change.map(|value| data::decode(key, &value)).transpose();
+            }
+            state.begin_lookup()
+        };
+        let current = self.loaded_since(begun).await?;
         let value = current.as_ref().map(|current| current.data.known(key)).transpose()?.flatten();
         value.map(|value| data::decode(key, value)).transpose()
     }
