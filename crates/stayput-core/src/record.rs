@@ -216,8 +216,11 @@ impl Header {
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, RecordError> {
-        let format = RecordFormat::from_number(reader.byte()?)?;
-        let flags = reader.byte()?;
+        let format = RecordFormat::from_number(*reader.0.first().ok_or(RecordError::Malformed)?)?;
+        // Of known length, since it is done for every record that is read.
+        let header: [u8; HEADER_LEN] = reader.take()?;
+        let eight = |at: usize| u64::from_be_bytes(first_chunk(&header[at..at + 8]));
+        let flags = header[1];
         let known = if format == RecordFormat::V1 {
             REMAINDER | REMEMBERED
         } else {
@@ -227,18 +230,13 @@ impl Header {
             return Err(RecordError::Malformed);
         }
         let state = if flags & REMAINDER == 0 { State::Live } else { State::Remainder };
-        let count = reader.u64()?;
-        let mut tags = [WriteTag(0); 4];
-        for tag in &mut tags {
-            *tag = WriteTag(reader.u64()?);
-        }
-        let generation = Generation(u32::from_be_bytes(reader.take()?));
-        let mut time = || reader.u64().map(Timestamp::from_millis);
-        let (renewed, presented, created) = (time()?, time()?, time()?);
-        let (authenticated, absolute, expires) = (time()?, time()?, time()?);
+        let (count, tags) = (eight(2), [10, 18, 26, 34].map(|at| WriteTag(eight(at))));
+        let generation = Generation(u32::from_be_bytes(first_chunk(&header[42..46])));
+        let [renewed, presented, created, authenticated, absolute, expires] =
+            [46, 54, 62, 70, 78, 86].map(|at| Timestamp::from_millis(eight(at)));
         let known = |time| Some(time).filter(|time| *time != Timestamp::default());
         let (presented, authenticated) = (known(presented), known(authenticated));
-        let subject = match reader.byte()? {
+        let subject = match header[HEADER_LEN - 1] {
             0 => None,
             1 => Some(SubjectKey::from_bytes(reader.take()?)),
             _ => return Err(RecordError::Malformed),
@@ -394,14 +392,6 @@ impl Reader<'_> {
         let (head, rest) = self.0.split_at_checked(N).ok_or(RecordError::Malformed)?;
         self.0 = rest;
         Ok(first_chunk(head))
-    }
-
-    fn byte(&mut self) -> Result<u8, RecordError> {
-        self.take::<1>().map(|[byte]| byte)
-    }
-
-    fn u64(&mut self) -> Result<u64, RecordError> {
-        self.take().map(u64::from_be_bytes)
     }
 }
 
