@@ -19,6 +19,7 @@ mod message;
 mod pulse;
 mod records;
 mod replicas;
+mod room;
 mod script;
 mod sentinel;
 mod servers;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use redis::{Cmd, RedisError, RedisResult, Value};
 use stayput_core::{Operation, StoreError, StoreErrorKind};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::nodes::Nodes;
@@ -19,8 +18,9 @@ use super::error_of;
 use super::fault::{self, Fault};
 use super::keys::Keys;
 use super::link::{Late, Link};
-use super::message::Message;
+use super::message::{Message, Name};
 use super::replicas::{Replicas, TooFew};
+use super::room::{Room, Seat};
 use super::script::{Run, is_forgotten};
 use super::servers::{NoStop, Servers, Stop};
 use super::together::together;
@@ -35,13 +35,12 @@ pub(super) struct Client {
     nodes_wait: bool,
     waits_for_writes: bool,
     timeout: Duration,
-    permits: Semaphore,
+    room: Room,
 }
 
 impl Client {
     pub(super) async fn connect(config: RedisConfig) -> RedisResult<Self> {
-        let (timeout, permits) =
-            (config.timeout, Semaphore::new(config.in_flight.min(Semaphore::MAX_PERMITS)));
+        let (timeout, room) = (config.timeout, Room::for_calls(config.in_flight));
         let (waits_for_writes, mut replicas) = (config.waits_for_writes, None);
         let barrier = Keys::new(config.prefix.clone()).barrier();
         let nodes_wait = config.wait_replicas > 0 && matches!(config.address, Address::Cluster(_));
@@ -49,7 +48,7 @@ impl Client {
             replicas = Some(Replicas::connect(&config).await?);
         }
         let servers = Servers::connect(config).await?;
-        Ok(Self { servers, replicas, barrier, nodes_wait, waits_for_writes, timeout, permits })
+        Ok(Self { servers, replicas, barrier, nodes_wait, waits_for_writes, timeout, room })
     }
 
     /// Within what time each call ends.
@@ -64,21 +63,22 @@ impl Client {
 
     /// Begins a call, or says that there are too many.
     pub(super) fn begin(&self, operation: Operation) -> Result<Call<'_>, StoreError> {
-        let overloaded = |_| {
+        let overloaded = || {
             error_of(StoreErrorKind::Overloaded, operation)
                 .with_source("as many calls as may be are under way")
         };
-        let permit = self.permits.try_acquire().map_err(overloaded)?;
-        let deadline = Instant::now() + self.timeout;
+        let seat = self.room.enter().ok_or_else(overloaded)?;
+        let began = Instant::now();
         Ok(Call {
             client: self,
             operation,
-            deadline,
+            began,
+            deadline: began + self.timeout,
             has_begun: false,
             replicas: None,
             used: OnceLock::new(),
             nodes: None,
-            _permit: permit,
+            _seat: seat,
         })
     }
 
@@ -96,6 +96,7 @@ impl Client {
 pub(super) struct Call<'a> {
     client: &'a Client,
     operation: Operation,
+    began: Instant,
     deadline: Instant,
     /// Whether something was done that can be seen, so that no error may say that nothing was.
     has_begun: bool,
@@ -105,7 +106,7 @@ pub(super) struct Call<'a> {
     used: OnceLock<Arc<Link>>,
     /// The same in a cluster, where it may be several.
     nodes: Option<Nodes>,
-    _permit: SemaphorePermit<'a>,
+    _seat: Seat<'a>,
 }
 
 /// What a command does, if it is done.
@@ -123,8 +124,8 @@ impl Call<'_> {
     }
 
     /// Reads what is under a key.
-    pub(super) async fn get(&mut self, key: &[u8]) -> Result<Value, StoreError> {
-        self.deliver(Message::Get(key), None, Effect::Nothing).await
+    pub(super) async fn get(&mut self, name: Name<'_>) -> Result<Value, StoreError> {
+        self.deliver(Message::Get(name), None, Effect::Nothing).await
     }
 
     /// Runs a script by its hash, or by its text if the server has forgotten it.
@@ -153,13 +154,15 @@ impl Call<'_> {
         effect: Effect,
     ) -> Result<Value, StoreError> {
         let mut way = Way::to(slot.or_else(|| self.client.servers.slot(&message)));
+        let mut at_once = Some(self.began);
         loop {
             // What rarely happens is boxed, or every call's future had room for it.
-            let stop = match self.stop_now(&way) {
-                Some(stop) => stop,
-                None => Box::pin(self.stop(&way)).await?,
+            let (stop, since) = match self.stop_now(&way) {
+                Some(stop) => (stop, at_once.take().unwrap_or_else(Instant::now)),
+                None => (Box::pin(self.stop(&way)).await?, Instant::now()),
             };
-            let answer = stop.send(message, self.deadline).await;
+            at_once = None;
+            let answer = stop.send(message, self.deadline, since).await;
             let error = match answer.map_err(|Late| self.late(effect))? {
                 Err(error) => error,
                 answer => return self.settle(&stop.link, answer, effect),

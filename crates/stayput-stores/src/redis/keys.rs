@@ -6,6 +6,7 @@
 use stayput_core::{StorageKey, SubjectKey};
 
 use super::index::Range;
+use super::message::Name;
 
 /// Makes names.
 pub(super) struct Keys {
@@ -30,6 +31,11 @@ impl Keys {
     /// The prefix and the 32 bytes as they are: in hex they would take a tenth of a small session's memory.
     pub(super) fn record(&self, key: &StorageKey) -> Vec<u8> {
         [self.prefix.as_bytes(), key.as_bytes()].concat()
+    }
+
+    /// The same, not put together.
+    pub(super) fn record_name<'a>(&'a self, key: &'a StorageKey) -> Name<'a> {
+        Name { prefix: self.prefix.as_bytes(), rest: key.as_bytes() }
     }
 
     pub(super) fn marker(&self) -> Vec<u8> {

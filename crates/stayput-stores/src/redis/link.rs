@@ -2,23 +2,28 @@
 //!
 //! It never reconnects. When its driver has ended, or it was given up, it is over.
 
+mod desk;
 mod driver;
 mod login;
 mod queue;
 mod replies;
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use redis::{Cmd, PushInfo, RedisError, RedisResult, Value};
+use tokio::runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use self::driver::{Driver, Heard};
 pub(super) use self::queue::Late;
-use self::queue::{Answer, Queue};
+use self::queue::{Answer, Asked, Queue};
 use super::config::{Address, RedisConfig};
 use super::message::Message;
 use super::pulse::Pulse;
@@ -34,6 +39,8 @@ pub(super) struct Link {
     end: Arc<End>,
     /// How many answers may be due before who gives up waiting ends the connection.
     most: usize,
+    /// Where its driver runs.
+    runtime: runtime::Id,
     driver: JoinHandle<()>,
 }
 
@@ -90,23 +97,58 @@ impl Link {
     ) -> Self {
         let (queue, end) = (Arc::new(Queue::default()), Arc::new(End::default()));
         let driver = Driver::new(stream, Arc::clone(&queue), Arc::clone(&end), heard);
-        Self { address, queue, pulse, end, most, driver: tokio::spawn(driver) }
+        let runtime = runtime::Handle::current();
+        let driver = runtime.spawn(driver);
+        Self { address, queue, pulse, end, most, runtime: runtime.id(), driver }
     }
 
     /// Sends one command. It waits without a limit.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        self.send_by(Message::Command(command), None)
+        self.ask(Message::Command(command), None, Instant::now())
             .await
             .unwrap_or_else(|Late| unreachable!("there is no deadline"))
     }
 
-    /// Sends one command, and waits for its answer until the deadline.
-    pub(super) async fn send_by(&self, message: Message<'_>, deadline: Option<Instant>) -> Answer {
-        let waiting = Waiting::on(self);
-        match self.queue.push(message, deadline) {
-            Ok(answer) => Ok(waiting.end(answer.await.unwrap_or_else(|_| Ok(Err(unanswered())))?)),
-            Err(error) => Ok(waiting.end(Err(error))),
+    /// Sends one command for a call that has waited `since` then, and waits for its answer until the deadline.
+    pub(super) async fn send_by(&self, message: Message<'_>, deadline: Instant, since: Instant) -> Answer {
+        let answer = self.ask(message, Some(deadline), since);
+        if self.runs_here() {
+            return answer.await;
         }
+        // The driver, which sees to deadlines, may be in a runtime that nobody runs.
+        Box::pin(timeout_at(deadline, answer)).await.unwrap_or(Err(Late))
+    }
+
+    async fn ask(&self, message: Message<'_>, deadline: Option<Instant>, since: Instant) -> Answer {
+        let waiting = Waiting { link: self, since, is_answered: false };
+        let mut asked = None;
+        let answer = poll_fn(|context| self.poll_answer(&mut asked, message, deadline, context)).await?;
+        Ok(waiting.end(answer))
+    }
+
+    /// Leaves a command when first polled, and then waits for its answer.
+    fn poll_answer<'a>(
+        &'a self,
+        asked: &mut Option<Asked<'a>>,
+        message: Message<'_>,
+        deadline: Option<Instant>,
+        context: &mut Context<'_>,
+    ) -> Poll<Answer> {
+        match asked {
+            Some(asked) => Pin::new(asked).poll(context),
+            None => match self.queue.push(message, deadline, context.waker().clone()) {
+                Ok(left) => {
+                    *asked = Some(left);
+                    Poll::Pending
+                }
+                Err(error) => Poll::Ready(Ok(Err(error))),
+            },
+        }
+    }
+
+    /// Whether its driver runs where this is called from. Nobody can wait for a time who is in no runtime.
+    fn runs_here(&self) -> bool {
+        runtime::Handle::try_current().map_or(true, |here| here.id() == self.runtime)
     }
 
     /// Sends one command for a slot that is on its way to this node: the word that lets it in goes in the same message, so that
@@ -121,14 +163,14 @@ impl Link {
         &self,
         messages: impl IntoIterator<Item = Message<'a>>,
     ) -> RedisResult<Vec<RedisResult<Value>>> {
-        let waiting = Waiting::on(self);
+        let waiting = Waiting { link: self, since: Instant::now(), is_answered: false };
         let answers = match self.queue.push_all(messages) {
             Ok(answers) => answers,
             Err(error) => return waiting.end(Err(error)),
         };
         let mut values = Vec::with_capacity(answers.len());
         for answer in answers {
-            values.push(answer.await.ok().and_then(Result::ok).unwrap_or_else(|| Err(unanswered())));
+            values.push(answer.await.unwrap_or_else(|Late| Err(unanswered())));
         }
         // Of a connection that ended, no answer counts.
         let broken = values.iter().find_map(|value| value.as_ref().err().filter(|error| error.is_io_error()));
@@ -184,11 +226,7 @@ struct Waiting<'a> {
     is_answered: bool,
 }
 
-impl<'a> Waiting<'a> {
-    fn on(link: &'a Link) -> Self {
-        Self { link, since: Instant::now(), is_answered: false }
-    }
-
+impl Waiting<'_> {
     fn end<T>(mut self, outcome: RedisResult<T>) -> RedisResult<T> {
         self.is_answered = true;
         if outcome.as_ref().is_err_and(RedisError::is_io_error) {

@@ -10,11 +10,18 @@ use super::script::Run;
 pub(super) enum Message<'a> {
     Command(&'a Cmd),
     /// What is under a key.
-    Get(&'a [u8]),
+    Get(Name<'a>),
     /// A script by its hash.
     Run(Run<'a>),
     /// The same by its text, for a server that has forgotten it.
     Tell(Run<'a>),
+}
+
+/// The name of a key, in two parts, so that nobody has to put them together before they are sent.
+#[derive(Clone, Copy)]
+pub(super) struct Name<'a> {
+    pub(super) prefix: &'a [u8],
+    pub(super) rest: &'a [u8],
 }
 
 impl Message<'_> {
@@ -22,10 +29,12 @@ impl Message<'_> {
     pub(super) fn write(&self, to: &mut Vec<u8>) {
         match self {
             Self::Command(command) => command.write_packed_command(to),
-            Self::Get(key) => {
-                number(to, b'*', 2);
-                word(to, b"GET");
-                word(to, key);
+            Self::Get(Name { prefix, rest }) => {
+                to.extend_from_slice(b"*2\r\n$3\r\nGET\r\n");
+                number(to, b'$', prefix.len() + rest.len());
+                to.extend_from_slice(prefix);
+                to.extend_from_slice(rest);
+                to.extend_from_slice(b"\r\n");
             }
             Self::Run(run) => write_run(to, b"EVALSHA", run.script.hash(), run),
             Self::Tell(run) => write_run(to, b"EVAL", run.script.text(), run),
@@ -36,7 +45,7 @@ impl Message<'_> {
     pub(super) fn slot(&self) -> Option<Slot> {
         match self {
             Self::Command(command) => Slot::of(command),
-            Self::Get(key) => Some(Slot::of_key(key)),
+            Self::Get(Name { prefix, rest }) => Some(Slot::of_key(&[*prefix, *rest].concat())),
             Self::Run(run) | Self::Tell(run) => run.keys.first().map(|key| Slot::of_key(key)),
         }
     }
@@ -103,8 +112,12 @@ mod tests {
         }
         let mut get = redis::cmd("GET");
         get.arg(&keys);
-        assert_eq!(written(Message::Get(keys[0])), written(Message::Command(&get)));
-        assert_eq!(Message::Get(keys[0]).slot(), Message::Command(&get).slot());
+        for at in 0..=keys[0].len() {
+            let (prefix, rest) = keys[0].split_at(at);
+            let message = Message::Get(Name { prefix, rest });
+            assert_eq!(written(message), written(Message::Command(&get)));
+            assert_eq!(message.slot(), Message::Command(&get).slot());
+        }
     }
 
     #[test]

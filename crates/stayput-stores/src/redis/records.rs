@@ -33,7 +33,7 @@ impl RedisStore {
 
     pub(super) async fn load_record(&self, key: StorageKey) -> Result<Option<Arc<Record>>, StoreError> {
         let mut call = self.client.begin(Operation::Load)?;
-        let value = call.get(&self.keys.record(&key)).await?;
+        let value = call.get(self.keys.record_name(&key)).await?;
         Ok(record_in(Operation::Load, value)?.map(Arc::new))
     }
 

@@ -144,15 +144,17 @@ impl Stop {
         Self { link, node: Some((node, permit)), is_asking: way.is_asking() }
     }
 
+    /// Sends a message of a call that has waited `since` then.
     pub(super) async fn send(
         &self,
         message: Message<'_>,
         deadline: Instant,
+        since: Instant,
     ) -> Result<RedisResult<Value>, Late> {
         if self.is_asking {
             let asked = Box::pin(timeout_at(deadline, self.link.send_asking(message)));
             return asked.await.map_err(|_| Late);
         }
-        self.link.send_by(message, Some(deadline)).await
+        self.link.send_by(message, deadline, since).await
     }
 }

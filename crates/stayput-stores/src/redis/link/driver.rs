@@ -5,7 +5,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::io::AsyncWrite;
@@ -33,6 +33,8 @@ pub(super) struct Driver {
     alarm: Pin<Box<Sleep>>,
     /// When the alarm goes off, if it is set.
     alarmed: Option<Instant>,
+    /// Whom it wakes, if it was polled since.
+    alarmed_for: Option<Waker>,
 }
 
 impl Driver {
@@ -48,6 +50,7 @@ impl Driver {
             is_flushed: true,
             alarm: Box::pin(sleep_until(Instant::now())),
             alarmed: None,
+            alarmed_for: None,
         }
     }
 
@@ -122,13 +125,19 @@ impl Driver {
         while let Some(deadline) = soonest {
             if self.alarmed != soonest {
                 self.alarm.as_mut().reset(deadline);
-                self.alarmed = soonest;
+                (self.alarmed, self.alarmed_for) = (soonest, None);
+            }
+            // Polled once, it wakes this task when it goes off.
+            let is_set = self.alarmed_for.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+            if is_set && !self.alarm.is_elapsed() {
+                return;
             }
             if self.alarm.as_mut().poll(context).is_pending() {
+                self.alarmed_for = Some(context.waker().clone());
                 return;
             }
             self.queue.expire(Instant::now());
-            self.alarmed = None;
+            (self.alarmed, self.alarmed_for) = (None, None);
             soonest = self.queue.lock().soonest();
         }
     }

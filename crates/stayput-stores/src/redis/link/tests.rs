@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
 
 use super::*;
+use crate::redis::message::Name;
 
 fn nowhere() -> Address {
     Address::Tcp { host: "localhost".into(), port: 0 }
@@ -24,11 +25,15 @@ async fn expect(server: &mut DuplexStream, words: &str) {
     assert_eq!(String::from_utf8(bytes).unwrap(), words);
 }
 
+fn named(key: &str) -> Message<'_> {
+    Message::Get(Name { prefix: b"", rest: key.as_bytes() })
+}
+
 fn get(link: &Arc<Link>, key: &'static str, limit: u64) -> JoinHandle<(Answer, Duration)> {
     let (link, began) = (Arc::clone(link), Instant::now());
     tokio::spawn(async move {
         let deadline = began + Duration::from_millis(limit);
-        let answer = link.send_by(Message::Get(key.as_bytes()), Some(deadline)).await;
+        let answer = link.send_by(named(key), deadline, began).await;
         (answer, began.elapsed())
     })
 }
@@ -65,7 +70,7 @@ async fn commands_and_their_answers_keep_the_order_of_calls() {
         expect(&mut server, &format!("*1\r\n$4\r\nPING\r\n{gets}")).await;
         server.write_all(b"+PONG\r\n$-1\r\n-ERR no\r\n").await.unwrap();
     };
-    let gets = link.send_all([Message::Get(b"a"), Message::Get(b"b")]);
+    let gets = link.send_all([named("a"), named("b")]);
     let (one, both, ()) = tokio::join!(link.send(&ping), gets, answer);
     assert_eq!(one.unwrap(), Value::SimpleString("PONG".to_owned()));
     let both = both.unwrap();
@@ -105,4 +110,62 @@ async fn an_answer_that_nobody_asked_for_ends_it() {
     server.write_all(b">3\r\n+message\r\n$1\r\nc\r\n$2\r\nhi\r\n").await.unwrap();
     timeout(Duration::from_secs(10), heard.notified()).await.unwrap();
     assert!(!link.is_over());
+}
+
+#[tokio::test]
+async fn the_answer_of_a_call_that_was_dropped_goes_to_nobody_else() {
+    const CALLS: usize = 90;
+    let (link, mut server) = link();
+    let call = |number: usize| {
+        let link = Arc::clone(&link);
+        tokio::spawn(async move {
+            let (key, now) = (format!("{number:04}"), Instant::now());
+            let answer = link.send_by(named(&key), now + Duration::from_mins(1), now).await;
+            assert_eq!(answer.unwrap().unwrap(), Value::BulkString(key.into_bytes()), "{number}");
+        })
+    };
+    let first: Vec<_> = (0..CALLS).map(call).collect();
+    for number in 0..CALLS {
+        expect(&mut server, &format!("*2\r\n$3\r\nGET\r\n$4\r\n{number:04}\r\n")).await;
+    }
+    let answers = |numbers: std::ops::Range<usize>| {
+        numbers.map(|number| format!("$4\r\n{number:04}\r\n")).collect::<Vec<_>>().concat()
+    };
+    // Some are dropped before their answer comes, some when it is there, and others call in between.
+    let (gone, kept): (Vec<_>, Vec<_>) =
+        first.into_iter().enumerate().partition(|(number, _)| number % 3 == 0);
+    for (_, call) in &gone {
+        call.abort();
+    }
+    for (_, call) in gone {
+        assert!(call.await.unwrap_err().is_cancelled());
+    }
+    let second: Vec<_> = (CALLS..2 * CALLS).map(call).collect();
+    server.write_all(answers(0..CALLS / 2).as_bytes()).await.unwrap();
+    for number in CALLS..2 * CALLS {
+        expect(&mut server, &format!("*2\r\n$3\r\nGET\r\n$4\r\n{number:04}\r\n")).await;
+    }
+    server.write_all(answers(CALLS / 2..2 * CALLS).as_bytes()).await.unwrap();
+    for call in kept.into_iter().map(|(_, call)| call).chain(second) {
+        call.await.unwrap();
+    }
+}
+
+#[test]
+fn a_call_ends_in_its_time_though_nobody_runs_the_runtime_of_its_connection() {
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (idle, ours) = (runtime(), runtime());
+    let (link, _server) = {
+        let _inside = idle.enter();
+        link()
+    };
+    ours.block_on(async {
+        let now = Instant::now();
+        let call = link.send_by(named("a"), now + Duration::from_secs(1), now);
+        let answer = timeout(Duration::from_secs(10), call).await.expect("it ends by itself");
+        assert!(answer.is_err());
+        assert_eq!(now.elapsed().as_secs(), 1);
+        assert!(link.is_over(), "nothing came, so the next call is to have another connection");
+    });
 }
