@@ -111,12 +111,12 @@ impl Link {
 
     /// Sends one command for a call that has waited `since` then, and waits for its answer until the deadline.
     pub(super) async fn send_by(&self, message: Message<'_>, deadline: Instant, since: Instant) -> Answer {
-        let answer = self.ask(message, Some(deadline), since);
-        if self.runs_here() {
-            return answer.await;
+        if !self.runs_here() {
+            // The driver, which sees to deadlines, may be in a runtime that nobody runs.
+            let answer = Box::pin(timeout_at(deadline, self.ask(message, Some(deadline), since)));
+            return answer.await.unwrap_or(Err(Late));
         }
-        // The driver, which sees to deadlines, may be in a runtime that nobody runs.
-        Box::pin(timeout_at(deadline, answer)).await.unwrap_or(Err(Late))
+        self.ask(message, Some(deadline), since).await
     }
 
     async fn ask(&self, message: Message<'_>, deadline: Option<Instant>, since: Instant) -> Answer {

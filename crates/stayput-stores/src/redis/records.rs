@@ -34,7 +34,7 @@ impl RedisStore {
     pub(super) async fn load_record(&self, key: StorageKey) -> Result<Option<Arc<Record>>, StoreError> {
         let mut call = self.client.begin(Operation::Load)?;
         let value = call.get(self.keys.record_name(&key)).await?;
-        Ok(record_in(Operation::Load, value)?.map(Arc::new))
+        record_in(Operation::Load, value)
     }
 
     pub(super) async fn replace_record(
@@ -53,7 +53,7 @@ impl RedisStore {
             Value::Int(_) => Ok(Replaced::Replaced),
             value => {
                 let current = record_in(Operation::Replace, value)?;
-                Ok(current.map_or(Replaced::Missing, |current| Replaced::Conflict(Arc::new(current))))
+                Ok(current.map_or(Replaced::Missing, Replaced::Conflict))
             }
         }
     }
@@ -144,12 +144,12 @@ fn is_vital(record: &Record, expected: Version) -> bool {
 }
 
 /// The record in what is under a key; `None` if there is nothing, or a tombstone.
-fn record_in(operation: Operation, value: Value) -> Result<Option<Record>, StoreError> {
+fn record_in(operation: Operation, value: Value) -> Result<Option<Arc<Record>>, StoreError> {
     match value {
         Value::Nil => Ok(None),
         Value::BulkString(bytes) if bytes.is_empty() || bytes == TOMBSTONE => Ok(None),
         Value::BulkString(bytes) => Record::decode(&bytes)
-            .map(Some)
+            .map(|record| Some(Arc::new(record)))
             .map_err(|error| error_of(StoreErrorKind::Unreadable, operation).with_source(error)),
         _ => Err(error_of(StoreErrorKind::Unreadable, operation)),
     }

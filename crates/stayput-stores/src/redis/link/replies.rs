@@ -150,6 +150,10 @@ fn length(digits: &[u8]) -> RedisResult<Option<usize>> {
 }
 
 fn number(digits: &[u8]) -> RedisResult<i64> {
+    // Lengths are short, and come with every value.
+    if (1..=SURELY_FITS).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) {
+        return Ok(digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0')));
+    }
     let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
     number.ok_or_else(|| unreadable("a number is none"))
 }
@@ -157,6 +161,9 @@ fn number(digits: &[u8]) -> RedisResult<i64> {
 fn unreadable(cause: &'static str) -> RedisError {
     (redis::ErrorKind::Parse, "the server says what nobody understands", cause.to_owned()).into()
 }
+
+/// So many digits are surely no more than the largest number.
+const SURELY_FITS: usize = 18;
 
 /// As much as arrives at once.
 const ROOM: usize = 64 * 1024;
@@ -191,13 +198,17 @@ mod tests {
     #[test]
     fn values_are_those_of_the_librarys_parser_however_they_arrive() {
         let long = vec![b'x'; 3 * ROOM];
-        let parts: [&[u8]; 16] = [
+        let parts: [&[u8]; 20] = [
             b"$5\r\na\r\nbc\r\n",
             b"+OK\r\n",
             b"$0\r\n\r\n",
             b"$-1\r\n",
             b"*-1\r\n",
             b":-7\r\n",
+            b":007\r\n",
+            b":999999999999999999\r\n",
+            b":9223372036854775807\r\n",
+            b":-9223372036854775808\r\n",
             b"+QUEUED\r\n",
             b"-MOVED 1 127.0.0.1:7000\r\n",
             b"*0\r\n",
@@ -218,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_is_no_value_is_an_error() {
-        let wrong: [&[u8]; 8] = [
+        let wrong: [&[u8]; 9] = [
             b"HTTP/1.1 400\r\n",
             b"$x\r\n",
             b"$-2\r\n",
@@ -226,6 +237,7 @@ mod tests {
             b"*-3\r\n",
             b"\r\n",
             b":\r\n",
+            b":9223372036854775808\r\n",
             b"%?\r\n",
         ];
         for bytes in wrong {
