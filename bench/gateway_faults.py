@@ -275,6 +275,8 @@ def play(kind, users, phases, gateways=1, minutes=0):
     figures, holds, until = [], [], time.time() + minutes * 60
     names = phases if gateways == 1 else ["before", "gateway killed"]
     names = itertools.chain(names, itertools.takewhile(lambda _: time.time() < until, itertools.cycle(names)))
+    # What a long run leaves behind is seen when nothing is the matter any more.
+    names = itertools.chain(names, ["before"] if minutes else [])
     for name in names:
         # What failed in the phase before is trusted again by then.
         time.sleep(12 if holds else 0)

@@ -38,14 +38,28 @@ impl Process {
         Self { pipe: shell.stdin.take(), shell, server }
     }
 
-    /// Stops the server where it is (`SIGSTOP`): it accepts connections by the kernel, and answers nothing.
+    /// Stops the server where it is (`SIGSTOP`): it accepts connections by the kernel, and answers nothing from when this returns.
     pub(super) fn pause(&self) {
         self.signal(Signal::STOP);
+        while !self.is_stopped() {
+            std::thread::yield_now();
+        }
     }
 
     /// Lets it go on (`SIGCONT`).
     pub(super) fn resume(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// Whether none of its threads runs. A thread that is at work on another processor is stopped some time after the signal.
+    fn is_stopped(&self) -> bool {
+        let tasks = format!("/proc/{}/task", self.server.as_raw_nonzero());
+        let mut statuses = std::fs::read_dir(tasks)
+            .expect("the shell keeps the server's id")
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("status")).ok());
+        statuses.all(|status| {
+            !["(running)", "(sleeping)", "(disk sleep)"].iter().any(|state| status.contains(state))
+        })
     }
 
     fn signal(&self, signal: Signal) {
