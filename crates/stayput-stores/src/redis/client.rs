@@ -72,7 +72,7 @@ impl Client {
         Ok(Call {
             client: self,
             operation,
-            began,
+            began: Some(began),
             deadline: began + self.timeout,
             has_begun: false,
             replicas: None,
@@ -96,7 +96,8 @@ impl Client {
 pub(super) struct Call<'a> {
     client: &'a Client,
     operation: Operation,
-    began: Instant,
+    /// When it began, until its first message is on its way.
+    began: Option<Instant>,
     deadline: Instant,
     /// Whether something was done that can be seen, so that no error may say that nothing was.
     has_begun: bool,
@@ -154,7 +155,7 @@ impl Call<'_> {
         effect: Effect,
     ) -> Result<Value, StoreError> {
         let mut way = Way::to(slot.or_else(|| self.client.servers.slot(&message)));
-        let mut at_once = Some(self.began);
+        let mut at_once = self.began.take();
         loop {
             // What rarely happens is boxed, or every call's future had room for it.
             let (stop, since) = match self.stop_now(&way) {

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::io::AsyncWrite;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::End;
@@ -132,7 +133,8 @@ impl Driver {
             if is_set && !self.alarm.is_elapsed() {
                 return;
             }
-            if self.alarm.as_mut().poll(context).is_pending() {
+            // A turn that has used up what a task may do at a time would be told to wait, and nobody would wake it when it is time.
+            if Pin::new(&mut unconstrained(self.alarm.as_mut())).poll(context).is_pending() {
                 self.alarmed_for = Some(context.waker().clone());
                 return;
             }

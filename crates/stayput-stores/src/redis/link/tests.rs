@@ -169,3 +169,17 @@ fn a_call_ends_in_its_time_though_nobody_runs_the_runtime_of_its_connection() {
         assert!(link.is_over(), "nothing came, so the next call is to have another connection");
     });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_is_kept_though_its_connection_said_more_than_one_turn_takes() {
+    let (ours, mut server) = tokio::io::duplex(64 << 20);
+    let pulse = Arc::new(Pulse::new());
+    let stream = Stream::of(ours, Arc::clone(&pulse));
+    let link = Arc::new(Link::over_stream(nowhere(), stream, pulse, usize::MAX, None));
+    tokio::task::yield_now().await;
+    let message = b">3\r\n+message\r\n$1\r\nc\r\n$2\r\nhi\r\n";
+    let call = get(&link, "b", 2000);
+    server.write_all(&message.repeat((16 << 20) / message.len())).await.unwrap();
+    let (answer, took) = timeout(Duration::from_secs(8), call).await.expect("it ends by itself").unwrap();
+    assert!(answer.is_err() && took.as_secs() == 2, "{took:?}");
+}
