@@ -190,7 +190,7 @@ impl Session {
         *state.answer = Contents {
             session: Some(CookieChange::Delete),
             anonymous: Some(CookieChange::Delete),
-            spare: self.presents_spare().then_some(CookieChange::Delete),
+            spare: self.may_have_spare().then_some(CookieChange::Delete),
             version: self.presents_version().then_some(CookieChange::Delete),
             lifeboat: self.presents_lifeboat().then_some(CookieChange::Delete),
             logged_out: true,

@@ -144,8 +144,12 @@ impl Session {
             let Some(seen) = self.seen_again(&current).await? else { return Ok(()) };
             current = seen;
         }
-        // Otherwise its client keeps a cookie that will do, or had this one from another answer.
-        if policy.may_hand_out(&current.header, self.sessions().inner.clock.now()) {
+        // Otherwise its client keeps a cookie that will do, or had this one from another answer. Whoever an old copy alone has let
+        // in is given nothing by what was learned since.
+        let (now, header) = (self.sessions().inner.clock.now(), &current.header);
+        let cookie = self.state().cookie;
+        let is_let_in = !cookie.by_copy || header.accepts(cookie.generation, now, policy.grace);
+        if is_let_in && policy.may_hand_out(header, now) {
             let cookie = self.newest_cookie(&current);
             *self.state().cookie_for(&current) = Some(cookie);
         }
@@ -157,18 +161,12 @@ impl Session {
         state.source == Source::Copy || inner.clock.now().since(state.active) >= inner.policy.grace
     }
 
-    /// The session as it is by now, if it is alive; and, for who was let in by a copy, if the store would have done that.
+    /// The session as it is by now, if it is alive.
     async fn seen_again(&self, current: &Current) -> Result<Option<Arc<Current>>, Error> {
         let record = self.sessions().call(Operation::Load, |store| store.load(current.key)).await?;
-        let (now, grace) = (self.sessions().inner.clock.now(), self.sessions().inner.policy.grace);
-        let state = self.state();
-        let is_good = |header: &Header| {
-            let is_let_in = || header.accepts(state.cookie.generation, now, grace);
-            header.state == RecordState::Live
-                && header.absolute > now
-                && (state.source != Source::Copy || is_let_in())
-        };
-        let header = record.map(|record| record.header.clone()).filter(is_good);
+        let now = self.sessions().inner.clock.now();
+        let is_alive = |header: &Header| header.state == RecordState::Live && header.absolute > now;
+        let header = record.map(|record| record.header.clone()).filter(is_alive);
         Ok(header.map(|header| Arc::new(current.with(header))))
     }
 }

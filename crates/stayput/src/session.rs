@@ -109,6 +109,8 @@ pub(crate) struct CookieState {
     pub(crate) under_former_key: bool,
     /// It is a login's spare one, and the session cookie is another one.
     pub(crate) is_spare: bool,
+    /// A copy has let it in, which the store might not have done.
+    pub(crate) by_copy: bool,
 }
 
 /// A session as it was found.

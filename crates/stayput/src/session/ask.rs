@@ -96,14 +96,20 @@ impl Session {
             first => first,
         };
         while let Some(Asked { claim, answer }) = next {
-            let fetched = self.fetch(&claim, answer, &keyring).await?;
-            let spare = if claim.has_spare && !fetched.as_ref().is_ok_and(is_surely_live) {
-                Box::pin(self.find_spare(claim.key, &keyring)).await?
+            let fetched = self.fetch(&claim, answer, &keyring).await;
+            let is_sure = fetched.as_ref().is_ok_and(|fetched| fetched.as_ref().is_ok_and(is_surely_live));
+            let spare = if claim.has_spare && !is_sure {
+                // Whatever is the matter with the session that was left, the one that took its place may be well.
+                Box::pin(self.find_spare(claim.key, &keyring)).await
             } else {
-                None
+                Ok(None)
             };
             let name = inner.names.of(claim.with_subject);
-            let found = spare.or(self.unless_refused(fetched, name)?);
+            let found = match (spare, fetched) {
+                (Ok(Some(spare)), _) => Some(spare),
+                (_, Err(error)) | (Err(error), _) => return Err(error),
+                (Ok(None), Ok(fetched)) => self.unless_refused(fetched, name)?,
+            };
             if found.is_some() {
                 meter::load(true);
                 return Ok(found);
@@ -256,6 +262,7 @@ impl Session {
         let mut found = self.fit(claim, &copy.record, Some(&copy), keyring, now)?;
         if let Ok(found) = &mut found {
             found.source = source;
+            found.cookie.by_copy = source == Source::Copy;
             if self.sessions().inner.lifeboat.is_some() {
                 found.confirmed = near.confirmed(&copy, now);
             }

@@ -40,11 +40,14 @@ impl Session {
 
     /// The storage keys of all cookies that are ours, whatever is under them.
     pub(crate) fn presented_keys(&self) -> impl Iterator<Item = StorageKey> {
-        let inner = &self.sessions().inner;
-        let cookies = [&inner.names.session, &inner.names.anonymous].into_iter();
-        cookies
-            .filter_map(|name| self.decode(name, &inner.keyring.load()).ok().flatten())
-            .map(|cookie| cookie.value.id.storage_key())
+        let (names, keyring) = (&self.sessions().inner.names, self.sessions().inner.keyring.load());
+        let key_in = |name: &str| {
+            self.decode(name, &keyring).ok().flatten().map(|cookie| cookie.value.id.storage_key())
+        };
+        let (session, anonymous) = (key_in(&names.session), key_in(&names.anonymous));
+        let spare = session.as_ref().and_then(|before| self.spare_beside(before, &keyring));
+        let spare = spare.map(|spare| spare.value.id.storage_key());
+        [session, spare, anonymous].into_iter().flatten()
     }
 
     /// Whether the client presents any cookie of ours.
@@ -193,7 +196,7 @@ impl Session {
         }
         // A server that still has an older keyring may have sealed it under a key that is on its way out.
         let under_former_key = !cookie.under_primary || !record.is_under_primary(keyring);
-        let cookie = CookieState { generation, under_former_key, is_spare: false };
+        let cookie = CookieState { generation, under_former_key, ..CookieState::default() };
         let (source, confirmed) = (Source::Store, Timestamp::default());
         let is_settled = header.state == RecordState::Live
             && header.presented.is_some()

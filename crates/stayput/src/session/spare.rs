@@ -28,6 +28,12 @@ impl Session {
         self.cookies().single(&self.sessions().inner.names.spare) != Presented::Absent
     }
 
+    /// Whether the client has a spare cookie, or may be given one by a login that is under way beside this request.
+    pub(crate) fn may_have_spare(&self) -> bool {
+        self.presents_spare()
+            || self.cookies().single(&self.sessions().inner.names.session) != Presented::Absent
+    }
+
     /// The session of the login that took the place of the one under `before`, if its spare cookie is there.
     pub(super) async fn find_spare(
         &self,
@@ -35,8 +41,7 @@ impl Session {
         keyring: &Keyring,
     ) -> Result<Option<Found>, Error> {
         let ours = self.cookies().ours(&self.sessions().inner.names.stem);
-        let spare = self.decode_spare(ours.spare, keyring).filter(|spare| spare.counts_beside(&before));
-        let Some(Spare { cookie, .. }) = spare else { return Ok(None) };
+        let Some(cookie) = self.spare_beside(&before, keyring) else { return Ok(None) };
         let key = cookie.value.id.storage_key();
         let (seen, with_subject) = (self.seen(&ours, &key), true);
         let claim = Claim { cookie, key, with_subject, seen, has_spare: false, is_second: true };
@@ -46,6 +51,13 @@ impl Session {
             Found { cookie, upkeep: Upkeep::Unknown, ..found }
         };
         Ok(found.map(is_spare))
+    }
+
+    /// The spare cookie, if it counts beside the cookie of the session under `before`.
+    pub(super) fn spare_beside(&self, before: &StorageKey, keyring: &Keyring) -> Option<DecodedCookie> {
+        let presented = self.cookies().single(&self.sessions().inner.names.spare);
+        let spare = self.decode_spare(presented, keyring).filter(|spare| spare.counts_beside(before));
+        spare.map(|spare| spare.cookie)
     }
 
     /// The sessions whose cookies a late answer may put back over that of a login which is made now: the one that the client

@@ -18,6 +18,7 @@ mod outage;
 mod policy;
 mod reload;
 mod renewal;
+mod spare;
 mod succession;
 mod support;
 mod types;
