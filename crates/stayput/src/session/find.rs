@@ -148,6 +148,11 @@ impl Session {
             return;
         }
         let Some(current) = &state.current else { return };
+        // What is read while the store is out is no news. What the client says of another session of its own may be: it has
+        // one cookie for both.
+        if state.is_adrift() && state.seen.is_none() && self.presents_version() {
+            return;
+        }
         let value = SeenVersion::of(&current.header).encode(&current.key);
         let left = self.lifetime(current);
         state.answer.version = Some(CookieChange::Set { value, left });
