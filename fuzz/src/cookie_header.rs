@@ -10,7 +10,7 @@ use stayput_core::CookieValue;
 
 use self::server::{Action, Answer, Server, VISITORS, Visitor, Who};
 use super::Target;
-use super::known::{KEYRING, NAMES, SPARE, STRANGE_KEYRING, VERSION, id};
+use super::known::{KEYRING, LIFEBOAT, NAMES, SPARE, STRANGE_KEYRING, VERSION, id};
 
 /// See the module.
 pub const TARGET: Target = Target { name: "cookie_header", check, seeds, words };
@@ -72,9 +72,10 @@ enum Change {
 
 /// What the answer does to the session cookie and to the anonymous one.
 fn changes(server: &Server, answer: &Answer) -> [Change; 2] {
-    // There are no copies here that could be older than what a client has seen; what it says of that is deleted at its logout.
+    // There are no copies here that could be older than what a client has seen, and no lifeboats; what it has of either is deleted
+    // at its logout.
     let is_ours = |name: &str, value: &str| {
-        NAMES.contains(&name) || name == SPARE || name == VERSION && value.is_empty()
+        NAMES.contains(&name) || name == SPARE || [VERSION, LIFEBOAT].contains(&name) && value.is_empty()
     };
     assert!(answer.cookies.iter().all(|(name, value)| is_ours(name, value)));
     NAMES.map(|name| {
