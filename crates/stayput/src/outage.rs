@@ -39,7 +39,7 @@ impl Sessions {
 
     /// Takes note of the store's marker; says so if it is another store than before, or a wiped one.
     pub(crate) fn see_marker(&self, marker: Option<Marker>) {
-        if self.inner.marker.see(marker, self.inner.clock.now()) {
+        if self.inner.marker.see(marker) {
             if let Some(near) = &self.inner.near {
                 near.forget_all();
             }

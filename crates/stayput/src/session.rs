@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use self::adrift::Drift;
+pub(crate) use self::revive::is_unfinished;
 use self::load::Lookup;
 use crate::answer::{Answer, CookieChange};
 use crate::client::Client;

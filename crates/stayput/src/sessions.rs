@@ -18,6 +18,7 @@ use crate::guesses::Guesses;
 use crate::lifeboat::{Equipment, Journal, Lifeboat, Written};
 use crate::near::{Near, NearCache};
 use crate::outage::{Breaker, KnownMarker};
+use crate::session::is_unfinished;
 use crate::verified::Verified;
 use crate::{SessionLayer, SharedKeyring, keys, outage, sweeper};
 
@@ -49,10 +50,12 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// Whether a session is there for its user, going by a header that a store has: what a rotation or a logout has left behind stays
-    /// longer than it is answered, so that no lifeboat puts it back.
+    /// longer than it is answered, so that no lifeboat puts it back; and what a lifeboat put there is none before it is finished.
     pub(crate) fn answers(&self, header: &Header, now: Timestamp) -> bool {
         let is_left_behind = header.state == State::Remainder && self.lifeboat.is_some();
-        header.absolute > now && !(is_left_behind && now >= header.renewed.after(self.policy.grace))
+        header.absolute > now
+            && !is_unfinished(header)
+            && !(is_left_behind && now >= header.renewed.after(self.policy.grace))
     }
 }
 

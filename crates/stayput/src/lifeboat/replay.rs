@@ -18,6 +18,7 @@ use crate::commit::Attempts;
 use crate::data::Data;
 use crate::events::{EventKind, Unreplayed};
 use crate::outage::is_outage;
+use crate::session::is_unfinished;
 use crate::sessions::Inner;
 use crate::{Error, Sessions, meter};
 
@@ -76,6 +77,9 @@ impl Replay<'_> {
         let (sessions, key) = (self.sessions, self.key);
         let now = sessions.inner.clock.now();
         let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
+        if record.as_ref().is_some_and(|record| is_unfinished(&record.header)) {
+            return Ok(false);
+        }
         let is_alive =
             |record: &Arc<Record>| record.header.state == RecordState::Live && record.header.absolute > now;
         let Some(record) = record.filter(is_alive) else {

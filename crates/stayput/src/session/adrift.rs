@@ -12,7 +12,7 @@ use stayput_core::{
 
 use self::newest::newest;
 use super::find::Claim;
-use super::{CookieState, Current, Found, Session, Source, Upkeep};
+use super::{CookieState, Current, Found, Session, Source, Upkeep, is_unfinished};
 use crate::Error;
 use crate::answer::CookieChange;
 use crate::commit::Attempts;
@@ -103,7 +103,9 @@ impl Session {
         let inner = &self.sessions().inner;
         let Some(near) = &inner.near else { return Ok(None) };
         let now = inner.clock.now();
-        let Some(copy) = near.adrift(&claim.key, claim.has_seen(), inner.policy.max_age) else {
+        let copy = near.adrift(&claim.key, claim.has_seen(), inner.policy.max_age);
+        // Of one that was not finished when the store went out again, the lifeboat says more.
+        let Some(copy) = copy.filter(|copy| !is_unfinished(&copy.record.header)) else {
             return Ok(None);
         };
         let found = self.fit(claim, &copy.record, Some(&copy), keyring, now)?;
@@ -208,10 +210,14 @@ impl Session {
         if !inner.breaker.was_out_lately(inner.clock.uptime()) || self.wants_fresh() {
             return found;
         }
-        // What this server took itself it has replayed by now.
-        let is_elsewhere = |drift: &Drift| drift.writes > 0 && drift.writer != Some(lifeboat.server);
+        // What this server took itself it has replayed by now; and a birth by itself, which counts as a write, says nothing.
+        let is_elsewhere = |drift: &Drift| !drift.before.is_empty() && drift.writer != Some(lifeboat.server);
         match self.in_lifeboat(lifeboat, claim, keyring) {
-            Some(carried) if carried.drift.as_deref().is_some_and(is_elsewhere) && found.is_live() => {
+            Some(mut carried) if carried.drift.as_deref().is_some_and(is_elsewhere) && found.is_live() => {
+                if let Some(drift) = &mut carried.drift {
+                    // The store has it.
+                    drift.is_born = false;
+                }
                 if found.is_written_over_by(&carried) || found.version() < carried.version() {
                     return Found { source: Source::Adrift, ..found.written_as(&carried) };
                 }

@@ -154,7 +154,7 @@ impl Session {
     }
 
     async fn fetch_or_revive(&self, lifeboat: &Lifeboat, claim: &Claim, keyring: &Keyring) -> Fetched {
-        let (cookie, key) = (&claim.cookie, claim.key);
+        let key = claim.key;
         // What a journal had may wait since before there was a runtime.
         self.sessions().start_replay();
         if lifeboat.pending.is_ended(&key) {
@@ -164,11 +164,11 @@ impl Session {
             return self.bridge(claim, keyring, error);
         }
         match self.wait_for(self.ask(claim, keyring), claim, keyring).await {
-            Ok(Ok(found)) if self.is_barely_put_back(&found, cookie, keyring) => {
-                self.revive(lifeboat, claim, keyring, true).await
-            }
             Ok(Ok(found)) => Ok(Ok(self.as_written_elsewhere(lifeboat, found, claim, keyring))),
-            Ok(Err(Refusal::NoSession)) => self.revive(lifeboat, claim, keyring, false).await,
+            Ok(Err(Refusal::NoSession)) => {
+                let revived = self.revive(lifeboat, claim, keyring).await?;
+                Ok(revived.map(|found| self.as_written_elsewhere(lifeboat, found, claim, keyring)))
+            }
             Err(error) => self.bridge(claim, keyring, error),
             refused => refused,
         }

@@ -1,11 +1,12 @@
 //! Sessions that the store doesn't have, and their lifeboat does: those that were born while it was out, and those that it lost.
 //!
-//! A session that was ended never comes back this way: its tombstone outlives every lifeboat of it.
+//! A session that was ended never comes back this way: its tombstone outlives every lifeboat of it. Nor does a lifeboat's data ever
+//! take the place of what the store has.
 
 use std::sync::Arc;
 
 use stayput_core::{
-    DecodedCookie, Epoch, Keyring, OnWiped, Operation, State as RecordState, Timestamp, Touched,
+    DecodedCookie, Epoch, Header, Keyring, OnWiped, Operation, State as RecordState, StorageKey, Timestamp,
 };
 
 use super::find::Claim;
@@ -19,14 +20,13 @@ use crate::lifeboat::{Boat, Lifeboat};
 use crate::login::{Heir, uncancelled};
 
 impl Session {
-    /// The session of a cookie under whose key the store has nothing, if it may be put there from its lifeboat. One that `is_there`
-    /// was put there by somebody who may have failed before it was admitted.
+    /// The session of a cookie under whose key the store has nothing that is answered, if it may be put there from its lifeboat; or
+    /// what somebody else has put there by now.
     pub(super) async fn revive(
         &self,
         lifeboat: &Lifeboat,
         claim: &Claim,
         keyring: &Keyring,
-        is_there: bool,
     ) -> Result<Result<Found, Refusal>, Error> {
         let Claim { ref cookie, key, with_subject, .. } = *claim;
         let (sessions, inner) = (self.sessions(), &self.sessions().inner);
@@ -39,21 +39,29 @@ impl Session {
             return Ok(Err(Refusal::NoSession));
         };
         let is_lost = !boat.is_born;
-        if is_lost && !is_there && !self.may_restore(lifeboat, &boat).await? {
-            return Ok(Err(Refusal::NoSession));
-        }
-        let data = boat.data_before(&Device::of(&self.client())).known_whole();
-        let mut header = boat.header.clone();
-        // A call that comes late, when the session has been left behind and the store has forgotten that, is not to bring it back.
-        header.expires = header.expires.min(boat.confirmed.after(inner.policy.max_age));
-        let current = Current { id: cookie.value.id.clone(), key, header, data };
+        let there = match sessions.call(Operation::Load, |store| store.load(key)).await? {
+            // A copy didn't know of it, or it is over.
+            Some(record) if !is_unfinished(&record.header) => {
+                let found = self.fit_if_any(claim, Some(record), keyring)?;
+                return Ok(found.map(|found| Found { confirmed: now, ..found }));
+            }
+            None if is_lost && !self.may_restore(lifeboat, &boat).await? => {
+                return Ok(Err(Refusal::NoSession));
+            }
+            there => there,
+        };
+        let (current, is_there) = match &there {
+            // What is there already stays as it is.
+            Some(record) => (sessions.reopen(cookie.value.id.clone(), key, record)?, true),
+            None => (self.begun(cookie, key, &boat), false),
+        };
         let current = Arc::new(current);
         let (this, put) = (self.clone(), Arc::clone(&current));
-        // A client that goes away in the middle would leave a session that nobody admitted.
-        match uncancelled(async move { this.put_back(&put, &boat, is_there).await }).await {
-            Ok(()) if is_lost && !is_there => self.emit(EventKind::Restored, Some(&current)),
+        // A client that goes away in the middle would have everybody wait for it to come again.
+        match uncancelled(async move { this.put_back(put, &boat, is_there).await }).await {
+            Ok(true) if is_lost => self.emit(EventKind::Restored, Some(&current)),
             // Somebody was first, or it was ended.
-            Ok(()) | Err(Error::Ended) => {}
+            Ok(_) | Err(Error::Ended) => {}
             Err(error) => return Err(error),
         }
         sessions.replay_session(key).await?;
@@ -62,34 +70,14 @@ impl Session {
         Ok(found.map(|found| Found { confirmed: now, ..found }))
     }
 
-    /// Whether a session was put into the store just now, perhaps by somebody who failed before it was admitted: it has the
-    /// version of a lifeboat of its birth, or of another store, or what was replayed since. One whose lifeboat is worth nothing any
-    /// more was so long ago, and lives by what the store says.
-    pub(super) fn is_barely_put_back(
-        &self,
-        found: &Found,
-        cookie: &DecodedCookie,
-        keyring: &Keyring,
-    ) -> bool {
-        let header = &found.current.header;
-        if header.subject.is_none() || header.state != RecordState::Live {
-            return false;
-        }
-        let (inner, now) = (&self.sessions().inner, self.sessions().inner.clock.now());
-        // Most are good by their labels, and not opened for this: births are counted as written, and those of another store are
-        // worth nothing by the time that this one has been known for long.
-        let has_writes = || self.lifeboat_label(&found.current.key).is_some_and(|label| label.writes > 0);
-        if !inner.marker.is_new(now, inner.policy.max_age) && !has_writes() {
-            return false;
-        }
-        let known = inner.marker.get();
-        let is_of_other_store =
-            |boat: &Boat| boat.marker.is_some() && known.is_some() && boat.marker != known;
-        self.boat(&found.current.key, keyring).is_some_and(|boat| {
-            (boat.is_born || is_of_other_store(&boat))
-                && header.includes(boat.header.version().tag)
-                && self.may_use(&boat, cookie, true, now)
-        })
+    /// The session of a lifeboat as it is put into the store: [unfinished](is_unfinished).
+    fn begun(&self, cookie: &DecodedCookie, key: StorageKey, boat: &Boat) -> Current {
+        let mut header = boat.header.clone();
+        header.renewed = Timestamp::default();
+        // A call that comes late, when the session has been left behind and the store has forgotten that, is not to bring it back.
+        header.expires = header.expires.min(boat.confirmed.after(self.sessions().inner.policy.max_age));
+        let data = boat.data_before(&Device::of(&self.client())).known_whole();
+        Current { id: cookie.value.id.clone(), key, header, data }
     }
 
     /// Whether a session that the store doesn't have was lost by it, and is wanted back.
@@ -110,12 +98,15 @@ impl Session {
         })
     }
 
-    /// Puts a session into the store, unless all of its subject's were ended since, or there is no room for it.
-    async fn put_back(&self, current: &Current, boat: &Boat, is_there: bool) -> Result<(), Error> {
+    /// Puts a session into the store, unless all of its subject's were ended since, or there is no room for it. Says whether it was
+    /// this call that has it live.
+    async fn put_back(&self, current: Arc<Current>, boat: &Boat, is_there: bool) -> Result<bool, Error> {
         let sessions = self.sessions();
         let Some(subject) = &boat.subject else {
-            sessions.create(current).await?;
-            return self.let_live(current, boat).await;
+            if !is_there {
+                sessions.create(&current).await?;
+            }
+            return self.let_live(&current, boat).await;
         };
         let epoch = self.epoch(subject.key()).await?;
         // An epoch is at least the time at which it was raised, by another clock than that of the server that confirmed: of two
@@ -123,51 +114,45 @@ impl Session {
         let raised = Timestamp::from_millis(epoch.count());
         if epoch != Epoch::default() && raised.after(sessions.inner.policy.max_age) >= boat.confirmed {
             if is_there {
-                self.remove_if_unfinished(current).await?;
+                self.end_unfinished(&current).await?;
             }
             return Err(Error::Ended);
         }
         if !is_there {
-            sessions.create(current).await?;
+            sessions.create(&current).await?;
         }
         let device = Device::of(&self.client());
         let is_remembered = current.header.is_remembered;
         let heir = Heir { subject: subject.clone(), device, is_remembered, keeps_all: false };
-        match self.admit(current, &heir, epoch, None).await {
+        match self.admit(&current, &heir, epoch, None).await {
             Err(Error::LimitReached | Error::Ended) => {
-                sessions.remove(current.key).await?;
+                self.end_unfinished(&current).await?;
                 Err(Error::Ended)
             }
             admitted => admitted,
         }?;
-        self.let_live(current, boat).await
+        self.let_live(&current, boat).await
     }
 
-    /// Has a session live on in the store for as long as it would have. From then on it has another version than its lifeboat:
-    /// nobody has to ask again whether it was admitted, and nobody was served before.
-    async fn let_live(&self, current: &Current, boat: &Boat) -> Result<(), Error> {
-        let (sessions, key) = (self.sessions(), current.key);
-        let mut header = current.header.next(sessions.write_tag());
-        header.expires = boat.header.expires;
-        match sessions.replace(Arc::new(current.with(header)), current.header.version()).await? {
-            Written::Done(_) => {}
-            // What waited for it was replayed, or somebody else has come as far.
-            Written::Conflict(_) => {
-                let touch = sessions.call(Operation::Touch, |store| store.touch(key, boat.header.expires));
-                let (Touched::Touched | Touched::Missing) = touch.await?;
-            }
-        }
-        Ok(())
+    /// Has a session that was admitted live on in the store for as long as it would have, unless somebody else was first. Its data
+    /// is what the store has.
+    async fn let_live(&self, unfinished: &Current, boat: &Boat) -> Result<bool, Error> {
+        let mut header = unfinished.header.next(self.sessions().write_tag());
+        (header.renewed, header.expires) = (boat.header.renewed, boat.header.expires);
+        let next = Arc::new(unfinished.with(header));
+        let written = self.sessions().replace(next, unfinished.header.version()).await?;
+        Ok(matches!(written, Written::Done(_)))
     }
 
-    /// Removes a session that somebody put into the store and failed to have admitted, when all of its subject's were ended: who
-    /// ended them may have done so before it was there.
-    async fn remove_if_unfinished(&self, current: &Current) -> Result<(), Error> {
-        let (sessions, key) = (self.sessions(), current.key);
-        let record = sessions.call(Operation::Load, |store| store.load(key)).await?;
-        match record {
-            Some(record) if record.header.version() == current.header.version() => sessions.remove(key).await,
-            _ => Ok(()),
+    /// Ends a session that is not admitted, unless somebody else has finished it by now: then its user has been served.
+    async fn end_unfinished(&self, unfinished: &Current) -> Result<(), Error> {
+        let sessions = self.sessions();
+        let mut header = unfinished.header.next(sessions.write_tag());
+        header.state = RecordState::Remainder;
+        match sessions.replace(Arc::new(unfinished.with(header)), unfinished.header.version()).await {
+            Ok(Written::Done(_)) => sessions.remove(unfinished.key).await,
+            Ok(Written::Conflict(_)) | Err(Error::Ended) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }
@@ -216,4 +201,11 @@ impl Session {
         state.end_lookup();
         Ok(())
     }
+}
+
+/// Whether a session was put into the store from its lifeboat by somebody who has not come to let it live: it may be above the limit,
+/// or all of its user's may have been ended. Nobody is served by it, so nobody writes or touches it: it ends by itself, unless who
+/// presents its lifeboat has it counted in. No session that lives has a generation that never began.
+pub(crate) fn is_unfinished(header: &Header) -> bool {
+    header.state == RecordState::Live && header.renewed == Timestamp::default()
 }

@@ -3,6 +3,7 @@
 mod birth;
 mod late;
 mod logout;
+mod marked;
 mod races;
 mod replay;
 mod serving;

@@ -10,7 +10,7 @@ use stayput_core::{Operation, SessionStore};
 use stayput_testkit::{Fault, ManualClock, TellingStore};
 
 use super::late::LateStore;
-use super::{Fleet, born_adrift, journal, logged_in, policy};
+use super::{Fleet, born_adrift, journal, logged_in, policy, stored_key};
 use crate::support::Server;
 
 #[tokio::test]
@@ -215,4 +215,29 @@ async fn a_birth_that_comes_late_brings_nothing_back() {
     let _ = fleet.store.create(born.0, born.1).await.unwrap();
     assert_eq!(stolen.get("/who").await.text, "nobody");
     assert_eq!(browser.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
+async fn who_drops_the_lifeboat_of_a_birth_that_was_interrupted_has_no_session_above_the_limit() {
+    let session_limit = Some(SessionLimit { most: NonZeroU32::MIN, overflow: Overflow::EndOldest });
+    let fleet = Fleet::with(Policy { session_limit, ..policy() });
+    let a = fleet.server("a").await;
+    let first = logged_in(&a).await;
+    fleet.break_down(&[&a]).await;
+    let second = a.browser();
+    assert_eq!(second.post("/login/alice").await.status, 200);
+    fleet.mend(&[&a]).await;
+    for _ in 0..2 {
+        fleet.store.plan(Operation::Admit, Fault::Before);
+    }
+    assert_eq!(second.get("/who").await.status, 503);
+    fleet.mend(&[&a]).await;
+    let dropped = second.tab();
+    dropped.jar.lock().unwrap().remove(super::LIFEBOAT);
+    for _ in 0..4 {
+        assert_eq!(dropped.get("/who").await.text, "nobody");
+        assert_eq!(first.get("/who").await.text, "alice");
+        fleet.clock.advance(Duration::from_mins(5));
+    }
+    assert_eq!(fleet.store.load(stored_key(&second, &a)).await.unwrap(), None);
 }
