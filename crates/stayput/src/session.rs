@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use self::adrift::Drift;
-pub(crate) use self::revive::is_unfinished;
 use self::load::Lookup;
+pub(crate) use self::revive::is_unfinished;
 use crate::answer::{Answer, CookieChange};
 use crate::client::Client;
 use crate::cookies::RequestCookies;

@@ -7,8 +7,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use std::{fmt, thread};
 
 use stayput_core::{Keyring, Random};
@@ -39,7 +40,16 @@ pub(crate) struct Writer {
 enum Jobs {
     Thread(Queue),
     /// Each is done by who gives it.
-    Caller(Mutex<File>),
+    Caller(Mutex<Desk>),
+}
+
+/// The file, and who works on it.
+struct Desk {
+    file: File,
+    length: Arc<AtomicU64>,
+    /// Whether all that is in it has reached the store, and yet it could not be emptied. No new line is needed for another try: a full
+    /// journal would take none.
+    owes_clear: bool,
 }
 
 /// What waits for the thread. Of lines there may be so many; that the journal is to be emptied always has room, since what is left
@@ -89,16 +99,22 @@ impl Journal {
     pub(crate) fn start(mut self, keyring: &Keyring) -> io::Result<(Vec<Entry>, Writer)> {
         let entries = self.read(keyring)?;
         let length = Arc::new(AtomicU64::new(self.file.metadata()?.len()));
+        let mut desk = Desk { file: self.file, length: Arc::clone(&length), owes_clear: false };
         if !self.has_thread {
-            return Ok((entries, Writer { jobs: Jobs::Caller(Mutex::new(self.file)), length }));
+            return Ok((entries, Writer { jobs: Jobs::Caller(Mutex::new(desk)), length }));
         }
         let (jobs, waiting) = channel();
         let queue = Queue::new(jobs);
-        let (counted, lines) = (Arc::clone(&length), Arc::clone(&queue.lines));
+        let lines = Arc::clone(&queue.lines);
         thread::Builder::new().name("stayput-journal".to_owned()).spawn(move || {
-            while let Ok(first) = waiting.recv() {
-                let jobs = std::iter::once(first).chain(waiting.try_iter().take(QUEUE));
-                work(&mut self.file, jobs.inspect(|job| note_taken(job, &lines)), &counted);
+            loop {
+                let first = match desk.wait(&waiting) {
+                    Ok(job) => Some(job),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                };
+                let jobs = first.into_iter().chain(waiting.try_iter().take(QUEUE));
+                desk.work(jobs.inspect(|job| note_taken(job, &lines)));
             }
         })?;
         Ok((entries, Writer { jobs: Jobs::Thread(queue), length }))
@@ -164,9 +180,8 @@ impl Writer {
     fn give(&self, job: Job) -> io::Result<()> {
         match &self.jobs {
             Jobs::Thread(queue) => queue.give(job),
-            Jobs::Caller(file) => {
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                work(&mut file, std::iter::once(job), &self.length);
+            Jobs::Caller(desk) => {
+                desk.lock().unwrap_or_else(PoisonError::into_inner).work(std::iter::once(job));
                 Ok(())
             }
         }
@@ -208,38 +223,74 @@ impl fmt::Debug for Writer {
     }
 }
 
-/// Does jobs in their order; together they share one write, and one wait for the disk.
-fn work(file: &mut File, jobs: impl Iterator<Item = Job>, length: &AtomicU64) {
-    let (mut lines, mut is_synced, mut waiting) = (Vec::new(), false, Vec::new());
-    for job in jobs {
-        match job {
-            Job::Append { line, is_synced: synced, done } => {
-                lines.extend_from_slice(&line);
-                is_synced |= synced;
-                waiting.push(done);
-            }
-            Job::Clear => {
-                answer(&mut waiting, &write(file, &lines, is_synced, length));
-                (lines, is_synced) = (Vec::new(), false);
-                clear(file, length);
-            }
+impl Desk {
+    /// The next job; if there is none for a while, that is the time to try again what is owed.
+    fn wait(&self, waiting: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
+        if self.owes_clear {
+            waiting.recv_timeout(TRY_AGAIN)
+        } else {
+            waiting.recv().map_err(|RecvError| RecvTimeoutError::Disconnected)
         }
     }
-    answer(&mut waiting, &write(file, &lines, is_synced, length));
-}
 
-fn write(file: &mut File, lines: &[u8], is_synced: bool, length: &AtomicU64) -> io::Result<()> {
-    if lines.is_empty() {
-        return Ok(());
+    /// Does jobs in their order, after what is owed; together they share one write, and one wait for the disk.
+    fn work(&mut self, jobs: impl Iterator<Item = Job>) {
+        if self.owes_clear {
+            self.clear();
+        }
+        let (mut lines, mut is_synced, mut waiting) = (Vec::new(), false, Vec::new());
+        for job in jobs {
+            match job {
+                Job::Append { line, is_synced: synced, done } => {
+                    lines.extend_from_slice(&line);
+                    is_synced |= synced;
+                    waiting.push(done);
+                }
+                Job::Clear => {
+                    answer(&mut waiting, &self.write(&lines, is_synced));
+                    (lines, is_synced) = (Vec::new(), false);
+                    self.clear();
+                }
+            }
+        }
+        answer(&mut waiting, &self.write(&lines, is_synced));
     }
-    let before = file.metadata()?.len();
-    let written = file.write_all(lines).and_then(|()| if is_synced { file.sync_data() } else { Ok(()) });
-    if written.is_err() {
-        // Half a line would spoil the next one.
-        file.set_len(before)?;
-        length.fetch_sub(lines.len() as u64, Ordering::AcqRel);
+
+    fn write(&mut self, lines: &[u8], is_synced: bool) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let file = &mut self.file;
+        let before = file.metadata()?.len();
+        let written = file.write_all(lines).and_then(|()| if is_synced { file.sync_data() } else { Ok(()) });
+        if written.is_err() {
+            // Half a line would spoil the next one.
+            file.set_len(before)?;
+            self.length.fetch_sub(lines.len() as u64, Ordering::AcqRel);
+        } else {
+            // From here on not all of it has reached the store. When it has, there is another job for that.
+            self.owes_clear = false;
+        }
+        written
     }
-    written
+
+    fn clear(&mut self) {
+        let emptied = self.empty();
+        if let Err(error) = &emptied
+            && !self.owes_clear
+        {
+            tracing::error!(%error, "journal can't be emptied, and is tried again");
+        }
+        self.owes_clear = emptied.is_err();
+    }
+
+    fn empty(&self) -> io::Result<()> {
+        let len = self.file.metadata()?.len();
+        self.file.set_len(0)?;
+        self.length.fetch_sub(len, Ordering::AcqRel);
+        // Else a machine that crashes could do all of it once more.
+        self.file.sync_data()
+    }
 }
 
 fn answer(waiting: &mut Vec<oneshot::Sender<io::Result<()>>>, outcome: &io::Result<()>) {
@@ -247,19 +298,6 @@ fn answer(waiting: &mut Vec<oneshot::Sender<io::Result<()>>>, outcome: &io::Resu
         let outcome = outcome.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()));
         // Who was given up doesn't listen.
         let _ = done.send(outcome.copied());
-    }
-}
-
-fn clear(file: &File, length: &AtomicU64) {
-    let emptied = file.metadata().and_then(|metadata| {
-        file.set_len(0)?;
-        // Else a machine that crashes could do all of it once more.
-        file.sync_data()?;
-        Ok(metadata.len())
-    });
-    match emptied {
-        Ok(len) => drop(length.fetch_sub(len, Ordering::AcqRel)),
-        Err(error) => tracing::error!(%error, "journal can't be emptied"),
     }
 }
 
@@ -286,6 +324,9 @@ const MOST_WRITTEN: u64 = MOST_BYTES / 2;
 
 /// Most lines that wait to be written.
 const QUEUE: usize = 1024;
+
+/// Until a journal that could not be emptied is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -380,10 +421,10 @@ mod tests {
         let error = writer.append(&entry, false, &keyring, &SystemRandom).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
         writer.clear();
-        let mut file =
-            private().read(true).append(true).create(true).open(dir.path().join("journal")).unwrap();
-        work(&mut file, waiting.try_iter().inspect(|job| note_taken(job, &lines)), &writer.length);
-        assert_eq!((file.metadata().unwrap().len(), lines.load(Ordering::Acquire)), (0, 0));
+        let file = private().read(true).append(true).create(true).open(dir.path().join("journal")).unwrap();
+        let mut desk = Desk { file, length: Arc::clone(&writer.length), owes_clear: false };
+        desk.work(waiting.try_iter().inspect(|job| note_taken(job, &lines)));
+        assert_eq!((desk.file.metadata().unwrap().len(), lines.load(Ordering::Acquire)), (0, 0));
         assert_eq!(writer.length.load(Ordering::Acquire), 0);
     }
 
@@ -406,6 +447,32 @@ mod tests {
         // Nothing came since, so there is nothing to be emptied.
         writer.clear();
         assert_eq!(waiting.try_iter().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_can_not_be_emptied_is_tried_again_before_anything_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, length) = (dir.path().join("journal"), Arc::new(AtomicU64::new(MOST_BYTES)));
+        let open = |writable| File::options().read(true).append(writable).open(&path).unwrap();
+        std::fs::write(&path, b"what has reached the store\n").unwrap();
+        let mut desk = Desk { file: open(false), length: Arc::clone(&length), owes_clear: false };
+        // With nothing to write, since a full journal takes no line; and before a line, which is not to go with the others.
+        desk.work(std::iter::once(Job::Clear));
+        desk.work(std::iter::empty());
+        assert_eq!((desk.owes_clear, length.load(Ordering::Acquire)), (true, MOST_BYTES));
+        desk.file = open(true);
+        desk.work(std::iter::empty());
+        assert_eq!((desk.owes_clear, length.load(Ordering::Acquire)), (false, MOST_BYTES - 27));
+        let line = || Job::Append { line: b"new\n".to_vec(), is_synced: true, done: oneshot::channel().0 };
+        for text in ["old\n", "new\n"] {
+            std::fs::write(&path, text).unwrap();
+            desk.owes_clear = true;
+            desk.work(std::iter::once(line()));
+            assert_eq!(std::fs::read(&path).unwrap(), b"new\n");
+        }
+        // Nobody says of the new line that it has reached the store.
+        desk.work(std::iter::empty());
+        assert_eq!(std::fs::read(&path).unwrap(), b"new\n");
     }
 
     /// Opens it again, when the thread of the writer before has let it go.

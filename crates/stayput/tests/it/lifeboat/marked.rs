@@ -51,12 +51,7 @@ impl SessionStore for Marked {
         self.store.remove(key)
     }
 
-    fn admit(
-        &self,
-        subject: SubjectKey,
-        key: StorageKey,
-        admission: Admission,
-    ) -> StoreFuture<'_, Admitted> {
+    fn admit(&self, subject: SubjectKey, key: StorageKey, admission: Admission) -> StoreFuture<'_, Admitted> {
         self.store.admit(subject, key, admission)
     }
 

@@ -146,6 +146,30 @@ async fn a_birth_that_was_interrupted_while_all_of_its_users_were_ended_is_over(
 }
 
 #[tokio::test]
+async fn who_is_turned_away_late_ends_no_session_that_was_finished_meanwhile() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.server("a").await, fleet.server("b").await);
+    let browser = a.browser();
+    fleet.break_down(&[&a, &b]).await;
+    assert_eq!(browser.post("/login/alice").await.status, 200);
+    fleet.mend(&[&a, &b]).await;
+    // One has put it into the store and read the epoch, and is to have it counted in; another does all of that.
+    fleet.store.plan(Operation::Admit, Fault::Pause);
+    let visit = tokio::spawn({
+        let browser = browser.tab();
+        async move { browser.get("/who").await.text }
+    });
+    fleet.store.paused().await;
+    let other = browser.tab().at(&b);
+    assert_eq!(other.get("/who").await.text, "alice");
+    let own = b.handling(|session: Session| async move { session.end_others().await.map(drop) });
+    assert_eq!(other.at(&own).post("/own").await.status, 200);
+    fleet.store.resume();
+    assert_eq!(visit.await.unwrap(), "alice");
+    assert_eq!(other.get("/who").await.text, "alice");
+}
+
+#[tokio::test]
 async fn who_asks_the_store_after_half_a_logout_has_no_session() {
     let fleet = Fleet::new();
     let (a, b) = (fleet.server("a").await, fleet.server("b").await);
