@@ -22,7 +22,7 @@ pub(crate) use self::copy::Copy;
 use self::copy::{Held, Weigher};
 use self::motion::Motions;
 pub(crate) use self::seen::{Seen, SeenVersion, key_tag};
-use crate::session::Current;
+use crate::session::{Current, is_unfinished};
 
 /// How much the near cache may hold, and for how long its copies are good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,8 +169,12 @@ impl Near {
         now.as_millis() < self.is_told_until.load(Ordering::Acquire)
     }
 
-    /// Holds a copy, unless a newer one is held. The caller has the lock of its key.
+    /// Holds a copy, unless a newer one is held. The caller has the lock of its key. Of a session that isn't finished none is held: who
+    /// read it once that is done would be told that there is no session.
     fn hold(&self, key: StorageKey, copy: &Arc<Copy>) {
+        if is_unfinished(&copy.record.header) {
+            return;
+        }
         let is_better = match self.copies.peek(&key) {
             None => true,
             // What is doubted may be of a state that the store has forgotten since.

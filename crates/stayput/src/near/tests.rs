@@ -105,7 +105,7 @@ fn a_read_never_replaces_a_copy_of_a_later_version_unless_that_is_doubted() {
     let (clock, keyring) = (Arc::new(ManualClock::default()), Keyring::generate(&SystemRandom));
     let near = Near::start(Arc::new(ModelStore::new(clock.clone())), clock, NearCache::default());
     let key = StorageKey::from_bytes([1; StorageKey::LEN]);
-    let first = Header::new(Timestamp::default(), Timestamp::MAX, Timestamp::MAX, WriteTag(1));
+    let first = Header::new(Timestamp::from_millis(1), Timestamp::MAX, Timestamp::MAX, WriteTag(1));
     let second = first.next(WriteTag(2));
     let [older, newer] = [first, second].map(|header| {
         let record = Record::seal(&key, header, b"", &keyring, &SystemRandom);

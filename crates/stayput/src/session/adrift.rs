@@ -12,7 +12,7 @@ use stayput_core::{
 
 use self::newest::newest;
 use super::find::Claim;
-use super::{CookieState, Current, Found, Session, Source, Upkeep, is_unfinished};
+use super::{CookieState, Current, Found, Session, Source, Upkeep};
 use crate::Error;
 use crate::answer::CookieChange;
 use crate::commit::Attempts;
@@ -103,9 +103,7 @@ impl Session {
         let inner = &self.sessions().inner;
         let Some(near) = &inner.near else { return Ok(None) };
         let now = inner.clock.now();
-        let copy = near.adrift(&claim.key, claim.has_seen(), inner.policy.max_age);
-        // Of one that was not finished when the store went out again, the lifeboat says more.
-        let Some(copy) = copy.filter(|copy| !is_unfinished(&copy.record.header)) else {
+        let Some(copy) = near.adrift(&claim.key, claim.has_seen(), inner.policy.max_age) else {
             return Ok(None);
         };
         let found = self.fit(claim, &copy.record, Some(&copy), keyring, now)?;

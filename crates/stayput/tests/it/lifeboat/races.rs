@@ -11,7 +11,7 @@ use stayput_testkit::{Fault, FaultyStore, ModelState, ModelStore};
 use super::{Fleet, logged_in, policy, stored_key};
 
 use crate::outage::back;
-use crate::support::{Browser, Server};
+use crate::support::{Browser, SESSION, Server};
 
 /// Whoever logs in last has the one session that there may be.
 fn one_session() -> Policy {
@@ -143,6 +143,24 @@ async fn a_birth_that_was_interrupted_while_all_of_its_users_were_ended_is_over(
         assert_eq!(browser.tab().at(server).get("/who").await.text, "nobody");
     }
     assert_eq!(fleet.store.load(stored_key(&browser, &a)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_server_that_saw_a_birth_unfinished_sees_it_finished_at_once() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.server("a").await, fleet.server("b").await);
+    let browser = a.browser();
+    fleet.break_down(&[&a, &b]).await;
+    assert_eq!(browser.post("/login/alice").await.status, 200);
+    fleet.mend(&[&a, &b]).await;
+    fleet.store.plan(Operation::Admit, Fault::Before);
+    assert_eq!(browser.get("/who").await.status, 503);
+    back(&a).await;
+    let bare = browser.tab().at(&b);
+    bare.jar.lock().unwrap().retain(|name, _| name == SESSION);
+    assert_eq!(bare.tab().get("/who").await.text, "nobody");
+    assert_eq!(browser.get("/who").await.text, "alice");
+    assert_eq!(bare.get("/who").await.text, "alice");
 }
 
 #[tokio::test]
