@@ -142,6 +142,18 @@ mod tests {
     }
 
     #[test]
+    fn who_asked_before_the_timer_fired_hears_of_it_when_they_ask_again() {
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (watch, waker) =
+                (Watch::new(Duration::from_millis(10)), Waker::from(Arc::<Calls>::default()));
+            assert!(watch.poll_expired(&mut Context::from_waker(&waker)).is_pending());
+            sleep(Duration::from_millis(30)).await;
+            assert!(watch.poll_expired(&mut Context::from_waker(&waker)).is_ready());
+        });
+    }
+
+    #[test]
     fn work_that_always_finds_something_to_do_is_stopped_too() {
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let stopped = runtime.block_on(async {
